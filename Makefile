@@ -1,0 +1,60 @@
+# `make` lists the targets. Nothing is needed beforehand but Python 3.11 or later, make and a package index.
+
+PYTHON ?= python3
+BIN := .venv/bin
+
+.DEFAULT_GOAL := help
+.PHONY: help install serve test lint format bench soak lock clean
+
+help:  ## List the targets
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+install: .venv/installed  ## Install the service into .venv; the command is then .venv/bin/bitespeed
+
+serve: .venv/installed  ## Serve on http://127.0.0.1:8000 from a SQLite file in this folder
+	@$(BIN)/bitespeed serve
+
+test: .venv/installed-dev  ## Run every test
+	@$(BIN)/python -m pytest
+
+lint: .venv/installed-dev  ## Check style, types and the direction of imports
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports --no-logo
+	$(BIN)/basedpyright
+
+format: .venv/installed-dev  ## Put the code in the common style
+	$(BIN)/ruff check --fix-only .
+	$(BIN)/ruff format .
+
+bench: .venv/installed-dev  ## Measure against the ceilings of this machine, into docs/benchmarks (needs wrk)
+	$(BIN)/python -m bench
+
+soak: .venv/installed-dev  ## Watch memory through ten minutes of load (needs wrk)
+	$(BIN)/python -m bench soak
+
+lock: .venv/installed-dev  ## Resolve the dependencies anew, with hashes
+	$(BIN)/pip install --quiet uv
+	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --all-extras \
+		--custom-compile-command "make lock" --upgrade -o requirements/runtime.txt pyproject.toml requirements/build.in
+	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --all-extras --group dev \
+		--custom-compile-command "make lock" --upgrade -c requirements/runtime.txt -o requirements/dev.txt pyproject.toml requirements/build.in
+
+clean:  ## Remove what was installed and built
+	rm -rf .venv build dist .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	find src tests bench -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# The virtual environment itself; an older Python is named rather than left to fail in odd ways.
+.venv/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+		|| { echo "Python 3.11 or later is needed; say where: make PYTHON=/path/to/python3.11"; exit 1; }
+	$(PYTHON) -m venv .venv
+
+.venv/installed: .venv/bin/python requirements/runtime.txt pyproject.toml
+	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/runtime.txt
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+.venv/installed-dev: .venv/installed requirements/dev.txt
+	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
+	@touch $@

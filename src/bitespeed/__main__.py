@@ -1,0 +1,5 @@
+"""`python -m bitespeed`."""
+
+from bitespeed.cli import main
+
+main()

@@ -1,0 +1,5 @@
+"""The command ``bitespeed``."""
+
+from bitespeed.cli.main import main
+
+__all__ = ["main"]

@@ -1,0 +1,202 @@
+"""``bitespeed import`` and ``bitespeed export``."""
+
+import asyncio
+import csv
+import io
+import json
+import sys
+from collections.abc import Callable, Generator
+from contextlib import ExitStack, aclosing, contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import IO, Self, TextIO
+
+import click
+from rich.progress import (
+    BarColumn,
+    Progress,
+    TaskProgressColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+from bitespeed import settings as settings_of
+from bitespeed import wire
+from bitespeed.cli.common import INTERRUPTED, as_json, awaiting, database, err, opened, region
+from bitespeed.identity import Answer, Contact
+from bitespeed.importing import Reject, Tally, import_rows, read_rows
+from bitespeed.rule import consolidate
+from bitespeed.stores import open_store
+from bitespeed.stores.stored import StoredIdentity
+
+
+@click.command("import")
+@click.argument("file", type=click.Path(allow_dash=True, dir_okay=False, exists=True))
+@click.option("--email-column", metavar="NAME", help="[default: email]")
+@click.option(
+    "--phone-column", metavar="NAME", help="[default: phoneNumber, phone_number or phone]"
+)
+@click.option(
+    "--rejects",
+    type=click.Path(dir_okay=False, writable=True),
+    help="Where rows that cannot be understood go.  [default: FILE.rejects.csv]",
+)
+@as_json
+@database
+@region
+@awaiting
+async def import_(
+    file: str,
+    email_column: str | None,
+    phone_column: str | None,
+    rejects: str | None,
+    as_json: bool,
+    database: str | None,
+    region: str | None,
+) -> None:
+    """Identify every row of FILE, a CSV with a header or NDJSON; - is standard input.
+
+    Rows are taken in their order, a few thousand to a commit. It may be interrupted and run
+    again: rows that are there already add nothing. A row that cannot be understood goes to
+    the rejects file with its line number and the reason, and stops nothing; correct it there
+    and import that file.
+    """
+    async with opened(database, region) as (service, settings):
+        with ExitStack() as stack:
+            stream = stack.enter_context(_input(file))
+            on_reject = stack.enter_context(_Rejects(rejects or _beside(file)))
+            on_chunk = stack.enter_context(_progress(stream, file))
+            rows = read_rows(stream, email_column, phone_column)
+            tally = Tally()
+            try:
+                await import_rows(
+                    service, rows, settings.region, tally, on_reject=on_reject, on_chunk=on_chunk
+                )
+            except asyncio.CancelledError:
+                err.print(
+                    f"Stopped. The first {tally.rows:,} rows are in; run it again for the rest."
+                )
+                raise SystemExit(INTERRUPTED) from None
+        _report(tally, rejects or _beside(file), as_json=as_json)
+
+
+@contextmanager
+def _input(file: str) -> Generator[io.BufferedReader]:
+    if file == "-":
+        with open(sys.stdin.fileno(), "rb", closefd=False) as stream:
+            yield stream
+    else:
+        with Path(file).open("rb") as stream:
+            yield stream
+
+
+def _beside(file: str) -> str:
+    return "import.rejects.csv" if file == "-" else f"{file}.rejects.csv"
+
+
+class _Rejects:
+    """A CSV of rejects that can be corrected and imported; no file while there are none."""
+
+    def __init__(self, path: str) -> None:
+        self._path = Path(path)
+        self._stream: TextIO | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __call__(self, reject: Reject) -> None:
+        if self._stream is None:
+            self._stream = self._path.open("w", encoding="utf-8", errors="replace", newline="")
+            csv.writer(self._stream).writerow(Reject._fields)
+        csv.writer(self._stream).writerow(reject)
+
+    def __exit__(self, *_: object) -> None:
+        if self._stream is not None:
+            self._stream.close()
+
+
+@contextmanager
+def _progress(stream: io.BufferedReader, file: str) -> Generator[Callable[[Tally], None]]:
+    """A bar by bytes read, with the rate in rows; by rows alone where the size is unknown."""
+    size = Path(file).stat().st_size if file != "-" else None
+    rate = TextColumn("{task.fields[rows]:,} rows, {task.fields[rate]:,.0f}/s")
+    columns = BarColumn(), TaskProgressColumn(), rate, TimeElapsedColumn(), TimeRemainingColumn()
+    with Progress(*columns, console=err, transient=True) as progress:
+        task = progress.add_task("", total=size, rows=0, rate=0.0)
+
+        def show(tally: Tally) -> None:
+            elapsed = progress.tasks[0].elapsed or 1.0
+            position = stream.tell() if size is not None else 0
+            progress.update(task, completed=position, rows=tally.rows, rate=tally.rows / elapsed)
+
+        yield show
+
+
+def _report(tally: Tally, rejects: str, *, as_json: bool) -> None:
+    counts = {**asdict(tally), "repeats": tally.repeats}
+    if as_json:
+        click.echo(json.dumps(counts))
+        return
+    click.echo(
+        f"{tally.rows:,} rows: {tally.primaries:,} new customers,"
+        f" {tally.secondaries:,} new contacts of known ones, {tally.merges:,} merges,"
+        f" {tally.repeats:,} with nothing new,"
+        f" {tally.rejected:,} rejected" + (f" (see {rejects})" if tally.rejected else "")
+    )
+
+
+@click.command()
+@click.option(
+    "--format", "format_", type=click.Choice(["ndjson", "csv"]), default="ndjson", show_default=True
+)
+@click.option(
+    "--output", type=click.Path(dir_okay=False, writable=True), help="[default: standard output]"
+)
+@database
+@awaiting
+async def export(format_: str, output: str | None, database: str | None) -> None:
+    """Write every identity, as of one instant, also while a server is running.
+
+    NDJSON has a line for each identity, as POST /identify would answer it. CSV has the
+    columns primary_contact_id, emails, phone_numbers and secondary_contact_ids, with blanks
+    between several values.
+    """
+    store = await open_store(settings_of.load({"database": database}).database)
+    try:
+        with ExitStack() as stack:
+            stream = stack.enter_context(click.open_file(output or "-", "w", encoding="utf-8"))
+            write = _ndjson(stream) if format_ == "ndjson" else _csv(stream)
+            async with aclosing(store.scan()) as pages:
+                async for page in pages:
+                    for answer in filter(None, map(_answer, page)):
+                        write(answer)
+    finally:
+        await store.close()
+
+
+def _ndjson(stream: IO[str]) -> Callable[[Answer], object]:
+    return lambda answer: stream.write(wire.encode(answer).decode() + "\n")
+
+
+def _csv(stream: IO[str]) -> Callable[[Answer], object]:
+    writer = csv.writer(stream)
+    writer.writerow(["primary_contact_id", "emails", "phone_numbers", "secondary_contact_ids"])
+    return lambda answer: writer.writerow(
+        [
+            answer.primary_id,
+            " ".join(answer.emails),
+            " ".join(answer.phones),
+            " ".join(map(str, answer.secondary_ids)),
+        ]
+    )
+
+
+def _answer(identity: StoredIdentity) -> Answer | None:
+    """The answer for a stored identity; None when all of its contacts are deleted."""
+    live = [
+        Contact(c.id, c.created_at, c.email, c.phone)
+        for c in identity.contacts
+        if c.deleted_at is None
+    ]
+    return consolidate(live) if live else None

@@ -1,0 +1,43 @@
+"""Every error a caller can meet. The edges translate them once; messages hold no personal data."""
+
+
+class BitespeedError(Exception):
+    """Base of all errors here. Its text is one sentence that a caller can act on."""
+
+
+class InvalidInput(BitespeedError):
+    """What was sent cannot be understood; nothing was written."""
+
+
+class NotFound(BitespeedError):
+    """No live contact or identity fits what was asked for."""
+
+
+class Conflict(BitespeedError):
+    """Somebody else changed a touched identity since it was read; nothing was written."""
+
+
+class Unavailable(BitespeedError):
+    """It cannot be answered now. Trying again is safe: a repeat adds nothing."""
+
+    retry_after = 1  # seconds
+
+
+class Overloaded(Unavailable):
+    """More is waiting than the queue may hold."""
+
+
+class DeadlineExceeded(Unavailable):
+    """The answer was not ready in time; whether it was written is unknown."""
+
+
+class Contention(Unavailable):
+    """The identity was changed by others at each of a bounded number of attempts."""
+
+
+class StoreUnavailable(Unavailable):
+    """The database is locked, full, unreadable or away."""
+
+
+class StoreDamaged(BitespeedError):
+    """The database is not one that this version can work with."""

@@ -1,0 +1,115 @@
+"""The few lines between ASGI and the endpoints: bodies in, JSON out, errors in one place."""
+
+import logging
+import traceback
+
+from starlette.types import Message, Receive, Scope, Send
+
+from bitespeed import wire
+from bitespeed.errors import BitespeedError, InvalidInput, NotFound, Unavailable
+
+log = logging.getLogger(__name__)
+
+JSON = b"application/json"
+NDJSON = b"application/x-ndjson"
+_NDJSON_NAMES = {NDJSON, b"application/ndjson", b"application/jsonl", b"application/jsonlines"}
+
+
+class TooLarge(BitespeedError):
+    """The body is larger than this endpoint takes."""
+
+
+class WrongType(BitespeedError):
+    """The body is of a type that this endpoint does not take."""
+
+
+class Gone(BitespeedError):
+    """The caller left before the body was complete; nobody reads the answer."""
+
+
+_STATUS: tuple[tuple[type[BitespeedError], int], ...] = (
+    (InvalidInput, 400),
+    (Gone, 400),
+    (NotFound, 404),
+    (TooLarge, 413),
+    (WrongType, 415),
+    (Unavailable, 503),
+)
+
+
+def content_type(scope: Scope) -> bytes:
+    """`JSON` or `NDJSON`; JSON when nothing is said. Raises `WrongType` for others."""
+    for name, value in scope["headers"]:
+        if name == b"content-type":
+            return JSON if value == JSON else _kind(value)
+    return JSON
+
+
+def _kind(value: bytes) -> bytes:
+    kind = value.partition(b";")[0].strip().lower()
+    if kind in _NDJSON_NAMES:
+        return NDJSON
+    if kind in {b"", JSON} or (kind.startswith(b"application/") and kind.endswith(b"+json")):
+        return JSON
+    raise WrongType("Send the body as application/json")
+
+
+async def read_body(receive: Receive, limit: int) -> bytes:
+    """The whole body. Raises `TooLarge` at more than ``limit`` bytes, before keeping more."""
+    message = await receive()
+    body = _chunk(message)
+    if message.get("more_body", False):
+        chunks = [body]
+        size = len(body)
+        while size <= limit and message.get("more_body", False):
+            message = await receive()
+            chunks.append(_chunk(message))
+            size += len(chunks[-1])
+        body = b"".join(chunks)
+    if len(body) > limit:
+        raise TooLarge(f"The body may have at most {limit} bytes")
+    return body
+
+
+def _chunk(message: Message) -> bytes:
+    if message["type"] == "http.disconnect":
+        raise Gone("The request was not sent to its end")
+    return message.get("body", b"")
+
+
+async def send_json(
+    send: Send,
+    status: int,
+    body: bytes,
+    *headers: tuple[bytes, bytes],
+    content_type: bytes = JSON,
+) -> None:
+    """Send a whole response."""
+    await send(
+        {
+            "type": "http.response.start",
+            "status": status,
+            "headers": [
+                (b"content-type", content_type),
+                (b"content-length", b"%d" % len(body)),
+                *headers,
+            ],
+        }
+    )
+    await send({"type": "http.response.body", "body": body})
+
+
+async def send_error(send: Send, error: Exception) -> None:
+    """Send any failure as the contract has it; what is not ours becomes a 500 without details."""
+    if not isinstance(error, BitespeedError):
+        # The text of a foreign error may quote a value; its type and place do not.
+        place = "".join(traceback.format_tb(error.__traceback__))
+        log.error("Request failed: %s\n%s", type(error).__name__, place)
+        error = BitespeedError("Internal error")
+    status = next((status for kind, status in _STATUS if isinstance(error, kind)), 500)
+    headers: list[tuple[bytes, bytes]] = []
+    if isinstance(error, Unavailable):
+        headers.append((b"retry-after", b"%d" % error.retry_after))
+    if isinstance(error, TooLarge):
+        headers.append((b"connection", b"close"))  # the rest of the body is not read
+    await send_json(send, status, wire.encode_error(error), *headers)

@@ -1,0 +1,134 @@
+"""What is known (snapshots), what is to be written (changes) and what is answered.
+
+Plain values without behaviour of their own; the rule makes one from another,
+the stores read and write them. Structs marked ``array_like`` travel to and from
+the stores as JSON arrays, so the order of their fields is part of each store's SQL.
+
+A `Ref` names a contact or an identity inside changes: a positive number is an id
+that the store gave out, ``-n`` stands for the n-th contact created by the same
+changes. An identity is called after the contact that founded it.
+"""
+
+from typing import Literal
+
+import msgspec
+
+from bitespeed.identifiers import Email, Phone
+
+Ref = int
+
+
+class Contact(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """A live contact as stored. ``created_at`` is in microseconds since 1970, UTC."""
+
+    id: int
+    created_at: int
+    email: Email | None
+    phone: Phone | None
+
+
+class Identity(msgspec.Struct, frozen=True, array_like=True):
+    """One person at one version.
+
+    ``contacts`` counts the live contacts; ``members`` holds them, in no particular
+    order, unless the snapshot was read without members.
+    """
+
+    id: int
+    version: int
+    primary_id: int
+    primary_at: int
+    contacts: int
+    members: list[Contact] = []
+
+
+class Snapshot(msgspec.Struct, frozen=True):
+    """The identities that a set of identifiers touches, as of one instant.
+
+    ``emails`` and ``phones`` say which identity holds which of the values asked
+    for; a value that nobody holds is absent.
+    """
+
+    identities: dict[int, Identity]
+    emails: dict[Email, int]
+    phones: dict[Phone, int]
+
+
+class NewContact(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """A contact to be created, born in ``identity``.
+
+    ``new_email`` and ``new_phone`` tell which of its values nobody holds yet. Its
+    age is the instant of the commit, but not below ``not_before``.
+    """
+
+    identity: Ref
+    email: Email | None
+    phone: Phone | None
+    raw_email: str | None
+    raw_phone: str | None
+    new_email: bool
+    new_phone: bool
+    not_before: int
+
+
+class IdentityChange(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """What becomes of one touched identity.
+
+    ``root`` is itself while it lives, else the identity it is merged into.
+    ``version`` is the one that was read, 0 for an identity founded by the same
+    changes; the store writes the next one. ``primary_at`` is None where the
+    primary is created by the same changes, ``primary`` where no contact is left.
+    """
+
+    id: Ref
+    root: Ref
+    primary: Ref | None
+    primary_at: int | None
+    contacts: int
+    version: int
+
+
+class Event(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """One thing that happened to ``identity``, which got ``version`` by it.
+
+    ``merged`` is the identity that ended in a merge; ``email`` and ``phone`` are
+    then the observation that joined the two.
+    """
+
+    kind: Literal["contact.created", "identities.merged", "contact.deleted"]
+    identity: Ref
+    version: int
+    contact: Ref | None = None
+    merged: Ref | None = None
+    email: Email | None = None
+    phone: Phone | None = None
+
+
+class Changes(msgspec.Struct, frozen=True):
+    """What a decision wants written, all of it or nothing."""
+
+    identities: list[IdentityChange]
+    contacts: list[NewContact]
+    events: list[Event]
+    deleted: list[int] = []
+    freed_emails: list[Email] = []
+    freed_phones: list[Phone] = []
+
+    def __bool__(self) -> bool:
+        return bool(self.identities)
+
+
+class Committed(msgspec.Struct, frozen=True):
+    """The ids and ages that a store gave the contacts of some changes, in their order."""
+
+    ids: list[int]
+    created_at: list[int]
+
+
+class Answer(msgspec.Struct, frozen=True):
+    """Who it is: values and ids by age, the primary's own first, each once."""
+
+    primary_id: int
+    emails: list[Email]
+    phones: list[Phone]
+    secondary_ids: list[int]

@@ -1,0 +1,169 @@
+"""Connections to the file: how they are set up, where they run, what their errors mean."""
+
+import asyncio
+import sqlite3
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from functools import partial
+from importlib.resources import files
+from pathlib import Path
+from queue import SimpleQueue
+from threading import Thread
+from typing import TypeVar
+
+from bitespeed.errors import StoreDamaged, StoreUnavailable
+
+T = TypeVar("T")
+
+LOCK_WAIT = 4.0  # seconds to wait for another process's commit; below a request's deadline
+PAGE_CACHE = 64  # MiB for each connection: the inner pages of ten million contacts fit
+WAL_KEPT = 64  # MiB of write-ahead log kept after a burst such as an import
+
+OLDEST_SQLITE = (3, 37, 0)  # strict tables
+
+
+def connect(path: Path, lock_wait: float = LOCK_WAIT) -> sqlite3.Connection:
+    """A connection in autocommit, durable: a commit is on disk when it returns.
+
+    It may be used by one thread at a time. ``lock_wait`` is in seconds.
+    """
+    if sqlite3.sqlite_version_info < OLDEST_SQLITE:
+        raise StoreDamaged(f"SQLite 3.37 or later is needed, this is {sqlite3.sqlite_version}")
+    if not path.absolute().parent.is_dir():
+        raise StoreUnavailable(f"The database's folder does not exist: {path.absolute().parent}")
+    with translated():
+        connection = sqlite3.connect(
+            path, timeout=lock_wait, isolation_level=None, check_same_thread=False
+        )
+        connection.execute("pragma synchronous = full")
+        connection.execute("pragma fullfsync = on")
+        connection.execute("pragma checkpoint_fullfsync = on")
+        connection.execute(f"pragma cache_size = -{PAGE_CACHE * 1024}")
+        connection.execute(f"pragma journal_size_limit = {WAL_KEPT * 1024 * 1024}")
+    return connection
+
+
+class Lane:
+    """A thread of its own for what may wait for a disk or a lock, so that the event loop does not.
+
+    A third of the time of `loop.run_in_executor`, which counts: each commit takes this way.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._work: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
+        self._thread = Thread(target=self._run, name=f"sqlite-{name}", daemon=True)
+        self._thread.start()
+
+    def _run(self) -> None:
+        while (work := self._work.get()) is not None:
+            work()
+
+    async def run(self, work: Callable[[], T]) -> T:
+        """Do the work in its turn. It goes on to its end even when the caller is cancelled."""
+        future: asyncio.Future[T] = self._loop.create_future()
+
+        def do() -> None:
+            try:
+                deliver = partial(_set_result, future, work())
+            except BaseException as error:  # noqa: BLE001 - the caller gets it
+                deliver = partial(_set_exception, future, error)
+            self._loop.call_soon_threadsafe(deliver)
+
+        self._work.put(do)
+        return await future
+
+    def close(self) -> None:
+        """Finish the work begun and end the thread."""
+        self._work.put(None)
+        self._thread.join()
+
+
+def _set_result(future: asyncio.Future[T], result: T) -> None:
+    if not future.done():
+        future.set_result(result)
+
+
+def _set_exception(future: asyncio.Future[T], error: BaseException) -> None:
+    if not future.done():
+        future.set_exception(error)
+
+
+@contextmanager
+def transaction(connection: sqlite3.Connection, begin: str) -> Generator[None]:
+    """``begin immediate`` to write, ``begin`` to read several things as of one instant."""
+    connection.execute(begin)
+    try:
+        yield
+        connection.execute("commit")
+    except BaseException:
+        roll_back(connection)
+        raise
+
+
+def roll_back(connection: sqlite3.Connection) -> None:
+    """End a transaction if one is open; some failures have ended it already."""
+    if connection.in_transaction:
+        connection.execute("rollback")
+
+
+def begin_patiently(connection: sqlite3.Connection) -> None:
+    """Wait for the write lock, on a connection that otherwise waits for none."""
+    connection.execute(f"pragma busy_timeout = {int(LOCK_WAIT * 1000)}")
+    try:
+        connection.execute("begin immediate")
+    finally:
+        connection.execute("pragma busy_timeout = 0")
+
+
+_MEANING = {
+    sqlite3.SQLITE_BUSY: "The database is locked by another process",
+    sqlite3.SQLITE_LOCKED: "The database is locked by another process",
+    sqlite3.SQLITE_FULL: "The disk that holds the database is full",
+    sqlite3.SQLITE_READONLY: "The database cannot be written: it is read-only",
+    sqlite3.SQLITE_CANTOPEN: "The database file cannot be opened",
+    sqlite3.SQLITE_IOERR: "The disk that holds the database reports an error",
+    sqlite3.SQLITE_NOMEM: "There is not enough memory to read the database",
+    sqlite3.SQLITE_PROTOCOL: "The database is locked by another process",
+}
+_DAMAGE = {
+    sqlite3.SQLITE_CORRUPT: "The database file is damaged",
+    sqlite3.SQLITE_NOTADB: "The file is not a SQLite database",
+}
+
+
+@contextmanager
+def translated() -> Generator[None]:
+    """Raise the database's own failures as ours; a mistake of ours stays what it is."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+        if code in _MEANING:
+            raise StoreUnavailable(_MEANING[code]) from error
+        if code in _DAMAGE:
+            raise StoreDamaged(_DAMAGE[code]) from error
+        raise
+
+
+def sql(name: str) -> str:
+    """The text of a file of this package."""
+    return files("bitespeed.stores.sqlite").joinpath(name).read_text(encoding="utf-8")
+
+
+def named(script: str) -> dict[str, str]:
+    """The statements of a script by the names in their ``-- name:`` lines."""
+    sections = script.split("-- name: ")[1:]
+    return {name: text for name, _, text in (section.partition("\n") for section in sections)}
+
+
+def statements(script: str) -> list[str]:
+    """The statements of a script, each on its own."""
+    found: list[str] = []
+    pending = ""
+    for line in script.splitlines(keepends=True):
+        pending += line
+        if line.rstrip().endswith(";") and sqlite3.complete_statement(pending):
+            found.append(pending.strip())
+            pending = ""
+    return found

@@ -1,0 +1,65 @@
+-- Instants are microseconds since 1970, UTC. An identity is called after the contact that founded it.
+
+create table identity (
+    id         integer primary key,
+    tenant     text    not null,
+    root_id    integer not null,  -- itself while it lives, else the identity it was merged into
+    primary_id integer,           -- its oldest live contact; null when all are deleted
+    primary_at integer,
+    contacts   integer not null,  -- live contacts of all identities with this root
+    version    integer not null
+) strict;
+
+create index identity_root on identity (root_id);
+
+-- A fact: the row never changes when identities merge.
+create table contact_record (
+    id          integer primary key autoincrement,
+    tenant      text    not null,
+    identity_id integer not null,  -- the identity it was born in, for ever
+    email       text,
+    phone       text,
+    raw_email   text,              -- as sent, where that differs
+    raw_phone   text,
+    created_at  integer not null,
+    updated_at  integer not null,
+    deleted_at  integer
+) strict;
+
+create index contact_record_identity on contact_record (identity_id);
+
+-- Two identities cannot share a value, whatever the code does.
+create table identifier (
+    tenant      text    not null,
+    kind        text    not null check (kind in ('email', 'phone')),
+    value       text    not null,
+    identity_id integer not null,
+    primary key (tenant, kind, value)
+) strict, without rowid;
+
+create table event (
+    seq         integer primary key autoincrement,
+    tenant      text    not null,
+    at          integer not null,
+    kind        text    not null,
+    identity_id integer not null,
+    version     integer not null,  -- of that identity, after the event
+    contact_id  integer,
+    merged_id   integer,           -- the identity that a merge ended
+    email       text,              -- the observation that joined the two
+    phone       text
+) strict;
+
+-- The published shape.
+create view contact as
+select c.id,
+       c.phone as phonenumber,
+       c.email,
+       nullif(r.primary_id, c.id) as linkedid,
+       iif(coalesce(r.primary_id, c.id) = c.id, 'primary', 'secondary') as linkprecedence,
+       strftime('%Y-%m-%d %H:%M:%f', c.created_at / 1e6, 'unixepoch') as createdat,
+       strftime('%Y-%m-%d %H:%M:%f', c.updated_at / 1e6, 'unixepoch') as updatedat,
+       strftime('%Y-%m-%d %H:%M:%f', c.deleted_at / 1e6, 'unixepoch') as deletedat
+from contact_record c
+join identity born on born.id = c.identity_id
+join identity r on r.id = born.root_id;

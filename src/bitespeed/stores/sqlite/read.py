@@ -1,0 +1,103 @@
+"""Reading snapshots: each in one transaction, so that all of it is as of one instant."""
+
+import sqlite3
+from collections.abc import Collection, Sequence
+
+import msgspec
+
+from bitespeed.identifiers import Email, Phone
+from bitespeed.identity import Identity, Snapshot
+from bitespeed.stores.sqlite.database import named, roll_back, sql
+from bitespeed.stores.sqlite.recent import Recent
+
+_SQL = named(sql("sql/read.sql"))
+
+_ids = msgspec.json.Decoder(list[int])
+_roots = msgspec.json.Decoder(list[int | None])
+_identities = msgspec.json.Decoder(list[Identity])
+
+
+class Reader:
+    """Reads through one connection, helped by what it read not long ago."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+        self._recent = Recent()
+
+    def snapshot(
+        self,
+        tenant: str,
+        emails: Sequence[Email],
+        phones: Sequence[Phone],
+        contact: int | None,
+        *,
+        members: bool,
+    ) -> Snapshot:
+        """See `Store.read`. Raises what SQLite raises."""
+        self._connection.execute("begin")
+        try:
+            known = self._confirmed(tenant, (*emails, *phones)) if members else {}
+            holders = dict(known)
+            self._find(holders, "roots_of_emails", tenant, emails)
+            self._find(holders, "roots_of_phones", tenant, phones)
+            roots = set(holders.values())
+            if contact is not None:
+                roots.update(self._root_of_contact(tenant, contact))
+            identities = {root: self._recent.use(root) for root in set(known.values())}
+            self._read(identities, tenant, roots - identities.keys(), members=members)
+        finally:
+            roll_back(self._connection)
+        return Snapshot(
+            identities,
+            {email: holders[email] for email in emails if email in holders},
+            {phone: holders[phone] for phone in phones if phone in holders},
+        )
+
+    def ping(self) -> None:
+        """Return when the file can be read."""
+        self._connection.execute("select 1 from identity limit 1").fetchone()
+
+    def _confirmed(self, tenant: str, values: Sequence[str]) -> dict[str, int]:
+        """The identities that hold the values, as far as they are remembered and still so."""
+        remembered = self._recent.holders(tenant, values)
+        candidates = set(remembered.values())
+        if not candidates:
+            return remembered
+        confirmed = set(_ids.decode(self._one("confirm", ids=self._recent.versions(candidates))))
+        if len(confirmed) == len(candidates):
+            return remembered
+        for stale in candidates - confirmed:
+            self._recent.forget(stale)
+        return {value: root for value, root in remembered.items() if root in confirmed}
+
+    def _find(
+        self, holders: dict[str, int], query: str, tenant: str, values: Sequence[str]
+    ) -> None:
+        """Add the identities that hold those of the values which have no holder yet."""
+        wanted = [value for value in values if value not in holders]
+        if wanted:
+            roots = _roots.decode(self._one(query, tenant=tenant, values=wanted))
+            found = zip(wanted, roots, strict=True)
+            holders.update((value, root) for value, root in found if root is not None)
+
+    def _root_of_contact(self, tenant: str, contact: int) -> tuple[int, ...]:
+        parameters = {"tenant": tenant, "contact": contact}
+        return self._connection.execute(_SQL["root_of_contact"], parameters).fetchone() or ()
+
+    def _read(
+        self, identities: dict[int, Identity], tenant: str, roots: Collection[int], *, members: bool
+    ) -> None:
+        """Add the identities with these roots."""
+        if not roots:
+            return
+        query = "identities" if members else "identities_without_members"
+        for identity in _identities.decode(self._one(query, ids=roots)):
+            identities[identity.id] = identity
+            if members:
+                self._recent.remember(tenant, identity)
+
+    def _one(self, query: str, tenant: str = "", **values: Collection[object]) -> str:
+        """The one value that the query returns; collections go to it as JSON."""
+        parameters = {name: msgspec.json.encode(value).decode() for name, value in values.items()}
+        parameters["tenant"] = tenant
+        return self._connection.execute(_SQL[query], parameters).fetchone()[0]

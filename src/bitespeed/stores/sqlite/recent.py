@@ -1,0 +1,68 @@
+"""Identities read not long ago, so that a repeat need not be read in full again.
+
+Never trusted by itself: every change of an identity raises its version, so what was
+remembered is as true as when it was read once the database confirms, within the
+snapshot at hand, that the identity still lives at the version remembered.
+"""
+
+from collections.abc import Iterable
+
+from bitespeed.identity import Identity
+
+MAX_CONTACTS = 50_000  # in memory, about 30 MB
+MAX_SHARE = 10_000  # contacts of one identity; a larger one would push out too many others
+
+
+class Recent:
+    """The identities used last, up to `MAX_CONTACTS` contacts."""
+
+    def __init__(self) -> None:
+        self._identities: dict[int, tuple[str, Identity]] = {}  # the one used longest ago first
+        self._holders: dict[tuple[str, str], int] = {}
+        self._contacts = 0
+
+    def holders(self, tenant: str, values: Iterable[str]) -> dict[str, int]:
+        """Who held the values when they were read; values not remembered are absent."""
+        holders = self._holders
+        return {value: holders[tenant, value] for value in values if (tenant, value) in holders}
+
+    def versions(self, ids: Iterable[int]) -> list[tuple[int, int]]:
+        """The id and version of each as remembered."""
+        return [(id_, self._identities[id_][1].version) for id_ in ids]
+
+    def use(self, id_: int) -> Identity:
+        """The identity, which then counts as used last."""
+        kept = self._identities[id_] = self._identities.pop(id_)
+        return kept[1]
+
+    def remember(self, tenant: str, identity: Identity) -> None:
+        """Keep an identity read just now, with all its members."""
+        self.forget(identity.id)
+        if identity.contacts > MAX_SHARE:
+            return
+        self._identities[identity.id] = (tenant, identity)
+        self._contacts += identity.contacts
+        for value in _values(identity):
+            self._holders[tenant, value] = identity.id
+        while self._contacts > MAX_CONTACTS:
+            self.forget(next(iter(self._identities)))
+
+    def forget(self, id_: int) -> None:
+        """Let go of an identity, if it is remembered."""
+        kept = self._identities.pop(id_, None)
+        if kept is None:
+            return
+        tenant, identity = kept
+        self._contacts -= identity.contacts
+        for value in _values(identity):
+            if self._holders.get((tenant, value)) == id_:
+                del self._holders[tenant, value]
+
+
+def _values(identity: Identity) -> Iterable[str]:
+    """Emails and phones alike; no email is a phone, since only emails have an ``@``."""
+    for contact in identity.members:
+        if contact.email is not None:
+            yield contact.email
+        if contact.phone is not None:
+            yield contact.phone

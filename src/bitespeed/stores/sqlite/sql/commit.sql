@@ -1,0 +1,43 @@
+-- The statements of a commit, in their order, under the write lock.
+
+-- name: advance_identity
+-- Compare and swap: a row that is not counted has changed, or ended in a merge, since it was read.
+update identity
+set primary_id = ?, primary_at = ?, contacts = ?, version = version + 1
+where id = ? and version = ? and root_id = id;
+
+-- name: end_identity
+-- An identity that ends in a merge hands over all that had it as root, its own row included.
+update identity
+set root_id = ?
+where root_id = ?;
+
+-- name: last_id
+select coalesce((select seq from sqlite_sequence where name = 'contact_record'), 0);
+
+-- name: insert_identity
+insert into identity (id, tenant, root_id, primary_id, primary_at, contacts, version)
+values (?, ?, ?, ?, ?, ?, 1);
+
+-- name: insert_contact
+insert into contact_record (
+    id, tenant, identity_id, email, phone, raw_email, raw_phone, created_at, updated_at)
+values (?, ?, ?, ?, ?, ?, ?, ?, ?);
+
+-- name: insert_identifier
+-- The unique key turns a race for a new value into a conflict.
+insert into identifier (tenant, kind, value, identity_id)
+values (?, ?, ?, ?);
+
+-- name: delete_contact
+update contact_record
+set deleted_at = max(?1, created_at), updated_at = max(?1, created_at)
+where id = ?2;
+
+-- name: delete_identifier
+delete from identifier
+where tenant = ? and kind = ? and value = ?;
+
+-- name: insert_event
+insert into event (tenant, at, kind, identity_id, version, contact_id, merged_id, email, phone)
+values (?, ?, ?, ?, ?, ?, ?, ?, ?);

@@ -1,0 +1,47 @@
+-- The statements of a read, in their order, in one transaction: all of it is as of one instant.
+-- `cross join` and `left join` hold the planner to the unique keys; it must never scan a table.
+
+-- name: confirm
+-- Those of the identities that still live at the version remembered.
+select json_group_array(i.id)
+from json_each(:ids) asked
+cross join identity i on i.id = json_extract(asked.value, '$[0]')
+where i.version = json_extract(asked.value, '$[1]') and i.root_id = i.id;
+
+-- name: roots_of_emails
+-- For each email asked for, in order, the identity that holds it, or null.
+select json_group_array(born.root_id)
+from json_each(:values) asked
+left join identifier i on i.tenant = :tenant and i.kind = 'email' and i.value = asked.value
+left join identity born on born.id = i.identity_id;
+
+-- name: roots_of_phones
+select json_group_array(born.root_id)
+from json_each(:values) asked
+left join identifier i on i.tenant = :tenant and i.kind = 'phone' and i.value = asked.value
+left join identity born on born.id = i.identity_id;
+
+-- name: root_of_contact
+select born.root_id
+from contact_record c
+join identity born on born.id = c.identity_id
+where c.id = :contact and c.tenant = :tenant;
+
+-- name: identities
+-- As arrays of Identity, the contacts as arrays of Contact: decoding one text takes less time than
+-- fetching its rows.
+select json_group_array(json_array(
+           r.id, r.version, r.primary_id, r.primary_at, r.contacts,
+           (select json_group_array(json_array(c.id, c.created_at, c.email, c.phone))
+            from identity born
+            cross join contact_record c on c.identity_id = born.id
+            where born.root_id = r.id and c.deleted_at is null)))
+from json_each(:ids) asked
+cross join identity r on r.id = asked.value
+where r.contacts > 0;
+
+-- name: identities_without_members
+select json_group_array(json_array(r.id, r.version, r.primary_id, r.primary_at, r.contacts))
+from json_each(:ids) asked
+cross join identity r on r.id = asked.value
+where r.contacts > 0;

@@ -1,0 +1,117 @@
+"""The store over one SQLite file.
+
+Reads take microseconds and run on the event loop. Commits write there too, but what
+may wait, for another process's lock or for the disk, does so in a thread.
+"""
+
+import asyncio
+import sqlite3
+from collections.abc import AsyncGenerator, Collection
+from contextlib import closing
+from pathlib import Path
+
+from bitespeed.identifiers import Email, Phone
+from bitespeed.identity import Changes, Committed, Snapshot
+from bitespeed.stores.sqlite.database import Lane, begin_patiently, connect, roll_back, translated
+from bitespeed.stores.sqlite.migrate import migrate
+from bitespeed.stores.sqlite.read import Reader
+from bitespeed.stores.sqlite.scan import scan
+from bitespeed.stores.sqlite.write import write
+from bitespeed.stores.stored import StoredIdentity
+
+
+class SqliteStore:
+    """A `Store` in one file. Reads never wait for writes; writes wait for each other."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._connections = [connect(path, lock_wait=0), connect(path), connect(path, lock_wait=0)]
+        self._reader = Reader(self._connections[0])
+        self._patient_reader = Reader(self._connections[1])
+        self._writer = self._connections[2]
+        self._reading = Lane("read")
+        self._writing = Lane("write")
+        self._write_turn = asyncio.Lock()
+
+    @classmethod
+    async def open(cls, path: str) -> "SqliteStore":
+        """Open or create the file and bring its schema to this version."""
+        store = cls(Path(path))
+        try:
+            await store._writing.run(store._migrate)
+        except BaseException:
+            await store.close()
+            raise
+        return store
+
+    def _migrate(self) -> None:
+        connection = connect(self._path)
+        with closing(connection), translated():
+            migrate(connection)
+
+    async def read(
+        self,
+        tenant: str,
+        *,
+        emails: Collection[Email] = (),
+        phones: Collection[Phone] = (),
+        contact: int | None = None,
+        members: bool = True,
+    ) -> Snapshot:
+        """See `Store.read`."""
+        emails, phones = list(emails), list(phones)
+        with translated():
+            try:
+                return self._reader.snapshot(tenant, emails, phones, contact, members=members)
+            except (
+                sqlite3.OperationalError
+            ):  # locked by a recovery or a last close, or a real failure
+                return await self._reading.run(
+                    lambda: self._patient_reader.snapshot(
+                        tenant, emails, phones, contact, members=members
+                    )
+                )
+
+    async def commit(self, tenant: str, changes: Changes) -> Committed:
+        """See `Store.commit`."""
+        async with self._write_turn:
+            with translated():
+                try:
+                    await self._begin()
+                    committed = write(self._writer, tenant, changes)
+                    await self._writing.run(lambda: self._writer.execute("commit"))
+                except BaseException:
+                    await self._writing.run(lambda: roll_back(self._writer))
+                    raise
+                return committed
+
+    async def _begin(self) -> None:
+        """Take the write lock, in the thread when somebody else holds it."""
+        try:
+            self._writer.execute("begin immediate")
+        except sqlite3.OperationalError:
+            await self._writing.run(lambda: begin_patiently(self._writer))
+
+    async def ping(self) -> None:
+        """See `Store.ping`."""
+        with translated():
+            await self._reading.run(self._patient_reader.ping)
+
+    async def scan(self) -> AsyncGenerator[list[StoredIdentity]]:
+        """See `Store.scan`."""
+        lane = Lane("scan")
+        with closing(connect(self._path)) as connection, closing(lane), translated():
+            pages = scan(connection)
+            try:
+                while page := await lane.run(lambda: next(pages, None)):
+                    yield page
+            finally:
+                await lane.run(pages.close)
+
+    async def close(self) -> None:
+        """See `Store.close`."""
+        async with self._write_turn:
+            self._reading.close()
+            self._writing.close()
+            for connection in self._connections:
+                connection.close()

@@ -1,0 +1,144 @@
+"""Writing changes under the write lock: every reference becomes an id, every value a row."""
+
+import sqlite3
+import time
+from collections.abc import Iterable
+
+from bitespeed.errors import Conflict
+from bitespeed.identity import Changes, Committed, Ref
+from bitespeed.stores.sqlite.database import named, sql
+
+_SQL = named(sql("sql/commit.sql"))
+
+
+def write(connection: sqlite3.Connection, tenant: str, changes: Changes) -> Committed:
+    """Write all of the changes into the open transaction.
+
+    Raises `Conflict` when an identity is not as it was read or a new value has been
+    taken; the transaction must then be rolled back.
+    """
+    return _Writing(connection, tenant, changes).write()
+
+
+class _Writing:
+    def __init__(self, connection: sqlite3.Connection, tenant: str, changes: Changes) -> None:
+        self._connection = connection
+        self._tenant = tenant
+        self._changes = changes
+        (self._last_id,) = connection.execute(_SQL["last_id"]).fetchone()
+        # Under the lock, so that ages follow the order of commits.
+        self._now = time.time_ns() // 1000
+
+    def write(self) -> Committed:
+        self._advance_identities()
+        contacts = self._changes.contacts
+        ids = [self._last_id + n for n in range(1, len(contacts) + 1)]
+        ages = [max(self._now, contact.not_before) for contact in contacts]
+        if contacts:
+            self._insert_contacts(ids, ages)
+            self._insert_identifiers()
+            self._insert_identities(dict(zip(ids, ages, strict=True)))
+        if self._changes.deleted:
+            self._delete()
+        self._end_identities()
+        self._insert_events()
+        return Committed(ids, ages)
+
+    def _id(self, ref: Ref) -> int:
+        return ref if ref > 0 else self._last_id - ref
+
+    def _run(self, name: str, rows: Iterable[tuple[object, ...]]) -> int:
+        """Run a statement once for each row; the number of rows it touched."""
+        return self._connection.executemany(_SQL[name], rows).rowcount
+
+    def _advance_identities(self) -> None:
+        stored = [change for change in self._changes.identities if change.id > 0]
+        rows = [(c.primary, c.primary_at, c.contacts, c.id, c.version) for c in stored]
+        if stored and self._run("advance_identity", rows) != len(stored):
+            raise Conflict("An identity has changed since it was read")
+
+    def _insert_contacts(self, ids: list[int], ages: list[int]) -> None:
+        self._run(
+            "insert_contact",
+            [
+                (
+                    id_,
+                    self._tenant,
+                    self._id(c.identity),
+                    c.email,
+                    c.phone,
+                    c.raw_email,
+                    c.raw_phone,
+                    at,
+                    at,
+                )
+                for id_, at, c in zip(ids, ages, self._changes.contacts, strict=True)
+            ],
+        )
+
+    def _insert_identifiers(self) -> None:
+        """In the order of the key, for fewer page splits in a large batch."""
+        contacts = self._changes.contacts
+        emails = [
+            (self._tenant, "email", c.email, self._id(c.identity)) for c in contacts if c.new_email
+        ]
+        phones = [
+            (self._tenant, "phone", c.phone, self._id(c.identity)) for c in contacts if c.new_phone
+        ]
+        try:
+            self._run("insert_identifier", sorted(emails) + sorted(phones))
+        except sqlite3.IntegrityError as error:
+            if error.sqlite_errorcode != sqlite3.SQLITE_CONSTRAINT_PRIMARYKEY:
+                raise
+            raise Conflict("A new value has been taken since it was read") from None
+
+    def _insert_identities(self, ages: dict[int, int]) -> None:
+        self._run(
+            "insert_identity",
+            [
+                (
+                    self._id(c.id),
+                    self._tenant,
+                    self._id(c.root),
+                    self._id(c.primary),
+                    ages[self._id(c.primary)],
+                    c.contacts,
+                )
+                for c in self._changes.identities
+                if c.id < 0 and c.primary is not None
+            ],
+        )
+
+    def _end_identities(self) -> None:
+        rows = [
+            (self._id(c.root), c.id)
+            for c in self._changes.identities
+            if c.root != c.id and c.id > 0
+        ]
+        if rows:
+            self._run("end_identity", rows)
+
+    def _delete(self) -> None:
+        changes = self._changes
+        self._run("delete_contact", [(self._now, id_) for id_ in changes.deleted])
+        self._run("delete_identifier", [(self._tenant, "email", v) for v in changes.freed_emails])
+        self._run("delete_identifier", [(self._tenant, "phone", v) for v in changes.freed_phones])
+
+    def _insert_events(self) -> None:
+        self._run(
+            "insert_event",
+            [
+                (
+                    self._tenant,
+                    self._now,
+                    e.kind,
+                    self._id(e.identity),
+                    e.version,
+                    None if e.contact is None else self._id(e.contact),
+                    None if e.merged is None else self._id(e.merged),
+                    e.email,
+                    e.phone,
+                )
+                for e in self._changes.events
+            ],
+        )
