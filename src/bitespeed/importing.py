@@ -109,10 +109,11 @@ def read_rows(
     start = stream.peek(64).removeprefix(b"\xef\xbb\xbf").lstrip()
     # What is not UTF-8 comes through as lone surrogates, which no identifier may hold.
     text = io.TextIOWrapper(stream, "utf-8-sig", errors="surrogateescape", newline="")
-    if start.startswith(b"{"):
-        yield from _ndjson_rows(text, email_column, phone_column)
-    else:
-        yield from _csv_rows(text, email_column, phone_column)
+    read = _ndjson_rows if start.startswith(b"{") else _csv_rows
+    try:
+        yield from read(text, email_column, phone_column)
+    finally:
+        text.detach()  # the stream is the caller's to close
 
 
 def _csv_rows(text: TextIO, email_column: str | None, phone_column: str | None) -> Iterator[Row]:

@@ -12,8 +12,7 @@ from bitespeed.stores.sqlite.recent import Recent
 
 _SQL = named(sql("sql/read.sql"))
 
-_ids = msgspec.json.Decoder(list[int])
-_roots = msgspec.json.Decoder(list[int | None])
+_numbers = msgspec.json.Decoder(list[int | None])
 _identities = msgspec.json.Decoder(list[Identity])
 
 
@@ -60,15 +59,18 @@ class Reader:
     def _confirmed(self, tenant: str, values: Sequence[str]) -> dict[str, int]:
         """The identities that hold the values, as far as they are remembered and still so."""
         remembered = self._recent.holders(tenant, values)
-        candidates = set(remembered.values())
+        candidates = list(set(remembered.values()))
         if not candidates:
             return remembered
-        confirmed = set(_ids.decode(self._one("confirm", ids=self._recent.versions(candidates))))
-        if len(confirmed) == len(candidates):
-            return remembered
-        for stale in candidates - confirmed:
-            self._recent.forget(stale)
-        return {value: root for value, root in remembered.items() if root in confirmed}
+        versions = _numbers.decode(self._one("versions", ids=candidates))
+        changed = {
+            id_
+            for id_, version in zip(candidates, versions, strict=True)
+            if not self._recent.is_at(id_, version)
+        }
+        for id_ in changed:
+            self._recent.forget(id_)
+        return {v: id_ for v, id_ in remembered.items() if id_ not in changed}
 
     def _find(
         self, holders: dict[str, int], query: str, tenant: str, values: Sequence[str]
@@ -76,7 +78,7 @@ class Reader:
         """Add the identities that hold those of the values which have no holder yet."""
         wanted = [value for value in values if value not in holders]
         if wanted:
-            roots = _roots.decode(self._one(query, tenant=tenant, values=wanted))
+            roots = _numbers.decode(self._one(query, tenant=tenant, values=wanted))
             found = zip(wanted, roots, strict=True)
             holders.update((value, root) for value, root in found if root is not None)
 

@@ -5,6 +5,7 @@ remembered is as true as when it was read once the database confirms, within the
 snapshot at hand, that the identity still lives at the version remembered.
 """
 
+from collections import defaultdict
 from collections.abc import Iterable
 
 from bitespeed.identity import Identity
@@ -18,17 +19,17 @@ class Recent:
 
     def __init__(self) -> None:
         self._identities: dict[int, tuple[str, Identity]] = {}  # the one used longest ago first
-        self._holders: dict[tuple[str, str], int] = {}
+        self._holders: defaultdict[str, dict[str, int]] = defaultdict(dict)  # by tenant
         self._contacts = 0
 
     def holders(self, tenant: str, values: Iterable[str]) -> dict[str, int]:
         """Who held the values when they were read; values not remembered are absent."""
-        holders = self._holders
-        return {value: holders[tenant, value] for value in values if (tenant, value) in holders}
+        holders = self._holders[tenant]
+        return {value: holders[value] for value in values if value in holders}
 
-    def versions(self, ids: Iterable[int]) -> list[tuple[int, int]]:
-        """The id and version of each as remembered."""
-        return [(id_, self._identities[id_][1].version) for id_ in ids]
+    def is_at(self, id_: int, version: int | None) -> bool:
+        """Whether what is remembered of the identity is as of this version."""
+        return self._identities[id_][1].version == version
 
     def use(self, id_: int) -> Identity:
         """The identity, which then counts as used last."""
@@ -43,7 +44,7 @@ class Recent:
         self._identities[identity.id] = (tenant, identity)
         self._contacts += identity.contacts
         for value in _values(identity):
-            self._holders[tenant, value] = identity.id
+            self._holders[tenant][value] = identity.id
         while self._contacts > MAX_CONTACTS:
             self.forget(next(iter(self._identities)))
 
@@ -54,9 +55,10 @@ class Recent:
             return
         tenant, identity = kept
         self._contacts -= identity.contacts
+        holders = self._holders[tenant]
         for value in _values(identity):
-            if self._holders.get((tenant, value)) == id_:
-                del self._holders[tenant, value]
+            if holders.get(value) == id_:
+                del holders[value]
 
 
 def _values(identity: Identity) -> Iterable[str]:

@@ -1,12 +1,11 @@
 -- The statements of a read, in their order, in one transaction: all of it is as of one instant.
 -- `cross join` and `left join` hold the planner to the unique keys; it must never scan a table.
 
--- name: confirm
--- Those of the identities that still live at the version remembered.
-select json_group_array(i.id)
+-- name: versions
+-- For each identity asked for, in order, its version, or null when it does not live.
+select json_group_array(i.version)
 from json_each(:ids) asked
-cross join identity i on i.id = json_extract(asked.value, '$[0]')
-where i.version = json_extract(asked.value, '$[1]') and i.root_id = i.id;
+left join identity i on i.id = asked.value and i.root_id = i.id;
 
 -- name: roots_of_emails
 -- For each email asked for, in order, the identity that holds it, or null.

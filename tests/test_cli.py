@@ -1,0 +1,304 @@
+"""The command line as people and scripts use it, in real processes."""
+
+import csv
+import json
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+HEADER = "email,phone\n"
+
+
+def bitespeed(
+    *arguments: str | Path, cwd: Path, stdin: str | bytes = "", **environment: str
+) -> subprocess.CompletedProcess[str]:
+    clean = {k: v for k, v in os.environ.items() if not k.startswith(("BITESPEED", "DATABASE"))}
+    return subprocess.run(
+        [sys.executable, "-m", "bitespeed", *map(str, arguments)],
+        cwd=cwd,
+        env=clean | environment,
+        input=stdin if isinstance(stdin, str) else stdin.decode("latin-1"),
+        capture_output=True,
+        text=True,
+        encoding="latin-1" if isinstance(stdin, bytes) else "utf-8",
+        timeout=60,
+        check=False,
+    )
+
+
+def succeed(*arguments: str | Path, cwd: Path, stdin: str = "", **environment: str) -> str:
+    done = bitespeed(*arguments, cwd=cwd, stdin=stdin, **environment)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def contacts(folder: Path, name: str = "bitespeed.db") -> int:
+    connection = sqlite3.connect(folder / name)
+    try:
+        return connection.execute("select count(*) from contact").fetchone()[0]
+    finally:
+        connection.close()
+
+
+def test_identify_founds_links_and_shows_the_published_answer(tmp_path: Path) -> None:
+    succeed("identify", "--email", "A@x.example", "--phone", "12-34", cwd=tmp_path)
+    printed = succeed(
+        "identify", "--email", "b@x.example", "--phone", "1234", "--json", cwd=tmp_path
+    )
+    assert json.loads(printed) == {
+        "contact": {
+            "primaryContatctId": 1,
+            "emails": ["a@x.example", "b@x.example"],
+            "phoneNumbers": ["1234"],
+            "secondaryContactIds": [2],
+        }
+    }
+
+
+def test_identify_prints_a_table_for_people(tmp_path: Path) -> None:
+    printed = succeed("identify", "--email", "[b]@x.example", cwd=tmp_path)
+    assert "[b]@x.example" in printed
+    assert "primary contact" in printed
+
+
+def test_lookup_never_writes(tmp_path: Path) -> None:
+    succeed("identify", "--email", "a@x.example", cwd=tmp_path)
+    for wanted in (["--email", "a@x.example"], ["--contact", "1"]):
+        assert "a@x.example" in succeed("lookup", *wanted, cwd=tmp_path)
+    unknown = bitespeed("lookup", "--phone", "99", cwd=tmp_path)
+    assert (unknown.returncode, unknown.stderr) == (
+        1,
+        "Error: No contact has this email or phoneNumber\n",
+    )
+    assert contacts(tmp_path) == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["identify"], "Either email or phoneNumber is required"),
+        (["identify", "--email", "nonsense"], "email is not an email address"),
+        (["identify", "--phone", "call me"], "phoneNumber is not a phone number"),
+        (["lookup", "--phone", "1", "--database", "mysql://x"], "must look like sqlite:///"),
+        (["check", "--database", "sqlite:///no/such/folder/x.db"], "folder does not exist"),
+        (["lookup", "--phone", "1", "--region", "Utopia"], "ISO 3166"),
+    ],
+)
+def test_errors_are_one_sentence(tmp_path: Path, arguments: list[str], sentence: str) -> None:
+    done = bitespeed(*arguments, cwd=tmp_path)
+    assert done.returncode == 2
+    assert sentence in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert done.stdout == ""
+
+
+def test_flags_win_over_the_environment(tmp_path: Path) -> None:
+    elsewhere = {"DATABASE_URL": "sqlite:///environment.db"}
+    succeed("identify", "--phone", "1", cwd=tmp_path, **elsewhere)
+    succeed(
+        "identify", "--phone", "1", "--database", "sqlite:///flag.db", cwd=tmp_path, **elsewhere
+    )
+    assert sorted(p.name for p in tmp_path.glob("*.db")) == ["environment.db", "flag.db"]
+
+
+def test_region_makes_national_and_international_forms_one(tmp_path: Path) -> None:
+    succeed("identify", "--phone", "(650) 253-0000", "--region", "US", cwd=tmp_path)
+    printed = succeed("identify", "--phone", "+16502530000", cwd=tmp_path, BITESPEED_REGION="US")
+    assert "+16502530000" in printed
+    assert contacts(tmp_path) == 1
+
+
+def cells(path: Path) -> list[list[str]]:
+    return list(csv.reader(path.read_text().splitlines()))
+
+
+CSV = (
+    HEADER + "a@x.example,1\nb@x.example,1\nbad,2\n,\nc@x.example,3\na@x.example,3\na@x.example,1\n"
+)
+
+
+def test_import_reports_what_was_new_and_sets_rejects_aside(tmp_path: Path) -> None:
+    (tmp_path / "people.csv").write_text(CSV)
+    printed = json.loads(succeed("import", "people.csv", "--json", cwd=tmp_path))
+    assert printed == {
+        "rows": 7,
+        "rejected": 2,
+        "primaries": 2,
+        "secondaries": 1,
+        "merges": 1,
+        "repeats": 1,
+    }
+    rejects = cells(tmp_path / "people.csv.rejects.csv")
+    assert rejects == [
+        ["line", "reason", "email", "phone"],
+        ["4", "email is not an email address", "bad", "2"],
+        ["5", "Either email or phoneNumber is required", "", ""],
+    ]
+
+
+def test_importing_again_adds_nothing(tmp_path: Path) -> None:
+    (tmp_path / "people.csv").write_text(CSV)
+    succeed("import", "people.csv", cwd=tmp_path)
+    before = contacts(tmp_path)
+    printed = succeed("import", "people.csv", cwd=tmp_path)
+    assert contacts(tmp_path) == before
+    assert "0 new customers, 0 new contacts of known ones, 0 merges, 5 with nothing new" in printed
+
+
+def test_corrected_rejects_can_be_imported(tmp_path: Path) -> None:
+    (tmp_path / "people.csv").write_text(CSV)
+    succeed("import", "people.csv", cwd=tmp_path)
+    rejects = tmp_path / "people.csv.rejects.csv"
+    rejects.write_text(rejects.read_text().replace("bad,2", "good@x.example,2"))
+    succeed("import", rejects, cwd=tmp_path)
+    assert "good@x.example" in succeed("lookup", "--phone", "2", cwd=tmp_path)
+
+
+def test_import_of_ndjson_from_standard_input(tmp_path: Path) -> None:
+    lines = [
+        {"email": "a@x.example", "phoneNumber": 1},
+        {"email": None, "phone": "1"},
+        {"email": True},
+        ["no object"],
+    ]
+    text = "\n".join(map(json.dumps, lines)) + "\n\n{broken\n"
+    printed = json.loads(succeed("import", "-", "--json", cwd=tmp_path, stdin=text))
+    assert (printed["rows"], printed["primaries"], printed["repeats"]) == (5, 1, 1)
+    reasons = [
+        row[1] for row in csv.reader((tmp_path / "import.rejects.csv").read_text().splitlines())
+    ][1:]
+    assert reasons == [
+        "email must be a string or null",
+        "This line is not a JSON object in UTF-8",
+        "This line is not a JSON object in UTF-8",
+    ]
+
+
+def test_import_takes_named_columns_and_a_byte_order_mark(tmp_path: Path) -> None:
+    text = "\ufeffMail;no,Kunde Mail,Tel\nx,a@x.example,5\n"
+    (tmp_path / "kunden.csv").write_text(text, encoding="utf-8")
+    succeed(
+        "import",
+        "kunden.csv",
+        "--email-column",
+        "Kunde Mail",
+        "--phone-column",
+        "Tel",
+        cwd=tmp_path,
+    )
+    assert "a@x.example" in succeed("lookup", "--phone", "5", cwd=tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("text", "arguments", "sentence"),
+    [
+        ("name,city\nx,y\n", [], "No email or phone column among name, city"),
+        ("", [], "No email or phone column among no columns at all"),
+        (CSV, ["--email-column", "mail"], "There is no column mail among email, phone"),
+    ],
+)
+def test_import_names_the_columns_when_none_fits(
+    tmp_path: Path, text: str, arguments: list[str], sentence: str
+) -> None:
+    (tmp_path / "people.csv").write_text(text)
+    done = bitespeed("import", "people.csv", *arguments, cwd=tmp_path)
+    assert done.returncode == 2
+    assert sentence in done.stderr
+
+
+def test_import_survives_hostile_rows(tmp_path: Path) -> None:
+    body = b"".join(
+        [
+            b"\xff\xfe@x.example,1\n",
+            b'"' + b"x" * 200_000 + b'",1\n',
+            b"nul\x00@x.example,1\n",
+            b"only-one-cell\n",
+            b"fine@x.example,7\n",
+        ]
+    )
+    (tmp_path / "hostile.csv").write_bytes(HEADER.encode() + body)
+    printed = json.loads(succeed("import", "hostile.csv", "--json", cwd=tmp_path))
+    assert printed["primaries"] == 1
+    assert printed["rejected"] == printed["rows"] - 1
+    assert "fine@x.example" in succeed("lookup", "--phone", "7", cwd=tmp_path)
+
+
+def test_a_line_of_ndjson_without_end_is_bounded(tmp_path: Path) -> None:
+    endless = '{"email": "' + "x" * 3_000_000 + '"}\n{"phoneNumber": "8"}\n'
+    (tmp_path / "long.ndjson").write_text(endless)
+    succeed("import", "long.ndjson", cwd=tmp_path)
+    assert "phone numbers" in succeed("lookup", "--phone", "8", cwd=tmp_path)
+    assert "3,0" not in (tmp_path / "long.ndjson.rejects.csv").read_text()
+
+
+def test_an_interrupted_import_keeps_its_chunks_and_can_be_run_again(tmp_path: Path) -> None:
+    rows = "".join(f"u{n}@x.example,{n}\n" for n in range(60_000))
+    (tmp_path / "many.csv").write_text(HEADER + rows)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "bitespeed", "import", "-", "--database", "sqlite:///many.db"],
+        cwd=tmp_path,
+        stdin=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        text=True,
+    )
+    with process:
+        assert process.stdin is not None
+        process.stdin.write(HEADER + rows[: len(rows) // 2])
+        process.stdin.flush()
+        process.send_signal(signal.SIGINT)
+        process.stdin.close()
+        process.wait(timeout=60)
+    assert process.returncode in {130, -signal.SIGINT, 1}
+    succeed("import", "many.csv", "--database", "sqlite:///many.db", cwd=tmp_path)
+    assert contacts(tmp_path, "many.db") == 60_000
+    assert "sound" in succeed("check", "--database", "sqlite:///many.db", cwd=tmp_path)
+
+
+def test_export_as_ndjson_and_csv(tmp_path: Path) -> None:
+    (tmp_path / "people.csv").write_text(CSV)
+    succeed("import", "people.csv", cwd=tmp_path)
+    (line,) = succeed("export", cwd=tmp_path).splitlines()
+    assert json.loads(line)["contact"]["secondaryContactIds"] == [2, 3]
+    succeed("export", "--format", "csv", "--output", "out.csv", cwd=tmp_path)
+    assert cells(tmp_path / "out.csv") == [
+        ["primary_contact_id", "emails", "phone_numbers", "secondary_contact_ids"],
+        ["1", "a@x.example b@x.example c@x.example", "1 3", "2 3"],
+    ]
+
+
+def test_check_tells_the_ids_of_what_is_broken(tmp_path: Path) -> None:
+    succeed("identify", "--phone", "1", cwd=tmp_path)
+    assert "1 identities, sound" in succeed("check", cwd=tmp_path)
+    connection = sqlite3.connect(tmp_path / "bitespeed.db")
+    connection.execute("update identity set contacts = 5")
+    connection.commit()
+    connection.close()
+    done = bitespeed("check", cwd=tmp_path)
+    assert done.returncode == 1
+    assert "I8: identity 1: counts 5 live contacts, has 1" in done.stdout
+    printed = json.loads(bitespeed("check", "--json", cwd=tmp_path).stdout)
+    assert [v["invariant"] for v in printed["violations"]] == ["I8"]
+
+
+@pytest.mark.parametrize("name", ["", "serve", "identify", "lookup", "import", "export", "check"])
+def test_help_teaches(tmp_path: Path, name: str) -> None:
+    printed = succeed(*([name] if name else []), "--help", cwd=tmp_path)
+    assert "Usage: " in printed
+    assert "--database" in printed
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_serve_refuses_what_cannot_work_in_one_sentence(tmp_path: Path) -> None:
+    (tmp_path / "no.db").write_text("this is no database, however you look at it" * 100)
+    done = bitespeed("serve", "--database", "sqlite:///no.db", cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (2, "Error: The file is not a SQLite database\n")
+    for variable in ("BITESPEED_PORT", "BITESPEED_WORKERS"):
+        done = bitespeed("serve", cwd=tmp_path, **{variable: "many"})
+        assert done.returncode == 2
+        assert variable in done.stderr
