@@ -7,6 +7,7 @@ with the requests' times then spread so that they overlap. Wrong ones are right 
 import random
 from collections.abc import Callable
 from dataclasses import replace
+from functools import cache
 
 import pytest
 from hypothesis import given, settings
@@ -92,11 +93,13 @@ def some_request(rng: random.Random) -> tuple[str | None, str | None]:
     return email, phone
 
 
+@cache
 def serial(seed: int, length: int = 60) -> tuple[History, Final]:
     """One request after the other."""
     return overlapping(seed, length, spread=STEP // 3, unknown=0)
 
 
+@cache
 def overlapping(
     seed: int, length: int = 60, spread: int = 8 * STEP, unknown: float = 0.15
 ) -> tuple[History, Final]:
@@ -225,9 +228,9 @@ def answer_from_a_cache(history: History, final: Final, rng: random.Random):
         if op.answer
         and old.answer
         and old.values() == op.values()
-        and old.end < op.begin
-        and len(old.answer.nodes()) < len(op.answer.nodes())
-        and op.answer.nodes() & acknowledged_before(history, op) > old.answer.nodes()
+        and any(
+            old.answer.nodes() < o.answer.nodes() for o in history if o.answer and o.end < op.begin
+        )
     ]
     if not found:
         return None
@@ -328,10 +331,16 @@ def lose_a_merge(history: History, final: Final, rng: random.Random):
     ]
 
 
+def world_of(identity: StoredIdentity) -> str:
+    contact = identity.contacts[0]
+    return contact.email[-1] if contact.email else contact.phone[0]
+
+
 def weld_two_strangers(history: History, final: Final, rng: random.Random):
-    if len(final) < 2:
-        return None
+    """Of different worlds, so that no request without an answer may have joined them."""
     one, other = rng.sample(final, 2)
+    if world_of(one) == world_of(other):
+        return None
     welded = replace(
         one,
         contacts=sorted([*one.contacts, *other.contacts]),
@@ -351,7 +360,7 @@ def repeat_a_contact(history: History, final: Final, rng: random.Random):
 
 
 def close_a_ring(history: History, final: Final, rng: random.Random):
-    """A contact whose two values are known from two different contacts of its identity."""
+    """A contact at last whose values are known from two different contacts of its identity."""
     found = [
         (i, one.email, other.phone)
         for i in final
@@ -362,24 +371,26 @@ def close_a_ring(history: History, final: Final, rng: random.Random):
     if not found:
         return None
     identity, email, phone = rng.choice(found)
-    ring = StoredContact(1000, "default", identity.root_id or 0, email, phone, 1000, None)
-    return history, [
-        replace(i, contacts=[*i.contacts, ring]) if i is identity else i for i in final
-    ]
+    return history, with_contact(final, identity, email, phone)
 
 
 def invent_a_contact(history: History, final: Final, rng: random.Random):
     """A contact that nobody asked for, with its event."""
     identity = rng.choice(final)
     email = identity.contacts[0].email
-    contact = StoredContact(1000, "default", identity.root_id or 0, email, "999", 1000, None)
-    event = StoredEvent(1000, "contact.created", identity.root_id or 0, 0, 1000, None, None, None)
-    return history, [
-        replace(i, contacts=[*i.contacts, contact], events=[*i.events, event])
-        if i is identity
-        else i
-        for i in final
-    ]
+    return history, with_contact(final, identity, email, "999")
+
+
+def with_contact(
+    final: Final, identity: StoredIdentity, email: str | None, phone: str | None
+) -> Final:
+    root = identity.root_id or 0
+    contact = StoredContact(1000, "default", root, email, phone, 1000, None)
+    event = StoredEvent(1000, "contact.created", root, 0, 1000, None, None, None)
+    more = replace(
+        identity, contacts=[*identity.contacts, contact], events=[*identity.events, event]
+    )
+    return [more if i is identity else i for i in final]
 
 
 DAMAGES: list[tuple[Damage, str]] = [
@@ -406,12 +417,12 @@ DAMAGES: list[tuple[Damage, str]] = [
 @pytest.mark.parametrize("make", [serial, overlapping], ids=["serial", "overlapping"])
 def test_each_damage_is_caught_wherever_it_is_done(damage: Damage, kind: str, make) -> None:
     caught = 0
-    for seed in range(40):
+    for seed in range(30):
         damaged = damage(*make(seed), random.Random(seed))
         if damaged is not None:
             assert kind in kinds(*damaged), f"seed {seed}"
             caught += 1
-    assert caught >= 20
+    assert caught >= 10
 
 
 # Histories written out, for what only a certain order in time gives away

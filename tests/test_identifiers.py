@@ -64,7 +64,7 @@ def test_an_email_is_trimmed_and_lower_case(sent, canonical):
     ids=ascii,
 )
 def test_an_email_that_is_none_is_refused(sent):
-    with pytest.raises(InvalidInput, match="^email is not an email address$"):
+    with pytest.raises(InvalidInput, match=r"^email is not an email address$"):
         parse_email(sent)
 
 
@@ -99,7 +99,7 @@ def test_a_phone_is_its_digits_with_at_most_a_leading_plus(sent, canonical):
         "1e5",
         "1/2",
         "٣٤٥",
-        "１２３",
+        "\uff11\uff12\uff13",
         "²",
         "1\x002",
         "1\u200b2",
@@ -109,7 +109,7 @@ def test_a_phone_is_its_digits_with_at_most_a_leading_plus(sent, canonical):
     ids=ascii,
 )
 def test_a_phone_that_is_none_is_refused(sent):
-    with pytest.raises(InvalidInput, match="^phoneNumber is not a phone number$"):
+    with pytest.raises(InvalidInput, match=r"^phoneNumber is not a phone number$"):
         parse_phone(sent)
 
 
@@ -122,7 +122,7 @@ def test_a_blank_value_is_no_value(blank):
 @pytest.mark.parametrize("email", [None, "", " "])
 @pytest.mark.parametrize("phone", [None, "", " "])
 def test_one_of_the_two_is_required(email, phone):
-    with pytest.raises(InvalidInput, match="^Either email or phoneNumber is required$"):
+    with pytest.raises(InvalidInput, match=r"^Either email or phoneNumber is required$"):
         observe(email, phone)
 
 
@@ -171,14 +171,21 @@ def test_a_phone_has_at_most_50_characters():
         parse_phone(longest + "1")
 
 
-@pytest.mark.parametrize("padding", [" " * MAX_RAW, "\t" * MAX_RAW])
-def test_what_was_sent_is_never_kept_beyond_255_characters(padding):
+PADDING_BEYOND_LIMIT = [" " * MAX_RAW, "\t" * MAX_RAW]
+
+
+@pytest.mark.parametrize("padding", PADDING_BEYOND_LIMIT, ids=["spaces", "tabs"])
+def test_an_email_padded_beyond_255_characters_is_refused(padding):
     with pytest.raises(InvalidInput, match="email is longer"):
         observe("a@b" + padding, None)
-    with pytest.raises(InvalidInput, match="phoneNumber is longer"):
-        observe(None, "1" + padding)
+
+
+@pytest.mark.parametrize("padding", PADDING_BEYOND_LIMIT, ids=["spaces", "tabs"])
+def test_a_phone_padded_beyond_255_characters_is_refused(padding):
     with pytest.raises(InvalidInput, match="phoneNumber is longer"):
         observe(None, "1" + padding + "1")
+    with pytest.raises(InvalidInput, match="phoneNumber is longer"):
+        observe(None, "1" + padding)
 
 
 @pytest.mark.parametrize(
@@ -286,10 +293,8 @@ def test_any_text_is_canonical_blank_or_refused_in_words(sent):
 
 def test_every_character_stays_the_same_when_made_canonical_twice():
     changed = []
-    for code_point in range(sys.maxunicode + 1):
-        character = chr(code_point)
-        for sent in (f"{character}a@b", f"a{character}@b{character}"):
-            email = canonical_or_reject(parse_email, sent)
-            if email is not None and parse_email(email) != email:
-                changed.append(sent)
+    for character in map(chr, range(sys.maxunicode + 1)):
+        email = canonical_or_reject(parse_email, f"{character}a{character}@b{character}")
+        if email is not None and parse_email(email) != email:
+            changed.append(character)
     assert changed == []

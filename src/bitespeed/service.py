@@ -33,6 +33,8 @@ T = TypeVar("T")
 
 log = logging.getLogger(__name__)
 
+_CONTENTION = "Others keep changing the same identity; try again"
+
 DEFAULT_TENANT = "default"
 
 MAX_BATCH = 256  # observations; more would hold up the first of them without being any cheaper
@@ -86,6 +88,7 @@ class Service:
         self._queue: deque[_Pending] = deque()
         self._batches: dict[asyncio.Task[None], list[_Pending]] = {}
         self._waiting = 0  # in the queue or in a batch
+        self._in_flight = 0  # batches gathered from the queue
         self._is_gathering = False
         self._sweeper: asyncio.TimerHandle | None = None
         self._is_draining = False
@@ -135,7 +138,7 @@ class Service:
                 await asyncio.sleep(pause)
             else:
                 return changes
-        raise _CONTENTION
+        raise Contention(_CONTENTION)
 
     async def look_up(self, email: Email | None, phone: Phone | None) -> Answer:
         """The identity that holds the values, without writing anything. Raises `NotFound`."""
@@ -166,7 +169,7 @@ class Service:
                 await asyncio.sleep(pause)
             else:
                 return
-        raise _CONTENTION
+        raise Contention(_CONTENTION)
 
     async def ping(self) -> None:
         """Return when the store can answer and requests are accepted."""
@@ -205,8 +208,9 @@ class Service:
 
     def _start_soon(self) -> None:
         """Begin a batch, unless enough are under way or the last one has yet to gather."""
-        if self._queue and not self._is_gathering and len(self._batches) < MAX_IN_FLIGHT:
+        if self._queue and not self._is_gathering and self._in_flight < MAX_IN_FLIGHT:
             self._is_gathering = True
+            self._in_flight += 1
             batch: list[_Pending] = []
             self._begin(batch, self._gather(batch))
 
@@ -215,6 +219,7 @@ class Service:
         self._is_gathering = False
         batch.extend(self._queue.popleft() for _ in range(min(len(self._queue), MAX_BATCH)))
         await self._run(batch)
+        self._in_flight -= 1
 
     def _begin(
         self, batch: list[_Pending], work: Coroutine[None, None, None]
@@ -300,10 +305,7 @@ class Service:
             for pending, reply in unsettled:
                 pending.succeed(reply.answer(committed))
             return
-        raise _CONTENTION
-
-
-_CONTENTION = Contention("Others keep changing the same identity; try again")
+        raise Contention(_CONTENTION)
 
 
 def _pauses() -> Iterator[float]:

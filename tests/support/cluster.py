@@ -1,0 +1,159 @@
+"""Several real server processes on one SQLite file, each on a port of its own.
+
+Every process is a group of its own, so that it can be killed together with its workers, and
+is ended when its cluster is left, however that happens.
+"""
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager, suppress
+from http.client import HTTPConnection, HTTPException
+from pathlib import Path
+
+from bitespeed.stores import open_store
+from bitespeed.stores.stored import StoredIdentity
+from support.server import free_port
+
+START = 30.0  # seconds until a process must be ready
+STOP = 30.0  # seconds until it must have ended after SIGTERM
+LOOK = 0.005  # seconds between two looks whether it is ready
+
+SERVER = (sys.executable, "-m", "bitespeed", "serve")
+SLEEPY_SERVER = (sys.executable, str(Path(__file__).with_name("sleepy_server.py")))
+
+
+class Member:
+    """One server process, which may end and be started again on the same port."""
+
+    def __init__(self, command: Sequence[str], database: str, log: Path) -> None:
+        self.port = free_port()
+        self._command = [*command, "--port", str(self.port), "--database", database]
+        self._log = log
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def process(self) -> subprocess.Popen[bytes]:
+        """The process started last."""
+        assert self._process is not None
+        return self._process
+
+    def start(self) -> float:
+        """Start the process; the seconds until it was ready."""
+        assert self._process is None or self._process.poll() is not None
+        begin = time.monotonic()
+        with self._log.open("ab") as log:
+            self._process = subprocess.Popen(
+                self._command,
+                env=_environment(),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        while not self._is_ready():
+            if self._process.poll() is not None or time.monotonic() > begin + START:
+                raise AssertionError(f"The server did not become ready:\n{self.log()}")
+            time.sleep(LOOK)
+        return time.monotonic() - begin
+
+    def _is_ready(self) -> bool:
+        with (
+            suppress(OSError, HTTPException),
+            closing(HTTPConnection("127.0.0.1", self.port, timeout=5)) as connection,
+        ):
+            connection.request("GET", "/ready")
+            return connection.getresponse().status == 200
+        return False
+
+    def terminate(self) -> None:
+        """Send SIGTERM and return at once."""
+        self.process.send_signal(signal.SIGTERM)
+
+    def wait(self) -> int:
+        """The exit status, once the process has ended."""
+        return self.process.wait(STOP)
+
+    def kill(self) -> None:
+        """Kill the process and its workers with SIGKILL, and return when it is gone."""
+        if self.process.poll() is None:
+            os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
+
+    def close(self) -> None:
+        """End the process gently, or by force when it does not."""
+        if self._process is None or self._process.poll() is not None:
+            return
+        self.terminate()
+        try:
+            self.wait()
+        except subprocess.TimeoutExpired:
+            self.kill()
+            raise
+
+    def log(self) -> str:
+        """All that the processes on this port have printed."""
+        return self._log.read_text()
+
+
+class Cluster:
+    """Server processes that share one database."""
+
+    def __init__(self, database: str, members: list[Member]) -> None:
+        self.database = database
+        self.members = members
+
+    @property
+    def ports(self) -> list[int]:
+        """Where they listen."""
+        return [member.port for member in self.members]
+
+    def log(self) -> str:
+        """All that any of them has printed."""
+        return "".join(member.log() for member in self.members)
+
+    def stored(self) -> list[StoredIdentity]:
+        """Everything in the database, as of one instant, read by a store of the test's own."""
+        return asyncio.run(self._stored())
+
+    async def _stored(self) -> list[StoredIdentity]:
+        store = await open_store(self.database)
+        try:
+            return [identity async for page in store.scan() for identity in page]
+        finally:
+            await store.close()
+
+
+@contextmanager
+def cluster(folder: Path, size: int = 1, command: Sequence[str] = SERVER) -> Iterator[Cluster]:
+    """Start ``size`` processes on one file in the folder; all have ended when it returns."""
+    database = f"sqlite:///{folder / 'contacts.db'}"
+    members = [Member(command, database, folder / f"server-{n}.log") for n in range(size)]
+    try:
+        for member in members:
+            member.start()
+        yield Cluster(database, members)
+    finally:
+        _close(members)
+
+
+def _close(members: Sequence[Member]) -> None:
+    """End all of them, also when one makes difficulties."""
+    if members:
+        try:
+            members[0].close()
+        finally:
+            _close(members[1:])
+
+
+def _environment() -> dict[str, str]:
+    """Ours, without settings that somebody made for a server of their own."""
+    return {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith("BITESPEED_") and name != "DATABASE_URL"
+    }

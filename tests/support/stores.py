@@ -1,0 +1,141 @@
+"""Stores and services on real files, opened for one test."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from bitespeed import rule
+from bitespeed.identifiers import Observation, observe
+from bitespeed.identity import Changes, Committed, Snapshot
+from bitespeed.service import DEFAULT_TENANT, Limits, Service
+from bitespeed.stores import Store
+from bitespeed.stores.sqlite import SqliteStore
+
+Hook = Callable[[], Awaitable[None]]
+
+
+@asynccontextmanager
+async def store_at(path: Path) -> AsyncIterator[SqliteStore]:
+    store = await SqliteStore.open(str(path))
+    try:
+        yield store
+    finally:
+        await store.close()
+
+
+@asynccontextmanager
+async def service_on(store: Store, limits: Limits | None = None) -> AsyncIterator[Service]:
+    service = Service(store, limits=limits)
+    try:
+        yield service
+    finally:
+        await service.drain()
+
+
+async def decide(
+    store: Store, *sent: tuple[str | None, str | None], tenant: str = DEFAULT_TENANT
+) -> Changes:
+    """What the store's present state makes of the observations; nothing is written yet."""
+    observations = [observe(email, phone) for email, phone in sent]
+    return rule.absorb(await snapshot_for(store, observations, tenant), observations)
+
+
+async def write(store: Store, *sent: tuple[str | None, str | None]) -> Committed:
+    """Commit the observations, one commit for each."""
+    ids: list[int] = []
+    created_at: list[int] = []
+    for one in sent:
+        committed = await store.commit(DEFAULT_TENANT, await decide(store, one))
+        ids += committed.ids
+        created_at += committed.created_at
+    return Committed(ids, created_at)
+
+
+async def snapshot_for(
+    store: Store, observations: list[Observation], tenant: str = DEFAULT_TENANT
+) -> Snapshot:
+    return await store.read(
+        tenant,
+        emails={o.email for o in observations if o.email},
+        phones={o.phone for o in observations if o.phone},
+    )
+
+
+class Watched:
+    """A store that counts what is asked of it and can be held up, or made to fail, at both doors.
+
+    Whoever comes while a door is shut waits there; ``has_come`` tells that somebody did.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self.reads: list[set[str]] = []
+        self.commits: list[Changes] = []
+        self.reading = Door()
+        self.committing = Door()
+
+    async def read(self, tenant: str, **asked: Any) -> Snapshot:
+        self.reads.append({*asked.get("emails", ()), *asked.get("phones", ())})
+        await self.reading.pass_through()
+        return await self._store.read(tenant, **asked)
+
+    async def commit(self, tenant: str, changes: Changes) -> Committed:
+        self.commits.append(changes)
+        await self.committing.pass_through()
+        return await self._store.commit(tenant, changes)
+
+    async def ping(self) -> None:
+        await self._store.ping()
+
+    def scan(self) -> AsyncIterator[Any]:
+        return self._store.scan()
+
+    async def close(self) -> None:
+        await self._store.close()
+
+
+class Door:
+    """Open at first; ``hooks`` are run one for each arrival, before the door."""
+
+    def __init__(self) -> None:
+        self._open = asyncio.Event()
+        self._open.set()
+        self.has_come = asyncio.Event()
+        self.hooks: list[Hook] = []
+
+    def shut(self) -> None:
+        self._open.clear()
+        self.has_come.clear()
+
+    def open(self) -> None:
+        self._open.set()
+
+    async def pass_through(self) -> None:
+        self.has_come.set()
+        if self.hooks:
+            await self.hooks.pop(0)()
+        await self._open.wait()
+
+
+@asynccontextmanager
+async def watched(
+    path: Path, limits: Limits | None = None
+) -> AsyncIterator[tuple[Watched, Service]]:
+    """A service on a watched store; doors still shut at the end are opened."""
+    async with store_at(path) as store:
+        watched_store = Watched(store)
+        async with service_on(watched_store, limits) as service:
+            try:
+                yield watched_store, service
+            finally:
+                watched_store.reading.open()
+                watched_store.committing.open()
+
+
+def failing(error: Exception) -> Hook:
+    async def fail() -> None:
+        raise error
+
+    return fail

@@ -1,0 +1,294 @@
+"""The published contract, through a real server."""
+
+import json
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+
+from support.server import Server, fresh_email, fresh_phone, serve
+
+CASES = json.loads(Path(__file__).with_name("contract_examples.json").read_text())["cases"]
+NEITHER = "Either email or phoneNumber is required"
+
+
+@pytest.mark.parametrize("case", CASES, ids=[case["name"] for case in CASES])
+def test_published_example(case, tmp_path):
+    with serve(tmp_path) as server:
+        for step in case["steps"]:
+            reply = server.post("/identify", step["request"])
+            assert reply.status == step["expect_status"]
+            expected = step.get("expect") or step["expect_body"]
+            assert reply.json == with_ids(expected, server)
+        if "rows_after" in case:
+            assert contact_counts(server) == case["rows_after"]
+
+
+def with_ids(expected, server):
+    """The expected answer with the ids that the symbols stand for."""
+    text = json.dumps(expected)
+    for position, (id_,) in enumerate(server.query("select id from contact order by id"), 1):
+        text = text.replace(f'"${position}"', str(id_))
+    return json.loads(text)
+
+
+def contact_counts(server):
+    count = "select count(*), count(*) filter (where linkprecedence = 'primary') from contact"
+    ((total, primary),) = server.query(count)
+    return {"total": total, "primary": primary}
+
+
+class TestOrder:
+    def test_values_and_ids_come_by_age_each_once(self, server):
+        phone = fresh_phone()
+        emails = [fresh_email() for _ in range(12)]
+        phones = [phone]
+        for email in emails:
+            answer = server.identify(email, phone)
+        for email in reversed(emails):
+            phones.append(fresh_phone())
+            answer = server.identify(email, phones[-1])
+        ids = [id_ for (id_,) in server.query("select id from contact order by id desc limit 24")]
+        assert answer == {
+            "primaryContatctId": ids[-1],
+            "emails": emails,
+            "phoneNumbers": phones,
+            "secondaryContactIds": ids[-2::-1],
+        }
+
+    def test_primary_s_values_come_first_even_when_the_primary_has_only_one(self, server):
+        phone, first, second = fresh_phone(), fresh_email(), fresh_email()
+        server.identify(None, phone)
+        server.identify(first, phone)
+        assert server.identify(second, phone)["emails"] == [first, second]
+
+    @pytest.mark.parametrize("elder", [0, 1], ids=["email's", "phone's"])
+    def test_after_a_merge_the_older_identity_comes_first(self, server, elder):
+        people = [(fresh_email(), fresh_phone()), (fresh_email(), fresh_phone())]
+        old, new = (server.identify(*person)["primaryContatctId"] for person in people)
+        merged = server.identify(people[elder][0], people[1 - elder][1])
+        assert merged == {
+            "primaryContatctId": old,
+            "emails": [people[0][0], people[1][0]],
+            "phoneNumbers": [people[0][1], people[1][1]],
+            "secondaryContactIds": [new],
+        }
+
+    def test_merged_contacts_are_interleaved_by_age(self, server):
+        (e1, p1), (e2, p2) = [(fresh_email(), fresh_phone()) for _ in range(2)]
+        e3, e4 = fresh_email(), fresh_email()
+        first, second = server.identify(e1, p1), server.identify(e2, p2)
+        third = server.identify(e3, p2)["secondaryContactIds"]
+        fourth = server.identify(e4, p1)["secondaryContactIds"]
+        merged = server.identify(e1, p2)
+        assert merged["emails"] == [e1, e2, e3, e4]
+        assert merged["primaryContatctId"] == first["primaryContatctId"]
+        assert merged["secondaryContactIds"] == [second["primaryContatctId"], *third, *fourth]
+
+
+class TestMerge:
+    def test_everything_points_straight_at_the_oldest(self, server):
+        people = [(fresh_email(), fresh_phone()) for _ in range(4)]
+        for email, phone in people:
+            server.identify(email, phone)
+            server.identify(fresh_email(), phone)
+        for (_, phone), (email, _) in pairwise(people):
+            answer = server.identify(email, phone)
+        linked = server.query(
+            "select distinct linkedid, linkprecedence from contact where id in (select value"
+            " from json_each(?))",
+            json.dumps(answer["secondaryContactIds"]),
+        )
+        assert len(answer["secondaryContactIds"]) == 7
+        assert linked == [(answer["primaryContatctId"], "secondary")]
+
+    def test_no_contact_is_added(self, server):
+        people = [(fresh_email(), fresh_phone()) for _ in range(2)]
+        for person in people:
+            server.identify(*person)
+        before = contact_counts(server)
+        server.identify(people[1][0], people[0][1])
+        after = contact_counts(server)
+        assert after == {"total": before["total"], "primary": before["primary"] - 1}
+
+    def test_a_later_repeat_of_the_joining_request_writes_nothing(self, server):
+        people = [(fresh_email(), fresh_phone()) for _ in range(2)]
+        for person in people:
+            server.identify(*person)
+        merged = server.identify(people[1][0], people[0][1])
+        before = server.tables()
+        assert server.identify(people[1][0], people[0][1]) == merged
+        assert server.tables() == before
+
+
+class TestNothingNew:
+    def test_an_email_and_a_phone_known_from_different_contacts_write_nothing(self, server):
+        e1, e2, p1, p2 = fresh_email(), fresh_email(), fresh_phone(), fresh_phone()
+        server.identify(e1, p1)
+        server.identify(e2, p1)
+        answer = server.identify(e1, p2)
+        before = server.tables()
+        assert server.identify(e2, p2) == answer
+        assert server.tables() == before
+
+    @pytest.mark.parametrize("absent", [..., None, "", " \t\n"])
+    @pytest.mark.parametrize("missing", ["email", "phoneNumber"])
+    def test_a_half_filled_request_writes_nothing(self, server, missing, absent):
+        whole = {"email": fresh_email(), "phoneNumber": fresh_phone()}
+        answer = server.post("/identify", whole).contact
+        half = whole | {missing: absent}
+        if absent is ...:
+            del half[missing]
+        before = server.tables()
+        assert server.post("/identify", half).contact == answer
+        assert server.tables() == before
+
+
+class TestAbsent:
+    @pytest.mark.parametrize("email", [None, "", " ", "\t\r\n", "\N{NO-BREAK SPACE}"])
+    @pytest.mark.parametrize("phone", [None, "", " ", "\t\r\n", "\N{NO-BREAK SPACE}"])
+    def test_null_empty_and_blank_are_no_values(self, server, email, phone):
+        reply = server.post("/identify", {"email": email, "phoneNumber": phone})
+        assert (reply.status, reply.json) == (400, {"error": NEITHER})
+
+    def test_an_absent_value_is_stored_as_null(self, server):
+        email = fresh_email()
+        server.post("/identify", {"email": email, "phoneNumber": " "})
+        assert stored(server, email) == [(email, None, None, None)]
+
+
+class TestUnderstanding:
+    def test_an_integer_phone_number_is_its_digits(self, server):
+        email, phone = fresh_email(), fresh_phone()
+        answer = server.identify(email, int(phone))
+        assert answer["phoneNumbers"] == [phone]
+        assert server.identify(None, phone) == answer
+        assert stored(server, email) == [(email, phone, None, None)]
+
+    def test_zero_is_a_phone_number(self, server):
+        assert server.identify(None, 0)["phoneNumbers"] == ["0"]
+        assert server.identify(None, "0") == server.identify(None, 0)
+
+    def test_an_integer_of_fifty_digits_is_kept_to_the_last_one(self, server):
+        digits = "1234567890" * 5
+        assert server.identify(None, int(digits))["phoneNumbers"] == [digits]
+
+    @pytest.mark.parametrize(
+        "others", [{"orderId": 7}, {"contact": {"email": "a@b.c"}}, {"Email": "a@b.c"}, {"": []}]
+    )
+    def test_other_members_are_ignored(self, server, others):
+        email = fresh_email()
+        reply = server.post("/identify", {"email": email} | others)
+        assert reply.contact["emails"] == [email]
+        assert reply.contact["phoneNumbers"] == []
+
+    @pytest.mark.parametrize(
+        "headers",
+        [
+            {},
+            {"Content-Type": ""},
+            {"Content-Type": "application/json"},
+            {"Content-Type": "application/json; charset=utf-8"},
+            {"Content-Type": "Application/JSON"},
+            {"content-type": "application/vnd.shop+json"},
+        ],
+    )
+    def test_a_missing_content_type_is_taken_as_json(self, server, headers):
+        email = fresh_email()
+        reply = server.ask("POST", "/identify", json.dumps({"email": email}).encode(), headers)
+        assert reply.contact["emails"] == [email]
+
+    def test_blanks_around_the_body_do_no_harm(self, server):
+        assert server.ask("POST", "/identify", b' \r\n\t{"phoneNumber": 5}\n ').status == 200
+
+    def test_escapes_in_json_are_what_they_stand_for(self, server):
+        email = fresh_email()
+        escaped = "".join(f"\\u{ord(c):04x}" for c in email)
+        reply = server.ask("POST", "/identify", b'{"email": "%s"}' % escaped.encode())
+        assert reply.contact["emails"] == [email]
+
+
+class TestCanonical:
+    def test_an_email_is_trimmed_and_in_lower_case(self, server):
+        email = fresh_email()
+        sent = f"  {email.upper()}\n"
+        answer = server.identify(sent)
+        assert answer["emails"] == [email]
+        assert server.identify(email) == answer
+        assert stored(server, email) == [(email, None, sent, None)]
+
+    @pytest.mark.parametrize(
+        ("form", "canonical"),
+        [
+            ("{} ", "{}"),
+            ("({}) 1-2.3", "{}123"),
+            ("+{}", "+{}"),
+            (" + {} - 4", "+{}4"),
+            ("00{}", "00{}"),
+            ("{}\N{NO-BREAK SPACE}7", "{}7"),
+        ],
+    )
+    def test_a_phone_number_is_its_digits_and_a_leading_plus(self, server, form, canonical):
+        number, email = fresh_phone(), fresh_email()
+        sent, expected = form.format(number), canonical.format(number)
+        answer = server.identify(email, sent)
+        assert answer["phoneNumbers"] == [expected]
+        assert server.identify(None, expected) == answer
+        kept = sent if sent != expected else None
+        assert stored(server, email) == [(email, expected, None, kept)]
+
+    def test_what_was_sent_is_kept_beside_only_where_it_differs(self, server):
+        email, phone = fresh_email(), fresh_phone()
+        server.identify(email, phone)
+        assert stored(server, email) == [(email, phone, None, None)]
+
+    def test_the_same_values_in_other_spellings_write_nothing(self, server):
+        email, phone = fresh_email(), fresh_phone()
+        answer = server.identify(email, phone)
+        before = server.tables()
+        assert server.identify(email.title(), f"({phone[:3]}) {phone[3:]}") == answer
+        assert server.tables() == before
+
+    def test_the_longest_values_are_taken(self, server):
+        email = fresh_email()
+        longest = "l" * (255 - len(email)) + email
+        phone = "+" + fresh_phone().rjust(49, "1")
+        answer = server.identify(longest, phone)
+        assert (answer["emails"], answer["phoneNumbers"]) == ([longest], [phone])
+
+    @pytest.mark.parametrize("bad", [{"email": "nobody"}, {"phoneNumber": "nothing"}])
+    def test_a_bad_value_is_refused_whatever_the_other_one_is(self, server, bad):
+        good = {"email": fresh_email(), "phoneNumber": fresh_phone()}
+        server.post("/identify", good)
+        before = server.tables()
+        assert server.post("/identify", good | bad).status == 400
+        assert server.tables() == before
+
+
+def stored(server: Server, email: str) -> list[tuple[str | None, ...]]:
+    columns = "email, phone, raw_email, raw_phone"
+    return server.query(f"select {columns} from contact_record where email = ?", email)
+
+
+def test_with_a_region_valid_numbers_are_taken_in_e164_and_others_as_they_are(tmp_path):
+    with serve(tmp_path, BITESPEED_REGION="US") as server:
+        answer = server.identify("doc@hillvalley.edu", "(650) 253-0000")
+        assert answer["phoneNumbers"] == ["+16502530000"]
+        assert server.identify(None, 6502530000) == answer
+        assert server.identify(None, "+1 650 253 0000") == answer
+        assert server.identify(None, "123456")["phoneNumbers"] == ["123456"]
+
+
+def test_what_was_answered_is_still_there_after_a_restart(tmp_path):
+    with serve(tmp_path) as server:
+        server.identify("lorraine@hillvalley.edu", "123456")
+        answer = server.identify("mcfly@hillvalley.edu", "123456")
+    with serve(tmp_path) as server:
+        assert server.identify(None, "123456") == answer
+
+
+def test_the_view_has_the_published_columns(server):
+    server.identify(fresh_email(), fresh_phone())
+    columns = [name for (name,) in server.query("select name from pragma_table_info('contact')")]
+    published = "id phonenumber email linkedid linkprecedence createdat updatedat deletedat"
+    assert columns == published.split()

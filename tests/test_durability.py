@@ -1,0 +1,196 @@
+"""A server that is killed loses nothing that it acknowledged; one that is told to end finishes."""
+
+import asyncio
+import random
+import sqlite3
+import statistics
+from collections.abc import Iterable, Iterator
+from contextlib import closing, suppress
+from pathlib import Path
+
+from bitespeed.check import broken
+from support.cluster import SERVER, SLEEPY_SERVER, Cluster, Member, cluster
+from support.history import Operation, Violation, check
+from support.load import Request, mix, run, send
+
+CLIENTS = 16
+KILLS = 10
+LIFE = (0.2, 0.6)  # seconds of load before a kill
+ENDLESS = 1_000_000  # requests; more than can be sent
+
+
+async def load_until_killed(
+    victim: Member, ports: list[int], requests: Iterator[Request], life: float
+) -> list[Operation]:
+    """The history of a load at these ports during which one server is killed."""
+    history: list[Operation] = []
+
+    async def strike() -> None:
+        await asyncio.sleep(life)
+        await asyncio.to_thread(victim.kill)
+
+    stream = until_dead(requests, victim)
+    async with asyncio.TaskGroup() as group:
+        group.create_task(strike())
+        load = group.create_task(send(ports, stream, CLIENTS))
+    history += load.result()
+    return history
+
+
+def until_dead(requests: Iterator[Request], victim: Member) -> Iterator[Request]:
+    """The requests until the server has been killed, and some more for those that are left."""
+    while victim.process.poll() is None:
+        yield next(requests)
+    for _ in range(10 * CLIENTS):
+        yield next(requests)
+
+
+def of(operations: Iterable[Operation]) -> list[Request]:
+    """What was asked, each once."""
+    return list(dict.fromkeys(Request(op.email, op.phone) for op in operations))
+
+
+def ask(port: int, requests: list[Request], *, look_up: bool = False) -> list[Operation]:
+    return run(send([port], requests, CLIENTS, look_up=look_up))
+
+
+def rows(servers: Cluster) -> int:
+    path = servers.database.removeprefix("sqlite:///")
+    with closing(sqlite3.connect(path)) as connection:
+        return connection.execute("select count(*) from contact").fetchone()[0]
+
+
+def look_up_acknowledged(port: int, history: list[Operation]) -> list[Operation]:
+    """Ask for everybody who was acknowledged; all must be known still."""
+    seen = ask(port, of(op for op in history if op.answer), look_up=True)
+    assert {op.status for op in seen} == {200}
+    return seen
+
+
+def repeat_unknown(servers: Cluster, history: list[Operation]) -> list[Operation]:
+    """Send again, twice, what has no answer; the second time nothing may be added."""
+    (port,) = servers.ports
+    unknown = of(op for op in history if op.answer is None)
+    once = ask(port, unknown)
+    before = rows(servers)
+    twice = ask(port, unknown)
+    assert rows(servers) == before
+    assert {op.status for op in once + twice} <= {200}
+    return once + twice
+
+
+def violations(servers: Cluster, history: list[Operation]) -> list[object]:
+    final = servers.stored()
+    return [*check(history, final), *(v for identity in final for v in broken(identity))]
+
+
+def test_nothing_acknowledged_is_lost_by_ten_kills_under_load(tmp_path: Path) -> None:
+    rng = random.Random(5)
+    requests = mix(5, ENDLESS)
+    history: list[Operation] = []
+    restarts: list[float] = []
+    cut = 0
+    with cluster(tmp_path) as servers:
+        (server,) = servers.members
+        for _ in range(KILLS):
+            life = rng.uniform(*LIFE)
+            lived = run(load_until_killed(server, servers.ports, requests, life))
+            restarts.append(server.start())
+            history += lived + look_up_acknowledged(server.port, lived)
+            history += repeat_unknown(servers, lived)
+            cut += sum(op.status == 0 for op in lived)
+        history += look_up_acknowledged(server.port, history)
+    print(
+        f"{len(history)} requests, {cut} cut by {KILLS} kills, ready again after"
+        f" {statistics.median(restarts) * 1000:.0f} ms (median),"
+        f" {max(restarts) * 1000:.0f} ms (longest)"
+    )
+    assert violations(servers, history) == []
+    assert cut > 0
+    assert {op.status for op in history} <= {0, 200}
+
+
+def test_killing_one_of_two_processes_harms_nobody_at_the_other(tmp_path: Path) -> None:
+    rng = random.Random(6)
+    requests = mix(6, ENDLESS)
+    history: list[Operation] = []
+    with cluster(tmp_path, 2) as servers:
+        for turn in range(4):
+            victim, other = servers.members[turn % 2], servers.members[1 - turn % 2]
+            life = rng.uniform(*LIFE)
+            lived = run(load_until_killed(victim, servers.ports, requests, life))
+            seen = look_up_acknowledged(other.port, lived)
+            victim.start()
+            history += lived + seen
+    assert violations(servers, history) == []
+    assert {op.status for op in history} <= {0, 200, 503}
+
+
+def test_answers_given_before_they_are_durable_are_noticed(tmp_path: Path) -> None:
+    command = (*SLEEPY_SERVER, "--mistake", "early-answers")
+    with cluster(tmp_path, 1, command) as servers:
+        (server,) = servers.members
+        history = run(load_until_killed(server, servers.ports, mix(7, ENDLESS), life=0.5))
+    found = violations(servers, history)
+    assert "lost" in {violation.kind for violation in found if isinstance(violation, Violation)}
+
+
+# Ending gently
+
+
+async def load_until_terminated(server: Member, requests: Iterable[Request]) -> list[Operation]:
+    """The history of a load during which the server is told to end. No client comes back."""
+    load = asyncio.create_task(send([server.port], requests))
+    await asyncio.sleep(0.5)
+    server.terminate()
+    return await load
+
+
+def test_a_server_told_to_end_under_load_cuts_nobody_off(tmp_path: Path) -> None:
+    with cluster(tmp_path) as servers:
+        (server,) = servers.members
+        history = run(load_until_terminated(server, mix(8, ENDLESS)))
+        server.wait()
+    assert {op.status for op in history} == {200}
+    assert violations(servers, history) == []
+
+
+async def is_refused(port: int) -> bool:
+    try:
+        _, writer = await asyncio.open_connection("127.0.0.1", port)
+    except ConnectionRefusedError:
+        return True
+    writer.close()
+    with suppress(OSError):
+        await writer.wait_closed()
+    return False
+
+
+async def end_while_locked(
+    server: Member, database: Path, requests: list[Request]
+) -> list[Operation]:
+    """Hold the write lock, have the requests under way, tell the server to end, wait until it
+    takes no new connection, let go of the lock: all that was accepted can now be answered.
+    """
+    with closing(sqlite3.connect(database, isolation_level=None)) as lock:
+        lock.execute("begin immediate")
+        load = asyncio.create_task(send([server.port], requests, len(requests)))
+        await send([server.port], [Request("nobody@x.test", None)] * 3, 1, look_up=True)
+        server.terminate()
+        async with asyncio.timeout(10):
+            while not await is_refused(server.port):  # noqa: ASYNC110 - nothing tells when
+                await asyncio.sleep(0.01)
+        assert not load.done()
+        lock.execute("rollback")
+    return await load
+
+
+def test_what_was_accepted_is_answered_while_new_connections_are_refused(tmp_path: Path) -> None:
+    requests = [Request(f"n{n}@end.test", f"77{n}") for n in range(32)]
+    with cluster(tmp_path, 1, SERVER) as servers:
+        (server,) = servers.members
+        database = Path(servers.database.removeprefix("sqlite:///"))
+        history = run(end_while_locked(server, database, requests))
+        server.wait()
+    assert [op.status for op in history] == [200] * len(requests)
+    assert violations(servers, history) == []

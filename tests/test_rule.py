@@ -1,0 +1,502 @@
+"""The rule on hand-made snapshots: what it decides, and what each observation is answered."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bitespeed import rule
+from bitespeed.errors import NotFound
+from bitespeed.identifiers import observe
+from bitespeed.identity import Answer, Committed, Contact, Event, Identity, NewContact, Snapshot
+
+NOW = 1_000_000
+FIRST_NEW_ID = 101
+
+
+def contact(id_, email=None, phone=None, at=None):
+    return Contact(id_, id_ * 10 if at is None else at, email, phone)
+
+
+def identity(*members, id_=None, version=1):
+    primary = min(members, key=lambda c: (c.created_at, c.id))
+    id_ = primary.id if id_ is None else id_
+    return Identity(id_, version, primary.id, primary.created_at, len(members), list(members))
+
+
+def snapshot(*identities):
+    held = [(c, i.id) for i in identities for c in i.members]
+    return Snapshot(
+        {i.id: i for i in identities},
+        {c.email: id_ for c, id_ in held if c.email},
+        {c.phone: id_ for c, id_ in held if c.phone},
+    )
+
+
+def answers(changes, replies):
+    """As they are sent once a store has committed the changes."""
+    ids = list(range(FIRST_NEW_ID, FIRST_NEW_ID + len(changes.contacts)))
+    committed = Committed(ids, [max(NOW, c.not_before) for c in changes.contacts])
+    return [reply.answer(committed) for reply in replies]
+
+
+def identify(known, *sent):
+    changes, replies = rule.identify(known, [observe(*one) for one in sent])
+    return changes, answers(changes, replies)
+
+
+def by_id(changes):
+    assert len({change.id for change in changes.identities}) == len(changes.identities)
+    return {change.id: change for change in changes.identities}
+
+
+def primary_in(changes):
+    """The primary of the one identity that all changes lead to."""
+    changed = by_id(changes)
+    (root,) = {change.root for change in changed.values()}
+    return changed[root].primary
+
+
+NOBODY = snapshot()
+LORRAINE = identity(contact(1, "lorraine@x", "123"))
+GEORGE = identity(contact(11, "george@x", "919"))
+BIFF = identity(contact(27, "biff@x", "717"))
+DOC = identity(contact(30, "doc@x", "555"))
+
+
+def test_a_stranger_founds_an_identity():
+    changes, (answer,) = identify(NOBODY, ("a@x", "1"))
+    assert answer == Answer(101, ["a@x"], ["1"], [])
+    assert changes.contacts == [NewContact(-1, "a@x", "1", None, None, True, True, 0)]
+    (founded,) = changes.identities
+    assert (founded.id, founded.root, founded.primary, founded.contacts) == (-1, -1, -1, 1)
+    assert (founded.version, founded.primary_at) == (0, None)
+    assert changes.events == [Event("contact.created", -1, 1, contact=-1)]
+
+
+@pytest.mark.parametrize(("email", "phone"), [("a@x", None), (None, "1")])
+def test_half_an_observation_founds_an_identity_too(email, phone):
+    _, (answer,) = identify(NOBODY, (email, phone))
+    assert answer == Answer(101, [email] if email else [], [phone] if phone else [], [])
+
+
+def test_a_new_email_with_a_known_phone_becomes_a_secondary():
+    changes, (answer,) = identify(snapshot(LORRAINE), ("mcfly@x", "123"))
+    assert answer == Answer(1, ["lorraine@x", "mcfly@x"], ["123"], [101])
+    assert changes.contacts == [NewContact(1, "mcfly@x", "123", None, None, True, False, 10)]
+    (change,) = changes.identities
+    assert (change.id, change.root, change.primary, change.primary_at) == (1, 1, 1, 10)
+    assert (change.contacts, change.version) == (2, 1)
+    assert changes.events == [Event("contact.created", 1, 2, contact=-1)]
+
+
+def test_a_new_phone_with_a_known_email_becomes_a_secondary():
+    changes, (answer,) = identify(snapshot(LORRAINE), ("lorraine@x", "456"))
+    assert answer == Answer(1, ["lorraine@x"], ["123", "456"], [101])
+    assert changes.contacts == [NewContact(1, "lorraine@x", "456", None, None, False, True, 10)]
+
+
+def test_what_was_sent_is_kept_with_the_contact():
+    changes, _ = identify(NOBODY, (" A@x", "1-2"))
+    assert changes.contacts == [NewContact(-1, "a@x", "12", " A@x", "1-2", True, True, 0)]
+
+
+TWO_CONTACTS = identity(contact(1, "a@x", "1"), contact(2, "b@x", "2"))
+
+
+@pytest.mark.parametrize(
+    "sent", [("a@x", "1"), ("a@x", None), (None, "2"), ("a@x", "2"), ("b@x", "1"), ("B@x", " 1 ")]
+)
+def test_nothing_new_writes_nothing(sent):
+    changes, (answer,) = identify(snapshot(TWO_CONTACTS), sent)
+    assert not changes
+    assert (changes.contacts, changes.identities, changes.events) == ([], [], [])
+    assert answer == Answer(1, ["a@x", "b@x"], ["1", "2"], [2])
+
+
+def test_an_email_of_one_and_a_phone_of_another_merge_them_without_a_new_contact():
+    changes, (answer,) = identify(snapshot(GEORGE, BIFF), ("george@x", "717"))
+    assert answer == Answer(11, ["george@x", "biff@x"], ["919", "717"], [27])
+    assert changes.contacts == []
+    merged = by_id(changes)
+    assert (merged[11].root, merged[11].primary, merged[11].contacts) == (11, 11, 2)
+    assert (merged[27].root, merged[27].version) == (11, 1)
+    joined = Event("identities.merged", 11, 2, merged=27, email="george@x", phone="717")
+    assert changes.events == [joined]
+
+
+@pytest.mark.parametrize("sent", [("george@x", "717"), ("biff@x", "919")])
+def test_the_older_primary_wins_whichever_value_names_it(sent):
+    changes, (answer,) = identify(snapshot(GEORGE, BIFF), sent)
+    assert answer.primary_id == primary_in(changes) == 11
+
+
+def test_the_older_primary_wins_also_when_its_identity_is_the_smaller_one():
+    large = identity(*[contact(n, f"biff{n}@x", "717") for n in (27, 28, 29)])
+    changes, (answer,) = identify(snapshot(GEORGE, large), ("george@x", "717"))
+    assert answer == Answer(
+        11, ["george@x", "biff27@x", "biff28@x", "biff29@x"], ["919", "717"], [27, 28, 29]
+    )
+    merged = by_id(changes)
+    assert (merged[27].root, merged[27].primary, merged[27].primary_at) == (27, 11, 110)
+    assert merged[27].contacts == 4
+    assert merged[11].root == 27
+
+
+@pytest.mark.parametrize("sent", [("a@x", "2"), ("b@x", "1")])
+def test_ages_that_are_equal_are_told_apart_by_the_id(sent):
+    one = identity(contact(5, "a@x", "1", at=70))
+    other = identity(contact(4, "b@x", "2", at=70))
+    changes, (answer,) = identify(snapshot(one, other), sent)
+    assert answer == Answer(4, ["b@x", "a@x"], ["2", "1"], [5])
+    assert primary_in(changes) == 4
+
+
+@pytest.mark.parametrize("sent", [("a@x", "2"), ("b@x", "1")])
+def test_the_age_decides_before_the_id(sent):
+    one = identity(contact(5, "a@x", "1", at=70))
+    other = identity(contact(4, "b@x", "2", at=80))
+    changes, (answer,) = identify(snapshot(one, other), sent)
+    assert answer == Answer(5, ["a@x", "b@x"], ["1", "2"], [4])
+    assert primary_in(changes) == 5
+
+
+def test_a_reply_is_ordered_by_age_with_the_values_of_the_primary_first():
+    person = identity(
+        contact(9, "c@x", "3", at=30),
+        contact(7, "b@x", "1", at=20),
+        contact(8, "a@x", "2", at=20),
+        contact(10, "z@x", "9", at=10),
+    )
+    _, (answer,) = identify(snapshot(person), ("a@x", None))
+    assert answer == Answer(10, ["z@x", "b@x", "a@x", "c@x"], ["9", "1", "2", "3"], [7, 8, 9])
+
+
+def test_a_reply_names_each_value_once():
+    person = identity(contact(1, "a@x", "1"), contact(2, "a@x", "2"), contact(3, "b@x", "1"))
+    _, (answer,) = identify(snapshot(person), ("b@x", None))
+    assert answer == Answer(1, ["a@x", "b@x"], ["1", "2"], [2, 3])
+
+
+def test_a_contact_without_a_value_adds_none():
+    person = identity(contact(1, None, "1"), contact(2, "a@x", "1"), contact(3, "a@x", None))
+    _, (answer,) = identify(snapshot(person), ("a@x", None))
+    assert answer == Answer(1, ["a@x"], ["1"], [2, 3])
+
+
+def test_three_identities_joined_by_two_observations():
+    changes, (first, second) = identify(
+        snapshot(LORRAINE, GEORGE, BIFF), ("biff@x", "919"), ("george@x", "123")
+    )
+    assert first == Answer(11, ["george@x", "biff@x"], ["919", "717"], [27])
+    assert second == Answer(
+        1, ["lorraine@x", "george@x", "biff@x"], ["123", "919", "717"], [11, 27]
+    )
+    merged = by_id(changes)
+    roots = {change.root for change in merged.values()}
+    assert len(merged) == 3
+    assert len(roots) == 1
+    (root,) = roots
+    assert (merged[root].primary, merged[root].primary_at, merged[root].contacts) == (1, 10, 3)
+
+
+def test_two_pairs_merge_in_one_batch():
+    changes, _ = identify(
+        snapshot(LORRAINE, GEORGE, BIFF, DOC), ("lorraine@x", "919"), ("doc@x", "717")
+    )
+    merged = by_id(changes)
+    assert {merged[1].root, merged[11].root} <= {1, 11}
+    assert merged[1].root == merged[11].root
+    assert merged[27].root == merged[30].root
+    assert merged[1].root != merged[27].root
+
+
+def test_two_pairs_and_then_the_pairs_merge_in_one_batch():
+    changes, replies = identify(
+        snapshot(LORRAINE, GEORGE, BIFF, DOC),
+        ("george@x", "555"),
+        ("biff@x", "123"),
+        ("doc@x", "717"),
+        ("george@x", "717"),
+    )
+    assert [answer.primary_id for answer in replies] == [11, 1, 1, 1]
+    merged = by_id(changes)
+    (root,) = {change.root for change in merged.values()}
+    assert (len(merged), merged[root].contacts, merged[root].primary) == (4, 4, 1)
+    assert [event.kind for event in changes.events] == ["identities.merged"] * 3
+
+
+def test_an_identity_is_born_and_merged_in_the_same_batch():
+    changes, (born, merged) = identify(snapshot(LORRAINE), ("new@x", "7"), ("new@x", "123"))
+    assert born == Answer(101, ["new@x"], ["7"], [])
+    assert merged == Answer(1, ["lorraine@x", "new@x"], ["123", "7"], [101])
+    ended = by_id(changes)
+    assert (ended[-1].root, ended[-1].version, ended[1].contacts) == (1, 0, 2)
+    (new,) = changes.contacts
+    assert new.identity == -1
+
+
+def test_a_stored_identity_is_never_taken_over_by_a_larger_one_born_in_the_batch():
+    changes, (*_, last) = identify(
+        snapshot(LORRAINE), ("a@x", "7"), ("b@x", "7"), ("c@x", "7"), ("a@x", "123")
+    )
+    assert last == Answer(1, ["lorraine@x", "a@x", "b@x", "c@x"], ["123", "7"], [101, 102, 103])
+    assert by_id(changes)[-1].root == 1
+
+
+def test_of_two_born_in_the_batch_the_earlier_one_stays_primary():
+    changes, (*_, last) = identify(
+        NOBODY, ("a@x", "1"), ("b@x", "2"), ("b@x", "3"), ("c@x", "2"), ("b@x", "1")
+    )
+    assert last == Answer(101, ["a@x", "b@x", "c@x"], ["1", "2", "3"], [102, 103, 104])
+    ended = by_id(changes)
+    assert (ended[-1].root, ended[-2].root, ended[-2].primary) == (-2, -2, -1)
+
+
+def test_an_identity_born_in_the_batch_joins_two_stored_ones():
+    changes, (*_, last) = identify(
+        snapshot(GEORGE, BIFF), ("new@x", "7"), ("new@x", "717"), ("george@x", "7")
+    )
+    assert last == Answer(11, ["george@x", "biff@x", "new@x"], ["919", "717", "7"], [27, 101])
+    (root,) = {change.root for change in changes.identities}
+    assert root > 0
+    assert by_id(changes)[root].contacts == 3
+
+
+def test_repeats_in_one_batch_add_nothing():
+    once = ("a@x", "1")
+    changes, replies = identify(NOBODY, once, once, ("a@x", None), (None, "1"), once)
+    assert len(changes.contacts) == 1
+    assert replies == [Answer(101, ["a@x"], ["1"], [])] * 5
+
+
+def test_a_merge_repeated_in_one_batch_happens_once():
+    changes, replies = identify(
+        snapshot(GEORGE, BIFF), ("george@x", "717"), ("biff@x", "919"), ("george@x", "717")
+    )
+    assert len(changes.events) == 1
+    assert replies[0] == replies[1] == replies[2]
+
+
+def test_a_value_brought_by_the_batch_is_known_to_the_rest_of_it():
+    changes, (_, second, third) = identify(
+        snapshot(LORRAINE), ("new@x", "123"), ("new@x", "7"), ("x@x", "7")
+    )
+    assert second == Answer(1, ["lorraine@x", "new@x"], ["123", "7"], [101, 102])
+    assert third == Answer(1, ["lorraine@x", "new@x", "x@x"], ["123", "7"], [101, 102, 103])
+    assert [(c.new_email, c.new_phone) for c in changes.contacts] == [
+        (True, False),
+        (False, True),
+        (True, False),
+    ]
+
+
+def test_a_value_of_a_merged_identity_leads_to_the_survivor():
+    changes, (_, linked) = identify(
+        snapshot(LORRAINE, GEORGE), ("lorraine@x", "919"), ("george@x", "7")
+    )
+    assert linked == Answer(1, ["lorraine@x", "george@x"], ["123", "919", "7"], [11, 101])
+    (new,) = changes.contacts
+    survivor = by_id(changes)[1].root
+    assert new.identity == survivor
+
+
+def test_a_reply_shows_nothing_of_what_came_later_in_the_batch():
+    _, replies = identify(
+        snapshot(LORRAINE, GEORGE),
+        ("lorraine@x", None),
+        ("lorraine@x", "7"),
+        ("lorraine@x", "7"),
+        ("george@x", "123"),
+        ("new@x", "7"),
+    )
+    assert replies == [
+        Answer(1, ["lorraine@x"], ["123"], []),
+        Answer(1, ["lorraine@x"], ["123", "7"], [101]),
+        Answer(1, ["lorraine@x"], ["123", "7"], [101]),
+        Answer(1, ["lorraine@x", "george@x"], ["123", "919", "7"], [11, 101]),
+        Answer(1, ["lorraine@x", "george@x", "new@x"], ["123", "919", "7"], [11, 101, 102]),
+    ]
+
+
+def test_a_reply_stays_as_it_was_when_its_identity_ends_later_in_the_batch():
+    _, (before, after) = identify(
+        snapshot(LORRAINE, GEORGE), ("george@x", "7"), ("lorraine@x", "7")
+    )
+    assert before == Answer(11, ["george@x"], ["919", "7"], [101])
+    assert after == Answer(1, ["lorraine@x", "george@x"], ["123", "919", "7"], [11, 101])
+
+
+def test_only_a_reply_that_shows_the_snapshot_alone_is_settled():
+    known = snapshot(LORRAINE, GEORGE, BIFF)
+    sent = [
+        ("lorraine@x", "123"),  # a repeat
+        ("new@x", "5"),  # a stranger
+        ("new@x", "5"),  # a repeat of the stranger
+        ("lorraine@x", "7"),  # a link
+        ("lorraine@x", None),  # a repeat after the link
+        ("george@x", "717"),  # a merge
+        ("biff@x", None),  # a repeat of one that was merged
+    ]
+    changes, replies = rule.identify(known, [observe(*one) for one in sent])
+    settled = [reply.is_settled for reply in replies]
+    assert settled == [True, False, False, False, False, False, False]
+    assert replies[0].answer() == Answer(1, ["lorraine@x"], ["123"], [])
+    assert changes
+
+
+def test_repeats_of_others_stay_settled_beside_a_link():
+    sent = [("lorraine@x", "7"), ("george@x", "919")]
+    _, replies = rule.identify(snapshot(LORRAINE, GEORGE), [observe(*one) for one in sent])
+    assert [reply.is_settled for reply in replies] == [False, True]
+
+
+def test_no_observations_change_nothing():
+    changes, replies = rule.identify(snapshot(LORRAINE), [])
+    assert not changes
+    assert replies == []
+
+
+def test_a_snapshot_is_not_changed_by_deciding():
+    person = identity(contact(1, "a@x", "1"))
+    other = identity(contact(2, "b@x", "2"))
+    identify(snapshot(person, other), ("a@x", "3"), ("a@x", "2"), ("b@x", "4"))
+    assert person == identity(contact(1, "a@x", "1"))
+    assert other == identity(contact(2, "b@x", "2"))
+
+
+def test_the_version_after_an_event_is_the_next_one_of_its_identity():
+    known = snapshot(identity(contact(1, "a@x", "1"), version=7), GEORGE)
+    changes, _ = identify(known, ("a@x", "2"), ("a@x", "3"), ("george@x", "4"), ("new@x", None))
+    assert [(e.identity, e.version) for e in changes.events] == [(1, 8), (1, 8), (11, 2), (-4, 1)]
+
+
+def test_a_new_contact_is_never_older_than_the_primary_of_its_identity():
+    changes, _ = identify(snapshot(BIFF), ("biff@x", "1"), ("new@x", "2"), ("new@x", "717"))
+    assert [c.not_before for c in changes.contacts] == [270, 270]
+
+
+def test_a_new_contact_is_never_older_than_the_primary_that_its_own_reply_shows():
+    changes, _ = identify(snapshot(LORRAINE, BIFF), ("biff@x", "7"), ("lorraine@x", "7"))
+    (new,) = changes.contacts
+    assert new.not_before >= BIFF.primary_at
+
+
+PEOPLE = [
+    identity(contact(2, "a@x", "1"), contact(5, "b@x", None)),
+    identity(contact(3, "c@x", "2", at=10)),
+    identity(contact(4, None, "3"), contact(9, "d@x", "3"), contact(6, "e@x", "4"), version=5),
+    identity(contact(7, "f@x", None, at=10), id_=8, version=2),
+]
+OBSERVATIONS = st.builds(
+    observe,
+    st.sampled_from([f"{letter}@x" for letter in "abcdefghij"]),
+    st.sampled_from([None, *"1234567"]),
+) | st.builds(observe, st.none(), st.sampled_from("1234567"))
+BATCHES = st.lists(OBSERVATIONS, max_size=12)
+
+
+def without_members(known):
+    bare = [Identity(i.id, i.version, i.primary_id, i.primary_at, i.contacts) for i in PEOPLE]
+    return Snapshot({i.id: i for i in bare}, known.emails, known.phones)
+
+
+@given(BATCHES)
+def test_absorbing_changes_the_same_as_identifying(batch):
+    known = snapshot(*PEOPLE)
+    changes, _ = rule.identify(known, batch)
+    assert rule.absorb(known, batch) == changes
+    assert rule.absorb(without_members(known), batch) == changes
+
+
+@given(BATCHES)
+def test_every_change_leads_straight_to_a_live_identity(batch):
+    changes = rule.absorb(snapshot(*PEOPLE), batch)
+    changed = by_id(changes)
+    for change in changed.values():
+        root = changed[change.root]
+        assert root.root == root.id
+        assert root.id > 0 or change.id < 0
+
+
+@given(BATCHES)
+def test_contacts_are_neither_lost_nor_counted_twice(batch):
+    changes = rule.absorb(snapshot(*PEOPLE), batch)
+    untouched = {p.id for p in PEOPLE} - {c.id for c in changes.identities}
+    counted = sum(c.contacts for c in changes.identities if c.root == c.id)
+    counted += sum(p.contacts for p in PEOPLE if p.id in untouched)
+    assert counted == sum(p.contacts for p in PEOPLE) + len(changes.contacts)
+
+
+@given(BATCHES)
+def test_every_new_contact_brings_a_value_that_nobody_held(batch):
+    known = snapshot(*PEOPLE)
+    changes = rule.absorb(known, batch)
+    held = {*known.emails, *known.phones}
+    for new in changes.contacts:
+        brought = {
+            v for v, is_new in ((new.email, new.new_email), (new.phone, new.new_phone)) if is_new
+        }
+        assert brought
+        assert not brought & held
+        held |= brought
+    assert held >= {v for o in batch for v in (o.email, o.phone) if v}
+
+
+def test_deleting_a_secondary_frees_the_values_that_it_alone_carries():
+    person = identity(contact(1, "a@x", "1"), contact(2, "b@x", "1"), version=4)
+    changes = rule.delete(snapshot(person), 2)
+    assert (changes.deleted, changes.freed_emails, changes.freed_phones) == ([2], ["b@x"], [])
+    (change,) = changes.identities
+    assert (change.id, change.root, change.primary, change.primary_at) == (1, 1, 1, 10)
+    assert (change.contacts, change.version) == (1, 4)
+    assert changes.events == [Event("contact.deleted", 1, 5, contact=2)]
+    assert changes.contacts == []
+
+
+def test_the_next_oldest_contact_succeeds_a_deleted_primary():
+    person = identity(
+        contact(1, "a@x", "1"), contact(4, "c@x", "1", at=30), contact(3, "a@x", "3", at=30)
+    )
+    changes = rule.delete(snapshot(person), 1)
+    (change,) = changes.identities
+    assert (change.id, change.primary, change.primary_at, change.contacts) == (1, 3, 30, 2)
+    assert (changes.freed_emails, changes.freed_phones) == ([], [])
+
+
+def test_deleting_the_last_contact_leaves_an_identity_without_a_primary():
+    changes = rule.delete(snapshot(LORRAINE), 1)
+    (change,) = changes.identities
+    assert (change.primary, change.primary_at, change.contacts) == (None, None, 0)
+    assert (changes.freed_emails, changes.freed_phones) == (["lorraine@x"], ["123"])
+
+
+def test_deleting_a_contact_that_is_not_there_is_refused():
+    with pytest.raises(NotFound, match="There is no contact 2"):
+        rule.delete(snapshot(LORRAINE), 2)
+    with pytest.raises(NotFound):
+        rule.delete(NOBODY, 1)
+
+
+@pytest.mark.parametrize(
+    ("email", "phone"), [("a@x", None), (None, "2"), ("b@x", "1"), ("a@x", "9")]
+)
+def test_looking_up_shows_the_identity_that_holds_the_values(email, phone):
+    known = snapshot(TWO_CONTACTS, GEORGE)
+    assert rule.look_up(known, email, phone) == Answer(1, ["a@x", "b@x"], ["1", "2"], [2])
+
+
+def test_looking_up_values_that_nobody_holds_finds_nothing():
+    with pytest.raises(NotFound, match="No contact has this email or phoneNumber"):
+        rule.look_up(snapshot(GEORGE), "a@x", "1")
+
+
+def test_looking_up_values_of_two_identities_finds_no_one():
+    with pytest.raises(NotFound, match="No one identity has both"):
+        rule.look_up(snapshot(GEORGE, BIFF), "george@x", "717")
+
+
+def test_a_contact_leads_to_the_whole_identity():
+    known = snapshot(TWO_CONTACTS)
+    assert rule.answer_for_contact(known, 2) == Answer(1, ["a@x", "b@x"], ["1", "2"], [2])
+    with pytest.raises(NotFound, match="There is no contact 3"):
+        rule.answer_for_contact(known, 3)

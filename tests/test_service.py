@@ -1,0 +1,685 @@
+"""The service: batches, retries, limits, and who is answered when."""
+
+import asyncio
+import logging
+
+import pytest
+
+from bitespeed import service as service_module
+from bitespeed.errors import (
+    BitespeedError,
+    Conflict,
+    Contention,
+    DeadlineExceeded,
+    NotFound,
+    Overloaded,
+    StoreDamaged,
+    StoreUnavailable,
+    Unavailable,
+)
+from bitespeed.identifiers import Observation, observe
+from bitespeed.identity import Answer
+from bitespeed.service import MAX_ATTEMPTS, MAX_BATCH, MAX_IN_FLIGHT, Limits, Service
+from support.invariants import assert_clean
+from support.stores import failing, service_on, store_at, watched, write
+
+PATIENCE = 10.0  # seconds until a test that waits for ever is told so
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "identities.db"
+
+
+@pytest.fixture(autouse=True)
+def no_pauses(monkeypatch):
+    """Attempts follow each other at once."""
+    monkeypatch.setattr(service_module, "FIRST_PAUSE", 0.0)
+
+
+def run(main):
+    async def bounded():
+        async with asyncio.timeout(PATIENCE):
+            await main
+
+    asyncio.run(bounded())
+
+
+def strangers(count, start=0):
+    return [observe(f"stranger{n}@x", str(n)) for n in range(start, start + count)]
+
+
+def ask(service, observations):
+    return [asyncio.create_task(service.identify(o)) for o in observations]
+
+
+async def turns(count=5):
+    """Let whatever is ready to run do so."""
+    for _ in range(count):
+        await asyncio.sleep(0)
+
+
+async def fill_flight(store, service):
+    """Requests whose commits are held up, as many as may be under way at once."""
+    store.committing.shut()
+    held_up = []
+    for n in range(MAX_IN_FLIGHT):
+        store.committing.has_come.clear()
+        held_up += ask(service, [observe(f"early{n}@x", None)])
+        await store.committing.has_come.wait()
+    return held_up
+
+
+# Gathering
+
+
+def test_a_lone_request_runs_at_once(path):
+    async def main():
+        async with watched(path) as (store, service):
+            store.reading.shut()
+            (request,) = ask(service, strangers(1))
+            await turns()
+            assert len(store.reads) == 1
+            store.reading.open()
+            assert (await request).primary_id == 1
+            assert (len(store.reads), len(store.commits)) == (1, 1)
+
+    run(main())
+
+
+def test_what_comes_at_once_is_one_read_and_one_commit(path):
+    async def main():
+        async with watched(path) as (store, service):
+            answers = await asyncio.gather(*ask(service, strangers(100)))
+            assert (len(store.reads), len(store.commits)) == (1, 1)
+            assert [answer.primary_id for answer in answers] == list(range(1, 101))
+
+    run(main())
+
+
+def test_what_comes_while_batches_are_under_way_is_gathered_into_the_next_one(path):
+    async def main():
+        async with watched(path) as (store, service):
+            requests = await fill_flight(store, service)
+            for observation in strangers(50):
+                requests += ask(service, [observation])
+                await turns()
+            assert len(store.reads) == MAX_IN_FLIGHT
+            store.committing.open()
+            await asyncio.gather(*requests)
+            assert len(store.reads) == len(store.commits) == MAX_IN_FLIGHT + 1
+            assert len(store.commits[-1].contacts) == 50
+
+    run(main())
+
+
+def test_a_batch_has_a_largest_size(path):
+    async def main():
+        async with watched(path) as (store, service):
+            await asyncio.gather(*ask(service, strangers(MAX_BATCH + 1)))
+            assert [len(c.contacts) for c in store.commits] == [MAX_BATCH, 1]
+
+    run(main())
+
+
+def test_requests_at_once_are_answered_as_if_one_came_after_the_other(path):
+    async def main():
+        async with watched(path) as (store, service):
+            sent = [("a@x", "1"), ("b@x", "2"), ("a@x", "1"), ("b@x", "1"), ("a@x", "3")]
+            answers = await asyncio.gather(*ask(service, [observe(*one) for one in sent]))
+            assert answers == [
+                Answer(1, ["a@x"], ["1"], []),
+                Answer(2, ["b@x"], ["2"], []),
+                Answer(1, ["a@x"], ["1"], []),
+                Answer(1, ["a@x", "b@x"], ["1", "2"], [2]),
+                Answer(1, ["a@x", "b@x"], ["1", "2", "3"], [2, 3]),
+            ]
+            assert len(store.commits) == 1
+
+    run(main())
+
+
+def test_a_repeat_commits_nothing(path):
+    async def main():
+        async with watched(path) as (store, service):
+            await write(store, ("a@x", "1"))
+            store.commits.clear()
+            for sent in [("a@x", "1"), ("a@x", None), (None, "1")]:
+                assert await service.identify(observe(*sent)) == Answer(1, ["a@x"], ["1"], [])
+            assert store.commits == []
+
+    run(main())
+
+
+def test_settled_replies_are_given_before_the_commit_of_the_others_ends(path):
+    async def main():
+        async with watched(path) as (store, service):
+            await write(store, ("a@x", "1"))
+            store.committing.shut()
+            stranger, known, other = ask(
+                service, [observe("new@x", None), observe("a@x", None), observe("a@x", "2")]
+            )
+            assert await known == Answer(1, ["a@x"], ["1"], [])
+            await store.committing.has_come.wait()
+            await turns()
+            assert not stranger.done()
+            assert not other.done()
+            store.committing.open()
+            assert (await stranger).primary_id == 2
+            assert await other == Answer(1, ["a@x"], ["1", "2"], [3])
+            assert len(store.reads) == 2  # one of them by `write`
+
+    run(main())
+
+
+# Conflicts
+
+
+def test_a_conflict_is_read_and_decided_again(path):
+    async def main():
+        async with watched(path) as (store, service), store_at(path) as other:
+            await write(other, ("a@x", "1"))
+
+            async def somebody_is_faster():
+                await write(other, ("b@x", "1"))
+
+            store.committing.hooks = [somebody_is_faster]
+            answer = await service.identify(observe("c@x", "1"))
+            assert answer == Answer(1, ["a@x", "b@x", "c@x"], ["1"], [2, 3])
+            assert (len(store.reads), len(store.commits)) == (2, 2)
+            await assert_clean(store)
+
+    run(main())
+
+
+def test_only_what_is_not_answered_yet_is_tried_again(path):
+    async def main():
+        async with watched(path) as (store, service):
+            await write(store, ("a@x", "1"))
+            store.reads.clear()
+            store.committing.hooks = [failing(Conflict())]
+            await asyncio.gather(*ask(service, [observe("a@x", None), observe("b@x", None)]))
+            assert store.reads == [{"a@x", "b@x"}, {"b@x"}]
+
+    run(main())
+
+
+def test_a_conflict_that_made_the_observation_known_writes_nothing(path):
+    async def main():
+        async with watched(path) as (store, service), store_at(path) as other:
+
+            async def somebody_says_the_same():
+                await write(other, ("a@x", "1"))
+
+            store.committing.hooks = [somebody_says_the_same]
+            assert await service.identify(observe("a@x", "1")) == Answer(1, ["a@x"], ["1"], [])
+            assert len(store.commits) == 1
+            await assert_clean(store)
+
+    run(main())
+
+
+EACH_THAT_WRITES = pytest.mark.parametrize(
+    "ask_for",
+    [
+        lambda service: service.identify(observe("a@x", "2")),
+        lambda service: service.absorb([observe("a@x", "2")]),
+        lambda service: service.delete(1),
+    ],
+    ids=["identify", "absorb", "delete"],
+)
+
+
+@EACH_THAT_WRITES
+def test_the_last_attempt_counts(path, ask_for):
+    async def main():
+        async with watched(path) as (store, service):
+            await write(store, ("a@x", "1"))
+            store.reads.clear()
+            store.committing.hooks = [failing(Conflict())] * (MAX_ATTEMPTS - 1)
+            await ask_for(service)
+            assert len(store.reads) == MAX_ATTEMPTS
+
+    run(main())
+
+
+@EACH_THAT_WRITES
+def test_attempts_are_bounded(path, ask_for):
+    async def main():
+        async with watched(path) as (store, service):
+            await write(store, ("a@x", "1"))
+            store.reads.clear()
+            store.committing.hooks = [failing(Conflict())] * MAX_ATTEMPTS
+            with pytest.raises(Contention, match="Others keep changing the same identity"):
+                await ask_for(service)
+            assert len(store.reads) == MAX_ATTEMPTS
+            assert await service.contact(1) == Answer(1, ["a@x"], ["1"], [])
+
+    run(main())
+
+
+@pytest.mark.parametrize("conflicts", [1, MAX_ATTEMPTS - 1])
+def test_what_was_absorbed_after_conflicts_is_told_once(path, conflicts):
+    async def main():
+        async with watched(path) as (store, service):
+            store.committing.hooks = [failing(Conflict())] * conflicts
+            changes = await service.absorb([observe("a@x", "1"), observe("b@x", "1")])
+            assert len(changes.contacts) == 2
+            assert len((await service.contact(1)).secondary_ids) == 1
+
+    run(main())
+
+
+# Failures
+
+UNWRITABLE = Observation("\ud800@x", None)
+
+
+def test_a_poisoned_observation_fails_alone(path):
+    async def main():
+        async with watched(path) as (store, service):
+            sent = [*strangers(10), UNWRITABLE, *strangers(10, start=10)]
+            outcomes = await asyncio.gather(*ask(service, sent), return_exceptions=True)
+            poisoned = outcomes.pop(10)
+            assert type(poisoned) is BitespeedError
+            assert str(poisoned) == "Internal error"
+            assert [o.emails for o in outcomes] == [[f"stranger{n}@x"] for n in range(20)]
+            await assert_clean(store)
+
+    run(main())
+
+
+def test_a_poisoned_observation_fails_alone_among_many_taken_in_turn(path):
+    async def main():
+        async with watched(path) as (_, service):
+            outcomes = await service.identify_all([*strangers(3), UNWRITABLE, *strangers(3)])
+            assert type(outcomes.pop(3)) is BitespeedError
+            assert [answer.primary_id for answer in outcomes] == [1, 2, 3, 1, 2, 3]
+
+    run(main())
+
+
+def test_a_failure_is_logged_without_what_was_sent(path, caplog):
+    caplog.set_level(logging.DEBUG)
+
+    async def main():
+        async with watched(path) as (store, service):
+            store.committing.hooks = [failing(RuntimeError("mcfly@hillvalley.edu 5550123"))]
+            with pytest.raises(BitespeedError, match="Internal error"):
+                await service.identify(observe("mcfly@hillvalley.edu", "5550123"))
+            with pytest.raises(BitespeedError, match="Internal error"):
+                await service.identify(UNWRITABLE)
+
+    run(main())
+    assert "No decision for one observation: RuntimeError" in caplog.text
+    assert "UnicodeEncodeError" in caplog.text
+    assert "in commit" in caplog.text
+    for secret in ("mcfly", "hillvalley", "5550123", "ud800", "@x"):
+        assert secret not in caplog.text
+
+
+def test_an_unavailable_store_refuses_the_whole_batch_once(path):
+    async def main():
+        async with watched(path) as (store, service):
+            store.committing.hooks = [failing(StoreUnavailable("The disk is full"))]
+            outcomes = await asyncio.gather(*ask(service, strangers(10)), return_exceptions=True)
+            assert {str(outcome) for outcome in outcomes} == {"The disk is full"}
+            assert len(store.commits) == 1
+            assert (await service.identify(observe("a@x", None))).primary_id == 1
+
+    run(main())
+
+
+def test_a_damaged_store_is_told_as_it_is(path):
+    async def main():
+        async with watched(path) as (store, service):
+            store.reading.hooks = [failing(StoreDamaged("The database file is damaged"))]
+            with pytest.raises(StoreDamaged, match="damaged"):
+                await service.identify(observe("a@x", None))
+
+    run(main())
+
+
+def test_a_caller_who_gives_up_harms_nobody_else(path):
+    async def main():
+        async with watched(path) as (store, service):
+            store.reading.shut()
+            gone, neighbour = ask(service, strangers(2))
+            await store.reading.has_come.wait()
+            gone.cancel()
+            store.reading.open()
+            assert (await neighbour).emails == ["stranger1@x"]
+            assert gone.cancelled()
+
+    run(main())
+
+
+def test_callers_who_give_up_before_their_batch_begins_are_not_asked_for(path):
+    async def main():
+        async with watched(path) as (store, service):
+            held_up = await fill_flight(store, service)
+            gone, neighbour = ask(service, strangers(2))
+            await turns()
+            gone.cancel()
+            await turns()
+            store.committing.open()
+            await asyncio.gather(*held_up, neighbour)
+            assert store.reads[-1] == {"stranger1@x", "1"}
+
+    run(main())
+
+
+# Limits
+
+FEW = Limits(queue=3, deadline=2.0)
+
+
+def test_beyond_the_queue_requests_are_refused(path):
+    async def main():
+        async with watched(path, FEW) as (store, service):
+            store.reading.shut()
+            accepted = ask(service, strangers(3))
+            await store.reading.has_come.wait()
+            with pytest.raises(Overloaded, match="Too many requests are waiting"):
+                await service.identify(observe("a@x", None))
+            with pytest.raises(Overloaded):
+                await service.identify_all(strangers(2))
+            store.reading.open()
+            await asyncio.gather(*accepted)
+            assert (await service.identify(observe("a@x", None))).primary_id == 4
+
+    run(main())
+
+
+def test_what_is_taken_in_turn_counts_for_the_queue(path):
+    async def main():
+        async with watched(path, FEW) as (store, service):
+            with pytest.raises(Overloaded):
+                await service.identify_all(strangers(4))
+            assert store.reads == []
+            store.reading.shut()
+            request = asyncio.create_task(service.identify_all(strangers(2)))
+            await store.reading.has_come.wait()
+            (third,) = ask(service, [observe("a@x", None)])
+            await turns()
+            with pytest.raises(Overloaded):
+                await service.identify(observe("b@x", None))
+            store.reading.open()
+            await asyncio.gather(request, third)
+            assert len(await service.identify_all(strangers(3))) == 3
+
+    run(main())
+
+
+SHORT = Limits(deadline=0.05)
+
+
+@pytest.mark.parametrize(
+    "ask_for",
+    [
+        lambda service: service.identify(observe("a@x", "1")),
+        lambda service: service.look_up("a@x", None),
+        lambda service: service.contact(1),
+        lambda service: service.delete(1),
+    ],
+    ids=["identify", "look_up", "contact", "delete"],
+)
+def test_past_its_deadline_a_request_is_refused(path, ask_for):
+    async def main():
+        async with watched(path, SHORT) as (store, service):
+            await write(store, ("a@x", "1"))
+            store.reading.shut()
+            with pytest.raises(DeadlineExceeded, match="in time"):
+                await ask_for(service)
+            store.reading.open()
+
+    run(main())
+
+
+def test_past_its_deadline_what_is_taken_in_turn_is_refused_each_on_its_own(path):
+    async def main():
+        async with watched(path, SHORT) as (store, service):
+            store.reading.shut()
+            async with asyncio.timeout(PATIENCE / 5):
+                outcomes = await service.identify_all(strangers(3))
+            assert [type(outcome) for outcome in outcomes] == [DeadlineExceeded] * 3
+
+    run(main())
+
+
+def test_past_their_deadline_requests_in_the_queue_are_refused_too(path):
+    async def main():
+        async with watched(path, Limits(deadline=0.3)) as (store, service):
+            held_up = await fill_flight(store, service)
+            outcomes = await asyncio.gather(
+                *held_up, *ask(service, strangers(3)), return_exceptions=True
+            )
+            assert {type(outcome) for outcome in outcomes} == {DeadlineExceeded}
+            store.committing.open()
+
+    run(main())
+
+
+def test_what_was_refused_for_its_deadline_may_be_repeated(path):
+    async def main():
+        async with watched(path, SHORT) as (store, service):
+            store.committing.shut()
+            with pytest.raises(DeadlineExceeded):
+                await service.identify(observe("a@x", "1"))
+            store.committing.open()
+            await turns()
+            async with service_on(store) as patient:
+                assert await patient.identify(observe("a@x", "1")) == Answer(1, ["a@x"], ["1"], [])
+            await assert_clean(store)
+
+    run(main())
+
+
+# Draining
+
+
+def test_draining_answers_what_was_accepted_and_refuses_what_is_new(path):
+    async def main():
+        async with watched(path) as (store, service):
+            held_up = await fill_flight(store, service)
+            queued = ask(service, strangers(5))
+            await turns()
+            draining = asyncio.create_task(service.drain())
+            await turns()
+            with pytest.raises(Unavailable, match="shutting down"):
+                await service.identify(observe("a@x", None))
+            with pytest.raises(Unavailable, match="shutting down"):
+                await service.identify_all(strangers(1))
+            with pytest.raises(Unavailable, match="shutting down"):
+                await service.ping()
+            assert not draining.done()
+            store.committing.open()
+            await draining
+            assert all(request.done() for request in held_up + queued)
+            answers = await asyncio.gather(*held_up, *queued)
+            assert len({answer.primary_id for answer in answers}) == MAX_IN_FLIGHT + 5
+
+    run(main())
+
+
+def test_draining_waits_for_what_is_taken_in_turn(path):
+    async def main():
+        async with watched(path) as (store, service):
+            store.committing.shut()
+            request = asyncio.create_task(service.identify_all(strangers(2)))
+            await store.committing.has_come.wait()
+            draining = asyncio.create_task(service.drain())
+            await turns()
+            assert not draining.done()
+            store.committing.open()
+            await draining
+            assert [answer.primary_id for answer in await request] == [1, 2]
+
+    run(main())
+
+
+def test_draining_at_rest_returns_at_once(path):
+    async def main():
+        async with watched(path) as (_, service):
+            await service.drain()
+            await service.drain()
+
+    run(main())
+
+
+# Many in turn
+
+
+def test_many_are_answered_in_their_order_each_as_of_its_own_turn(path):
+    async def main():
+        async with watched(path) as (store, service):
+            sent = [("a@x", "1"), ("b@x", "2"), ("a@x", "2"), ("b@x", None), ("c@x", "2")]
+            answers = await service.identify_all([observe(*one) for one in sent])
+            both = Answer(1, ["a@x", "b@x"], ["1", "2"], [2])
+            assert answers == [
+                Answer(1, ["a@x"], ["1"], []),
+                Answer(2, ["b@x"], ["2"], []),
+                both,
+                both,
+                Answer(1, ["a@x", "b@x", "c@x"], ["1", "2"], [2, 3]),
+            ]
+            assert len(store.commits) == 1
+
+    run(main())
+
+
+def test_more_than_a_batch_are_taken_one_batch_after_the_other(path):
+    async def main():
+        async with watched(path) as (store, service):
+            sent = [observe(f"{n}@x", str(n // 2)) for n in range(2 * MAX_BATCH + 10)]
+            answers = await service.identify_all(sent)
+            assert [len(c.contacts) for c in store.commits] == [MAX_BATCH, MAX_BATCH, 10]
+            assert [a.primary_id for a in answers] == [n - n % 2 + 1 for n in range(len(sent))]
+            await assert_clean(store)
+
+    run(main())
+
+
+def test_none_are_answered_with_nothing(path):
+    async def main():
+        async with watched(path) as (store, service):
+            assert await service.identify_all([]) == []
+            assert store.reads == []
+
+    run(main())
+
+
+def test_those_in_turn_that_cannot_be_stored_are_refused_one_by_one(path):
+    async def main():
+        async with watched(path) as (store, service):
+            first_batch = strangers(MAX_BATCH)
+            store.committing.hooks = [failing(StoreUnavailable("The disk is full"))]
+            outcomes = await service.identify_all([*first_batch, observe("a@x", None)])
+            assert {type(outcome) for outcome in outcomes[:-1]} == {StoreUnavailable}
+            assert outcomes[-1] == Answer(1, ["a@x"], [], [])
+
+    run(main())
+
+
+# The rest
+
+
+def test_absorbing_is_one_read_without_members_and_one_commit(path):
+    async def main():
+        async with watched(path) as (store, service):
+            changes = await service.absorb([observe(f"{n}@x", "1") for n in range(1000)])
+            assert (len(store.reads), len(store.commits)) == (1, 1)
+            assert len(changes.contacts) == 1000
+            again = await service.absorb([observe(f"{n}@x", "1") for n in range(1000)])
+            assert not again
+            assert len(store.commits) == 1
+            assert (await service.contact(1000)).primary_id == 1
+
+    run(main())
+
+
+def test_looking_up_writes_nothing(path):
+    async def main():
+        async with watched(path) as (store, service):
+            await write(store, ("a@x", "1"), ("b@x", "2"))
+            store.commits.clear()
+            assert await service.look_up("a@x", None) == Answer(1, ["a@x"], ["1"], [])
+            assert await service.look_up("a@x", "9") == Answer(1, ["a@x"], ["1"], [])
+            with pytest.raises(NotFound, match="No contact has this"):
+                await service.look_up("c@x", "9")
+            with pytest.raises(NotFound, match="No one identity has both"):
+                await service.look_up("a@x", "2")
+            assert store.commits == []
+
+    run(main())
+
+
+def test_a_deleted_contact_is_not_found_again(path):
+    async def main():
+        async with watched(path) as (store, service):
+            await write(store, ("a@x", "1"), ("b@x", "1"))
+            await service.delete(1)
+            assert await service.contact(2) == Answer(2, ["b@x"], ["1"], [])
+            for request in (service.contact(1), service.delete(1), service.delete(99)):
+                with pytest.raises(NotFound, match="There is no contact"):
+                    await request
+            assert await service.identify(observe("a@x", None)) == Answer(3, ["a@x"], [], [])
+
+    run(main())
+
+
+def test_a_deletion_that_conflicts_is_decided_again(path):
+    async def main():
+        async with watched(path) as (store, service), store_at(path) as other:
+            await write(other, ("a@x", "1"))
+
+            async def somebody_links():
+                await write(other, ("b@x", "1"))
+
+            store.committing.hooks = [somebody_links]
+            await service.delete(1)
+            assert await service.look_up(None, "1") == Answer(2, ["b@x"], ["1"], [])
+            await assert_clean(store)
+
+    run(main())
+
+
+def test_services_of_two_tenants_share_nothing(path):
+    async def main():
+        async with store_at(path) as store:
+            one, other = Service(store, tenant="one"), Service(store, tenant="other")
+            await one.identify(observe("a@x", "1"))
+            assert await other.identify(observe("a@x", "2")) == Answer(2, ["a@x"], ["2"], [])
+            for request in (one.look_up(None, "2"), one.contact(2), one.delete(2)):
+                with pytest.raises(NotFound):
+                    await request
+            await one.drain()
+            await other.drain()
+            await assert_clean(store)
+
+    run(main())
+
+
+def test_two_services_on_one_file_see_what_the_other_acknowledged(path):
+    async def main():
+        async with watched(path) as (store, one), store_at(path) as other_store:
+            async with service_on(other_store) as other:
+                for n in range(20):
+                    answer = await (one, other)[n % 2].identify(observe(f"{n}@x", "1"))
+                    assert answer.emails == [f"{m}@x" for m in range(n + 1)]
+            await assert_clean(store)
+
+    run(main())
+
+
+def test_two_services_on_one_file_settle_the_same_strangers_once(path):
+    async def main():
+        async with watched(path) as (store, one), store_at(path) as other_store:
+            async with service_on(other_store) as other:
+                requests = [*ask(one, strangers(40)), *ask(other, strangers(40)[::-1])]
+                answers = await asyncio.gather(*requests)
+            assert answers[:40] == answers[:39:-1]
+            assert {answer.primary_id for answer in answers} == set(range(1, 41))
+            await assert_clean(store)
+
+    run(main())
