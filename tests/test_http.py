@@ -309,10 +309,10 @@ class TestPaths:
         assert (reply.status, "/docs" in reply.error) == (404, True)
 
     @pytest.mark.parametrize("range_", ["bytes=999999999-", "bytes=x"])
-    def test_a_bad_range_of_a_file_is_refused_in_json(self, server, range_):
+    def test_a_file_comes_whole_whatever_range_is_asked_for(self, server, range_):
         reply = server.ask("GET", "/docs/swagger-ui.css", headers={"Range": range_})
-        assert reply.status in {400, 416}
-        assert reply.error
+        assert reply.status == 200
+        assert len(reply.body) > 100_000
 
 
 class TestBodies:

@@ -9,9 +9,9 @@ import logging
 import random
 import traceback
 from collections import deque
-from collections.abc import Awaitable, Coroutine, Iterator, Sequence
+from collections.abc import Coroutine, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TypeVar, cast
+from typing import Any, TypeVar, cast
 
 import msgspec
 
@@ -93,6 +93,7 @@ class Service:
         self._sweeper: asyncio.TimerHandle | None = None
         self._is_draining = False
         self._drained = asyncio.Event()
+        self._unheard: set[asyncio.Task[Any]] = set()  # keeps what is under way from being lost
 
     async def identify(self, observation: Observation) -> Answer:
         """Who this is, once everything that had to be written is durable.
@@ -186,12 +187,16 @@ class Service:
         if self._sweeper is not None:
             self._sweeper.cancel()
 
-    async def _bounded(self, work: Awaitable[T]) -> T:
-        try:
-            async with asyncio.timeout(self._limits.deadline):
-                return await work
-        except TimeoutError:
-            raise DeadlineExceeded("The database did not answer in time; try again") from None
+    async def _bounded(self, work: Coroutine[None, None, T]) -> T:
+        """Wait until the deadline; work that takes longer goes on to its end unheard."""
+        task = self._loop.create_task(work)
+        self._unheard.add(task)
+        task.add_done_callback(self._unheard.discard)
+        done, _ = await asyncio.wait({task}, timeout=self._limits.deadline)
+        if not done:
+            task.add_done_callback(lambda late: late.cancelled() or late.exception())
+            raise DeadlineExceeded("The database did not answer in time; try again")
+        return task.result()
 
     # The queue
 

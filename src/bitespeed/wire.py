@@ -30,7 +30,10 @@ _encoder = msgspec.json.Encoder()
 
 def decode(body: bytes | msgspec.Raw, region: str | None) -> Observation:
     """The observation in one JSON object. Raises `InvalidInput` in words for the caller."""
+    body = bytes(body)
     try:
+        if not body.isascii():
+            body.decode()  # also where the decoder does not look, in members that are ignored
         request = _request.decode(body)
     except msgspec.ValidationError as error:
         raise InvalidInput(_in_words(error)) from None

@@ -7,7 +7,7 @@ from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import BaseRoute, Route
+from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from bitespeed import settings as settings_of
@@ -82,7 +82,7 @@ class _Endpoint:
             await send_error(send, error)
 
 
-def _routes(endpoints: Endpoints) -> list[BaseRoute]:
+def _routes(endpoints: Endpoints) -> list[Route]:
     return [
         Route("/identify", _Endpoint(endpoints.identify), methods=["POST"]),
         Route("/identify/batch", _Endpoint(endpoints.identify_batch), methods=["POST"]),

@@ -99,6 +99,12 @@ async def send_json(
     await send({"type": "http.response.body", "body": body})
 
 
+async def send_nothing(send: Send) -> None:
+    """Send a response that has no content (204)."""
+    await send({"type": "http.response.start", "status": 204, "headers": []})
+    await send({"type": "http.response.body", "body": b""})
+
+
 async def send_error(send: Send, error: Exception) -> None:
     """Send any failure as the contract has it; what is not ours becomes a 500 without details."""
     if not isinstance(error, BitespeedError):

@@ -6,18 +6,26 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import msgspec
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
-from starlette.routing import BaseRoute, Mount, Route
-from starlette.staticfiles import StaticFiles
+from starlette.routing import Route
+
+# Swagger UI's own files that the page needs; the package's Python code is not used.
+_ASSETS = {
+    "swagger-ui.css": "text/css",
+    "swagger-ui-bundle.js": "text/javascript",
+    "favicon-32x32.png": "image/png",
+}
+_A_DAY = {"Cache-Control": "max-age=86400"}
 
 
-def routes() -> list[BaseRoute]:
+def routes() -> list[Route]:
     """`/openapi.json`, `/docs` and the files that the page needs."""
     return [
         Route("/openapi.json", _openapi),
         Route("/docs", _page),
-        Mount("/docs", StaticFiles(directory=_swagger_ui())),
+        Route("/docs/{name}", _asset),
     ]
 
 
@@ -29,6 +37,13 @@ async def _page(_: Request) -> Response:
     return HTMLResponse(_text("docs.html"))
 
 
+async def _asset(request: Request) -> Response:
+    name = request.path_params["name"]
+    if name not in _ASSETS:
+        raise HTTPException(404)
+    return Response(_asset_bytes(name), media_type=_ASSETS[name], headers=_A_DAY)
+
+
 @cache
 def _description() -> bytes:
     return msgspec.json.encode(msgspec.yaml.decode(_text("openapi.yaml")))
@@ -38,9 +53,9 @@ def _text(name: str) -> str:
     return files("bitespeed.http").joinpath(name).read_text(encoding="utf-8")
 
 
-def _swagger_ui() -> Path:
-    """The folder of Swagger UI's own files; the package's Python code is not needed."""
+@cache
+def _asset_bytes(name: str) -> bytes:
     spec = find_spec("swagger_ui")
     assert spec is not None  # noqa: S101 - a dependency of this package
     assert spec.origin is not None  # noqa: S101
-    return Path(spec.origin).parent / "static"
+    return Path(spec.origin).parent.joinpath("static", name).read_bytes()

@@ -8,7 +8,15 @@ from starlette.types import Receive, Scope, Send
 
 from bitespeed import wire
 from bitespeed.errors import BitespeedError, InvalidInput, NotFound
-from bitespeed.http.asgi import NDJSON, TooLarge, WrongType, content_type, read_body, send_json
+from bitespeed.http.asgi import (
+    NDJSON,
+    TooLarge,
+    WrongType,
+    content_type,
+    read_body,
+    send_json,
+    send_nothing,
+)
 from bitespeed.identifiers import Observation, observe
 from bitespeed.identity import Answer
 from bitespeed.service import Service
@@ -76,7 +84,7 @@ class Endpoints:
         contact_id = _contact_id(scope["path_params"]["id"])
         if scope["method"] == "DELETE":
             await self._service.delete(contact_id)
-            await send_json(send, 204, b"")
+            await send_nothing(send)
         else:
             answer = await self._service.contact(contact_id)
             await send_json(send, 200, wire.encode(answer))
@@ -104,12 +112,20 @@ def _asked(query: bytes) -> tuple[str | None, str | None]:
 
     A plus sign is what it says in an email and at the head of a phone number, where
     callers rarely remember to write it as %2B; elsewhere it stands for a blank.
+    Raises `InvalidInput` when it is not UTF-8.
     """
+    try:
+        return _decoded(query)
+    except UnicodeDecodeError:
+        raise InvalidInput("The query is not in UTF-8") from None
+
+
+def _decoded(query: bytes) -> tuple[str | None, str | None]:
     email = phone = None
-    for pair in query.decode("ascii", "replace").split("&"):
+    for pair in query.decode().split("&"):
         name, _, value = pair.partition("=")
         if name == "email":
-            email = unquote(value)
+            email = unquote(value, errors="strict")
         elif name == "phoneNumber":
-            phone = ("+" if value.startswith("+") else "") + unquote_plus(value)
+            phone = ("+" if value.startswith("+") else "") + unquote_plus(value, errors="strict")
     return email, phone
