@@ -109,7 +109,7 @@ def test_the_readme_does_what_it_shows(
 
 def test_the_test_command_of_the_readme_runs_every_test() -> None:
     rehearsal = subprocess.run(
-        [*make_command("make test"), "--dry-run"],
+        [*make_command("make test"), "--dry-run", "--no-print-directory"],
         cwd=ROOT,
         capture_output=True,
         text=True,

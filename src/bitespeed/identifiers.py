@@ -85,10 +85,10 @@ def _is_domain(text: str) -> bool:
 
 def parse_phone(text: str, region: str | None = None) -> Phone | None:
     """The canonical form of a phone number; None when the text is blank."""
-    text = text.strip()
-    if not text:
+    phone = text.strip()
+    if not phone:
         return None
-    phone = text.translate(_DROPPED_FROM_PHONES)
+    phone = phone.translate(_DROPPED_FROM_PHONES)
     if not _PHONE.fullmatch(phone):
         raise InvalidInput("phoneNumber is not a phone number")
     if len(phone) > MAX_PHONE or len(text) > MAX_RAW:

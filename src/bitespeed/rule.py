@@ -189,6 +189,7 @@ class _Person(msgspec.Struct, eq=False):
     primary_at: int | None
     contacts: int
     members: list[Contact]
+    not_before: int = 0  # no contact it gets may be older than a primary it has had on the way
     created: tuple[_Created, ...] = ()
     is_changed: bool = False
     merged_into: "_Person | None" = None
@@ -220,6 +221,7 @@ def _stored(identity: Identity) -> _Person:
         identity.primary_at,
         identity.contacts,
         identity.members,
+        identity.primary_at,
     )
 
 
@@ -297,6 +299,7 @@ class _Draft:
         larger, smaller = (one, other) if _rank(one) >= _rank(other) else (other, one)
         larger.change()
         larger.primary, larger.primary_at = elder.primary, elder.primary_at
+        larger.not_before = max(larger.not_before, smaller.not_before)
         larger.contacts += smaller.contacts
         larger.members = larger.members + smaller.members
         larger.created += smaller.created
@@ -327,7 +330,7 @@ class _Draft:
                     observation.raw_phone,
                     new_email,
                     new_phone,
-                    _survivor(person).primary_at or 0,
+                    _survivor(person).not_before,
                 )
                 for person, born_in, observation, new_email, new_phone in self._contacts
             ],

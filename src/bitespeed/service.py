@@ -92,7 +92,6 @@ class Service:
         self._is_gathering = False
         self._sweeper: asyncio.TimerHandle | None = None
         self._is_draining = False
-        self._drained = asyncio.Event()
         self._unheard: set[asyncio.Task[Any]] = set()  # keeps what is under way from being lost
 
     async def identify(self, observation: Observation) -> Answer:
@@ -113,7 +112,7 @@ class Service:
         """`identify` for many, one after the other; each is answered or refused on its own."""
         self._admit(len(observations))
         pending = [self._pending(observation) for observation in observations]
-        await asyncio.shield(self._begin(pending, self._run_in_turn(pending)))
+        self._begin(pending, self._run_in_turn(pending))
         outcomes = await asyncio.gather(*[p.answer for p in pending], return_exceptions=True)
         for outcome in outcomes:
             if not isinstance(outcome, Answer | BitespeedError):
@@ -179,11 +178,11 @@ class Service:
         await self._bounded(self._store.ping())
 
     async def drain(self) -> None:
-        """Refuse new requests and return when those accepted are answered."""
+        """Refuse new requests and return when those accepted are answered, or past the deadline."""
         self._is_draining = True
-        self._drained.clear()
-        if self._waiting:
-            await self._drained.wait()  # bounded by the deadlines of those waiting
+        end = self._loop.time() + self._limits.deadline
+        while (work := {*self._batches, *self._unheard}) and (left := end - self._loop.time()) > 0:
+            await asyncio.wait(work, timeout=left)
         if self._sweeper is not None:
             self._sweeper.cancel()
 
@@ -238,8 +237,6 @@ class Service:
 
     def _finish(self, task: asyncio.Task[None]) -> None:
         self._waiting -= len(self._batches.pop(task))
-        if not self._waiting:
-            self._drained.set()
         self._start_soon()
 
     def _sweep(self) -> None:

@@ -33,13 +33,21 @@ def connect(path: Path, lock_wait: float = LOCK_WAIT) -> sqlite3.Connection:
         raise StoreUnavailable(f"The database's folder does not exist: {path.absolute().parent}")
     with translated():
         connection = sqlite3.connect(
-            path, timeout=lock_wait, isolation_level=None, check_same_thread=False
+            path, timeout=LOCK_WAIT, isolation_level=None, check_same_thread=False
         )
-        connection.execute("pragma synchronous = full")
-        connection.execute("pragma fullfsync = on")
-        connection.execute("pragma checkpoint_fullfsync = on")
-        connection.execute(f"pragma cache_size = -{PAGE_CACHE * 1024}")
-        connection.execute(f"pragma journal_size_limit = {WAL_KEPT * 1024 * 1024}")
+        try:
+            for setting in (
+                "synchronous = full",
+                "fullfsync = on",
+                "checkpoint_fullfsync = on",
+                f"cache_size = -{PAGE_CACHE * 1024}",
+                f"journal_size_limit = {WAL_KEPT * 1024 * 1024}",
+                f"busy_timeout = {int(lock_wait * 1000)}",  # last: the others may have to wait
+            ):
+                connection.execute(f"pragma {setting}")
+        except BaseException:
+            connection.close()
+            raise
     return connection
 
 

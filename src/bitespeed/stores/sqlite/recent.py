@@ -24,7 +24,7 @@ class Recent:
 
     def holders(self, tenant: str, values: Iterable[str]) -> dict[str, int]:
         """Who held the values when they were read; values not remembered are absent."""
-        holders = self._holders[tenant]
+        holders = self._holders.get(tenant, {})
         return {value: holders[value] for value in values if value in holders}
 
     def is_at(self, id_: int, version: int | None) -> bool:

@@ -7,12 +7,19 @@ may wait, for another process's lock or for the disk, does so in a thread.
 import asyncio
 import sqlite3
 from collections.abc import AsyncGenerator, Collection
-from contextlib import closing
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 from bitespeed.identifiers import Email, Phone
 from bitespeed.identity import Changes, Committed, Snapshot
-from bitespeed.stores.sqlite.database import Lane, begin_patiently, connect, roll_back, translated
+from bitespeed.stores.sqlite.database import (
+    LOCK_WAIT,
+    Lane,
+    begin_patiently,
+    connect,
+    roll_back,
+    translated,
+)
 from bitespeed.stores.sqlite.migrate import migrate
 from bitespeed.stores.sqlite.read import Reader
 from bitespeed.stores.sqlite.scan import scan
@@ -25,9 +32,13 @@ class SqliteStore:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._connections = [connect(path, lock_wait=0), connect(path), connect(path, lock_wait=0)]
-        self._reader = Reader(self._connections[0])
-        self._patient_reader = Reader(self._connections[1])
+        with ExitStack() as opened:
+            self._connections = [
+                opened.enter_context(closing(connect(path, lock_wait)))
+                for lock_wait in (0, LOCK_WAIT, 0)
+            ]
+            self._opened = opened.pop_all()
+        self._reader, self._patient_reader = map(Reader, self._connections[:2])
         self._writer = self._connections[2]
         self._reading = Lane("read")
         self._writing = Lane("write")
@@ -113,5 +124,4 @@ class SqliteStore:
         async with self._write_turn:
             self._reading.close()
             self._writing.close()
-            for connection in self._connections:
-                connection.close()
+            self._opened.close()
