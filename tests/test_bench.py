@@ -8,7 +8,6 @@ from pathlib import Path
 
 import msgspec
 import pytest
-import uvicorn
 from bench import ceilings, charts, constant, data, importing, report, results, size, soak, wrk
 from bench.asked import ASKED, at_least
 from bench.failure import BenchmarkFailed
@@ -16,12 +15,10 @@ from bench.figures import ratios, slope, summarise
 
 from bitespeed import wire
 from bitespeed.check import check
-from bitespeed.http import server
 from bitespeed.identifiers import observe
 from bitespeed.identity import Answer
 from bitespeed.importing import Tally, import_rows, read_rows
 from bitespeed.service import Service
-from bitespeed.settings import Settings
 from bitespeed.stores import open_store
 
 WRK = """\
@@ -83,15 +80,6 @@ def test_ratios_compare_neighbours_alone() -> None:
 
 def test_slope_is_that_of_the_line() -> None:
     assert slope([0.0, 1.0, 2.0], [5.0, 7.0, 9.0]) == pytest.approx(2.0)
-
-
-def test_the_ceiling_runs_the_server_as_the_service_does(monkeypatch: pytest.MonkeyPatch) -> None:
-    given: dict[str, object] = {}
-    monkeypatch.setattr(uvicorn, "run", lambda _, **arguments: given.update(arguments))
-    monkeypatch.setattr("os.environ", {})
-    server.run(Settings(port=1))
-    del given["factory"], given["port"]
-    assert given == constant.SERVER
 
 
 def test_the_ceiling_answers_as_many_bytes_as_the_service() -> None:

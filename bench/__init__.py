@@ -1,0 +1,1 @@
+"""Benchmarks: how near the service comes to the ceilings of the machine it runs on."""

@@ -1,0 +1,176 @@
+"""The results as pictures."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import matplotlib as mpl
+import matplotlib.pyplot as plt
+from matplotlib.axes import Axes
+
+from bench.ceilings import WORKLOADS
+from bench.ceilings import Comparison as Ceiling
+from bench.importing import Comparison as Import
+from bench.results import Results
+from bench.size import LONE, Sizes
+from bench.soak import Soak
+
+CEILING, SERVICE, TEXT, FAINT = "#b8c0cc", "#2563a8", "#222222", "#777777"
+_DPI = 130
+_STYLE = {
+    "font.size": 10,
+    "axes.titlesize": 11,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "axes.titlepad": 12,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.edgecolor": FAINT,
+    "axes.labelcolor": TEXT,
+    "xtick.color": TEXT,
+    "ytick.color": TEXT,
+    "axes.axisbelow": True,
+    "legend.frameon": False,
+}
+
+Panel = Callable[[Axes], None]
+
+
+def draw(results: Results, path: Path) -> None:
+    """A panel for each kind of figure that was measured."""
+    panels: list[Panel] = []
+    if results.ceilings is not None:
+        figures = results.ceilings.figures
+        panels += [lambda axes: _throughput(axes, figures), lambda axes: _cpu(axes, figures)]
+    if results.imports is not None:
+        imports = results.imports.figures
+        panels.append(lambda axes: _import(axes, imports))
+    if results.size is not None:
+        sizes = results.size.figures
+        panels.append(lambda axes: _sizes(axes, sizes))
+    if panels:
+        _draw(panels, path)
+
+
+def _draw(panels: list[Panel], path: Path) -> None:
+    with mpl.rc_context(_STYLE):
+        columns = min(2, len(panels))
+        rows = -(-len(panels) // columns)
+        figure, grid = plt.subplots(
+            rows, columns, figsize=(5.2 * columns, 3.9 * rows), squeeze=False, layout="constrained"
+        )
+        figure.get_layout_engine().set(hspace=0.08, wspace=0.08)
+        for axes, panel in zip(grid.flat, panels, strict=False):
+            panel(axes)
+        for axes in grid.flat[len(panels) :]:
+            axes.remove()
+        _save(figure, path)
+
+
+def _save(figure: plt.Figure, path: Path) -> None:
+    figure.savefig(path, dpi=_DPI, facecolor="white")
+    plt.close(figure)
+
+
+_LABELS = {"repeats": "Repeats", "new": "New customers", "mix": "Mix 90/10"}
+
+
+def _throughput(axes: Axes, figures: dict[str, Ceiling]) -> None:
+    axes.set_title("Throughput, 32 connections")
+    axes.set_ylabel("requests per second")
+    axes.yaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
+    _beside(
+        axes,
+        [_LABELS[workload] for workload in WORKLOADS],
+        ("constant answer (ceiling)", [figures[w].ceiling_rate.median for w in WORKLOADS]),
+        ("service", [figures[w].service_rate.median for w in WORKLOADS]),
+        [f"{figures[w].share.median * 100:.0f} %" for w in WORKLOADS],
+    )
+
+
+def _cpu(axes: Axes, figures: dict[str, Ceiling]) -> None:
+    axes.set_title("Processor time for a request")
+    axes.set_ylabel("microseconds")
+    _beside(
+        axes,
+        [_LABELS[workload] for workload in WORKLOADS],
+        ("constant answer (ceiling)", [figures[w].ceiling_cpu.median for w in WORKLOADS]),
+        ("service", [figures[w].service_cpu.median for w in WORKLOADS]),
+        [f"{figures[w].service_cpu.median:.0f}" for w in WORKLOADS],
+    )
+
+
+def _import(axes: Axes, figures: Import) -> None:
+    axes.set_title(f"Import of {figures.rows:,} rows")
+    axes.set_ylabel("seconds")
+    names = ["executemany of the\nsame rows (ceiling)", "bitespeed import"]
+    seconds = [figures.ceiling.median, figures.imported.median]
+    bars = axes.bar(names, seconds, 0.5, color=[CEILING, SERVICE])
+    labels = [f"{seconds[0]:.1f} s", f"{seconds[1]:.1f} s\n{figures.ratio.median:.2f} times"]
+    for text in axes.bar_label(bars, labels, padding=3, color=FAINT)[1:]:
+        text.set(color=SERVICE, fontweight="bold")
+    axes.tick_params(axis="x", length=0)
+    axes.set_xlim(-0.6, 1.6)
+    axes.set_ylim(top=max(seconds) * 1.2)
+
+
+def _sizes(axes: Axes, figures: Sizes) -> None:
+    axes.set_title("Time to an answer, by size of the database")
+    axes.set_ylabel("milliseconds, p50 of repeats")
+    by = figures.by_connections
+    _beside(
+        axes,
+        ["one connection" if count == LONE else f"{count} connections" for count in by],
+        (f"{figures.small_contacts:,} contacts", [times.small.median for times in by.values()]),
+        (f"{figures.big_contacts:,} contacts", [times.big.median for times in by.values()]),
+        [f"{times.big.median:.2f} ms\n{times.ratio.median:.2f} times" for times in by.values()],
+        [f"{times.small.median:.2f} ms" for times in by.values()],
+    )
+
+
+def _beside(
+    axes: Axes,
+    groups: Sequence[str],
+    left: tuple[str, Sequence[float]],
+    right: tuple[str, Sequence[float]],
+    right_labels: Sequence[str],
+    left_labels: Sequence[str] = (),
+) -> None:
+    """Pairs of bars, with a legend above them."""
+    width = 0.36
+    places = range(len(groups))
+    lefts = axes.bar([p - width / 2 for p in places], left[1], width, color=CEILING, label=left[0])
+    rights = axes.bar(
+        [p + width / 2 for p in places], right[1], width, color=SERVICE, label=right[0]
+    )
+    if left_labels:
+        axes.bar_label(lefts, left_labels, padding=3, color=FAINT)
+    axes.bar_label(rights, right_labels, padding=3, color=SERVICE, fontweight="bold")
+    axes.set_xticks(list(places), groups)
+    axes.tick_params(axis="x", length=0)
+    axes.set_ylim(top=max(*left[1], *right[1]) * 1.35)  # room for the legend
+    axes.legend(loc="upper left", ncols=2, borderaxespad=0, handlelength=1, columnspacing=1.2)
+
+
+def draw_soak(soak: Soak, path: Path) -> None:
+    """Memory over time."""
+    with mpl.rc_context(_STYLE):
+        figure, axes = plt.subplots(figsize=(8, 3.6), layout="constrained")
+        minutes = [at / 60 for at in soak.seconds]
+        axes.axvspan(0, soak.warm_up / 60, color=CEILING, alpha=0.35, linewidth=0)
+        axes.plot(minutes, soak.memory, color=SERVICE, linewidth=1.6)
+        axes.set_title(f"Memory of the server at {soak.rate:,.0f} requests per second")
+        axes.set_xlabel("minutes")
+        axes.set_ylabel("MiB of the server's own")
+        axes.set_xlim(0, minutes[-1])
+        axes.set_ylim(0, max(soak.memory) * 1.25)
+        axes.text(soak.warm_up / 60 + 0.01 * minutes[-1], 3, "← warm-up", color=FAINT, va="bottom")
+        axes.annotate(
+            f"{soak.end:.0f} MiB",
+            (minutes[-1], soak.memory[-1]),
+            xytext=(-4, 8),
+            textcoords="offset points",
+            ha="right",
+            color=SERVICE,
+            fontweight="bold",
+        )
+        _save(figure, path)

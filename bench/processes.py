@@ -1,0 +1,155 @@
+"""Processes under test: the servers, what they cost, and commands that run to their end."""
+
+import os
+import resource
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.error import URLError
+from urllib.request import urlopen
+
+from bench.failure import BenchmarkFailed
+
+ROOT = Path(__file__).parent.parent
+START = 30.0  # seconds a server may take until it answers
+STOP = 30.0  # seconds it may take to end
+
+_TICKS = os.sysconf("SC_CLK_TCK")
+_PAGE = os.sysconf("SC_PAGE_SIZE")
+
+
+@dataclass(frozen=True)
+class Server:
+    """A server process that answers at ``url``."""
+
+    pid: int
+    port: int
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}/identify"
+
+    def cpu(self) -> float:
+        """Seconds of processor time used so far, by all its threads."""
+        stat = Path(f"/proc/{self.pid}/stat").read_text(encoding="ascii")
+        fields = stat.rpartition(")")[2].split()  # the name before it may hold blanks
+        return (int(fields[11]) + int(fields[12])) / _TICKS
+
+    def memory(self) -> int:
+        """Bytes of memory of its own: RSS without the pages of files that it reads in place."""
+        statm = Path(f"/proc/{self.pid}/statm").read_text(encoding="ascii")
+        _, resident, shared = map(int, statm.split()[:3])
+        return (resident - shared) * _PAGE
+
+
+@contextmanager
+def service(database: Path, logs: Path) -> Iterator[Server]:
+    """The service as anybody would start it: one worker, defaults."""
+    command = ["-m", "bitespeed", "serve", "--database", f"sqlite:///{database}"]
+    with _server(command, logs / f"{database.stem}.log", "/ready") as server:
+        yield server
+
+
+@contextmanager
+def ceiling(logs: Path) -> Iterator[Server]:
+    """The server of `bench.constant`."""
+    with _server(["-m", "bench.constant"], logs / "ceiling.log", "/") as server:
+        yield server
+
+
+@contextmanager
+def _server(command: list[str], log: Path, ready: str) -> Iterator[Server]:
+    port = _free_port()
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            [sys.executable, *command, "--port", str(port)],
+            cwd=ROOT,
+            env=_environment(),
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+        )
+        try:
+            _await(process, f"http://127.0.0.1:{port}{ready}", log)
+            yield Server(process.pid, port)
+            if process.poll() is not None:
+                raise BenchmarkFailed(f"A server ended too early: {_tail(log)}")
+        finally:
+            _stop(process)
+
+
+def _await(process: subprocess.Popen[bytes], url: str, log: Path) -> None:
+    give_up = time.monotonic() + START
+    while process.poll() is None and time.monotonic() < give_up:
+        try:
+            with urlopen(url, timeout=1):
+                return
+        except (URLError, OSError):
+            time.sleep(0.05)
+    raise BenchmarkFailed(f"A server did not start: {_tail(log)}")
+
+
+def _stop(process: subprocess.Popen[bytes]) -> None:
+    process.terminate()
+    try:
+        process.wait(STOP)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def _environment() -> dict[str, str]:
+    """Ours, but for settings of the service, so that its defaults are measured."""
+    return {
+        name: value
+        for name, value in os.environ.items()
+        if name != "DATABASE_URL" and not name.startswith("BITESPEED_")
+    }
+
+
+def _tail(log: Path) -> str:
+    return log.read_text(encoding="utf-8", errors="replace")[-2000:] or "it said nothing"
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What some work took, in seconds."""
+
+    elapsed: float
+    cpu: float
+
+
+def import_file(file: Path, database: Path) -> Cost:
+    """Import with the real command, from its start to its end; what it took."""
+    command = ["-m", "bitespeed", "import", str(file), "--database", f"sqlite:///{database}"]
+    cpu, start = _cpu_of_children(), time.perf_counter()
+    done = subprocess.run(
+        [sys.executable, *command],
+        cwd=ROOT,
+        env=_environment(),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    cost = Cost(time.perf_counter() - start, _cpu_of_children() - cpu)
+    if done.returncode:
+        raise BenchmarkFailed(f"The import failed: {done.stderr[-2000:]}")
+    return cost
+
+
+def _cpu_of_children() -> float:
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
