@@ -5,7 +5,7 @@ remembered is as true as when it was read once the database confirms, within the
 snapshot at hand, that the identity still lives at the version remembered.
 """
 
-from collections import defaultdict
+from collections import OrderedDict, defaultdict
 from collections.abc import Iterable
 
 from bitespeed.identity import Identity
@@ -18,7 +18,8 @@ class Recent:
     """The identities used last, up to `MAX_CONTACTS` contacts."""
 
     def __init__(self) -> None:
-        self._identities: dict[int, tuple[str, Identity]] = {}  # the one used longest ago first
+        # The one used longest ago first; a plain dict would walk past all that has left it before.
+        self._identities: OrderedDict[int, tuple[str, Identity]] = OrderedDict()
         self._holders: defaultdict[str, dict[str, int]] = defaultdict(dict)  # by tenant
         self._contacts = 0
 
@@ -33,8 +34,8 @@ class Recent:
 
     def use(self, id_: int) -> Identity:
         """The identity, which then counts as used last."""
-        kept = self._identities[id_] = self._identities.pop(id_)
-        return kept[1]
+        self._identities.move_to_end(id_)
+        return self._identities[id_][1]
 
     def remember(self, tenant: str, identity: Identity) -> None:
         """Keep an identity read just now, with all its members."""
