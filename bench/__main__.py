@@ -83,7 +83,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("parts", nargs="*", metavar="PART", help=f"any of {', '.join(parts)}")
     parser.add_argument("--quick", action="store_true", help="a few seconds each; proves nothing")
     add = parser.add_argument
-    add("--rounds", type=int, metavar="N", help="turns of ceilings and of size  [20]")
+    add("--rounds", type=int, metavar="N", help="turns of ceilings and of size  [16]")
     add("--seconds", type=int, metavar="N", help="of each run in a round  [1]")
     add("--rows", type=int, metavar="N", help="of the import  [1000000]")
     add("--imports", type=int, metavar="N", help="turns of imports  [3]")

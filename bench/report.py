@@ -166,12 +166,13 @@ _PAGE = f"""\
 
 ![Throughput, processor time, import and size beside their ceilings](sqlite.png)
 
-The ceiling of a request is the same HTTP server with the same settings, which reads the request
-and answers a constant of the same length: what is left when the service does nothing at all. Load
-comes from wrk with one thread and {CONNECTIONS} connections. Ceiling and service take turns in
-short runs, each is compared with its neighbour alone, and the median of these pairs is reported,
-so that a machine that changes its pace harms both alike. Processor time is what the kernel charged
-the server process for, and steadier still. Every answer must be a success, or there are no figures.
+The ceiling of a request is the same HTTP server, run with the same options (`OPTIONS` in
+`bitespeed.http.server`), which reads the request and answers a constant of the same length: what
+is left when the service does nothing at all. Load comes from wrk with one thread and
+{CONNECTIONS} connections. Ceiling and service take turns in short runs, each is compared with its
+neighbour alone, and the median of these pairs is reported, so that a machine that changes its
+pace harms both alike. Processor time is what the kernel charged the server process for, and
+steadier still. Every answer must be a success, or there are no figures.
 
 The ceiling of an import inserts the very rows that the import wrote, ready in memory and in the
 same order, with `executemany`, into the same schema with the same settings and as many commits;

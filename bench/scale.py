@@ -10,7 +10,7 @@ class Scale:
 
     work: Path
     """An existing folder for databases and files of any size."""
-    rounds: int = 20
+    rounds: int = 16
     seconds: int = 1
     rows: int = 1_000_000
     imports: int = 3
