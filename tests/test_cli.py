@@ -236,12 +236,23 @@ def test_a_line_of_ndjson_without_end_is_bounded(tmp_path: Path) -> None:
     assert "3,0" not in (tmp_path / "long.ndjson.rejects.csv").read_text()
 
 
+def heed_interrupts() -> None:
+    """Undo what a shell does to the processes it starts in the background."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def test_an_interrupted_import_keeps_its_chunks_and_can_be_run_again(tmp_path: Path) -> None:
     succeed("check", cwd=tmp_path)  # makes the file
     rows = "".join(f"u{n}@x.example,{n}\n" for n in range(80_000))
     (tmp_path / "many.csv").write_text(HEADER + rows)
     command = [sys.executable, "-m", "bitespeed", "import", "many.csv"]
-    with subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(
+        command,
+        cwd=tmp_path,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=heed_interrupts,
+    ) as process:
         while contacts(tmp_path) == 0:
             assert process.poll() is None
         process.send_signal(signal.SIGINT)
