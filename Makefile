@@ -14,8 +14,9 @@ install: .venv/installed  ## Install the service into .venv; the command is then
 serve: .venv/installed  ## Serve on http://127.0.0.1:8000 from a SQLite file in this folder
 	@$(BIN)/bitespeed serve
 
-test: .venv/installed-dev  ## Run every test
-	@$(BIN)/python -m pytest
+test: .venv/installed-dev  ## Run every test, with the servers that they need
+	@$(BIN)/python tests/support/packages.py
+	@$(BIN)/python -m pytest -n 3 --dist loadfile
 
 lint: .venv/installed-dev  ## Check style, types and the direction of imports
 	$(BIN)/ruff check .
@@ -27,7 +28,7 @@ format: .venv/installed-dev  ## Put the code in the common style
 	$(BIN)/ruff check --fix-only .
 	$(BIN)/ruff format .
 
-bench: .venv/installed-dev  ## Measure against the ceilings of this machine, into docs/benchmarks (needs wrk)
+bench: .venv/installed-dev  ## Measure against the ceilings of this machine, into docs/benchmarks (needs wrk, PostgreSQL)
 	$(BIN)/python -m bench
 
 soak: .venv/installed-dev  ## Watch memory through ten minutes of load (needs wrk)

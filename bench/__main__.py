@@ -2,6 +2,7 @@
 
 import argparse
 import datetime as dt
+import os
 import shutil
 import signal
 import sys
@@ -13,15 +14,16 @@ from dataclasses import fields, replace
 from pathlib import Path
 from types import FrameType
 
-from bench import charts, data, report, results, wrk
+from bench import data, pages, parts
 from bench.failure import BenchmarkFailed
+from bench.parts import PARTS, USUAL
 from bench.processes import ROOT
 from bench.results import Results
 from bench.scale import Scale
 
-PARTS = {"ceilings": True, "imports": False, "size": True, "soak": True}  # True: needs wrk
 OUTPUT = ROOT / "docs" / "benchmarks"
 WORK = Path(tempfile.gettempdir()) / "bitespeed-bench"
+SERVER = "postgresql://postgres@127.0.0.1:5432/postgres"
 
 ABOUT = """\
 How near does the service come to what this machine could do at best?
@@ -32,17 +34,32 @@ How near does the service come to what this machine could do at best?
   size      p50 of repeats with ten million contacts, beside that with ten thousand
   soak      memory of the server through ten minutes of the mix
 
-Without a PART: ceilings, imports and size, ten minutes or so in all. The figures go to
-docs/benchmarks as JSON, a page and charts; a part measured alone replaces its own figures there.
-`report` draws them again without measuring. Needs wrk on the PATH (the package wrk of Debian and
-Ubuntu), but for imports and report. Run it on an otherwise idle machine.
+and on a PostgreSQL server on this machine:
+
+  postgres          throughput beside pgbench with a SELECT or an INSERT for each request
+  postgres-workers  throughput of two and of four workers beside that of one
+  postgres-size     as size
+  postgres-cache    repeats with Redis in front, without, and with one that is away
+  postgres-merge    a person of 100,000 contacts merged under an older one: time and WAL
+
+Without a PART: all but the soak, half an hour or so. The figures go to docs/benchmarks as JSON, a
+page and charts for each store; a part measured alone replaces its own figures there. `report`
+draws them again without measuring. Needs wrk on the PATH (the package wrk of Debian and Ubuntu),
+but for imports, postgres-merge and report; postgres needs pgbench and postgres-cache redis-server
+as well. Run it on an otherwise
+idle machine and server.
+
+On the server it makes databases called bitespeed_bench_..., as a user who may do that and force a
+checkpoint, and drops them at the end; that of ten million contacts takes some 7 GB.
 """
 EXAMPLES = """\
 examples:
-  python -m bench --quick                 a minute; see that all of it works, write nothing
-  python -m bench                         the figures in docs/benchmarks/sqlite.md
+  python -m bench --quick                 two minutes; see that all of it works, write nothing
+  python -m bench                         the figures in docs/benchmarks
+  python -m bench ceilings imports size   the figures in docs/benchmarks/sqlite.md
   python -m bench ceilings --rounds 40    surer figures on a noisy machine
   python -m bench size --keep             leave the large database for the next time
+  python -m bench postgres --postgres postgresql://bench:secret@127.0.0.1:5433/postgres
   python -m bench soak --minutes 60       docs/benchmarks/soak.md
 """
 
@@ -51,6 +68,8 @@ QUICK = {
     "rows": 20_000,
     "imports": 1,
     "big_contacts": 100_000,
+    "merges": 2,
+    "merge_contacts": 20_000,
     "minutes": 0.1,
     "warm_up": 1.0,
 }
@@ -79,41 +98,52 @@ def _parser() -> argparse.ArgumentParser:
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parts = [*PARTS, "report"]
-    parser.add_argument("parts", nargs="*", metavar="PART", help=f"any of {', '.join(parts)}")
+    known = ", ".join([*PARTS, "report"])
+    parser.add_argument("parts", nargs="*", metavar="PART", help=f"any of {known}")
     parser.add_argument("--quick", action="store_true", help="a few seconds each; proves nothing")
     add = parser.add_argument
-    add("--rounds", type=int, metavar="N", help="turns of ceilings and of size  [16]")
+    add("--rounds", type=int, metavar="N", help="turns of all parts that take turns  [16]")
     add("--seconds", type=int, metavar="N", help="of each run in a round  [1]")
     add("--rows", type=int, metavar="N", help="of the import  [1000000]")
     add("--imports", type=int, metavar="N", help="turns of imports  [3]")
     add("--big-contacts", type=int, metavar="N", help="in the large database  [10000000]")
+    add("--merges", type=int, metavar="N", help="of postgres-merge, in each way  [8]")
+    add("--merge-contacts", type=int, metavar="N", help="of each of these  [100000]")
     add("--minutes", type=float, metavar="N", help="of the soak  [10]")
     add("--date", help="to be written into the report  [today]")
     add("--output", type=Path, metavar="DIR", help="[docs/benchmarks; with --quick: nowhere]")
     add("--work-dir", type=Path, metavar="DIR", default=WORK, help=f"for databases  [{WORK}]")
-    add("--keep", action="store_true", help="do not delete the large database afterwards")
+    server = os.environ.get("TEST_DATABASE_URL") or SERVER
+    add("--postgres", metavar="URL", default=server, help=f"[TEST_DATABASE_URL, else {SERVER}]")
+    add("--keep", action="store_true", help="do not delete the large databases afterwards")
     return parser
 
 
 def _run(options: argparse.Namespace) -> None:
-    parts = options.parts or ["ceilings", "imports", "size"]
-    for part in parts:
-        if part not in PARTS and part != "report":
-            raise BenchmarkFailed(f"There is no part {part}; see python -m bench --help")
-    if any(PARTS.get(part) for part in parts):
-        wrk.require()
+    asked = options.parts or USUAL
+    measured = [name for name in asked if name != "report"]
+    parts.require(measured)
     output = options.output or (None if options.quick else OUTPUT)
-    found = Results() if output is None else results.load(output / "sqlite.json")
-    date = options.date or dt.datetime.now(tz=dt.UTC).date().isoformat()
-    with _work_folder(options.work_dir, keep=options.keep) as (scratch, cache):
-        scale = _scale(options, scratch)
-        for part in parts:
-            if part != "report":
-                _measure(found, part, date, scale, cache)
-    _tell(found)
+    kinds = [*pages.PAGES] if "report" in asked else [PARTS[name].kind for name in measured]
+    found = {kind: kind() if output is None else pages.read(kind, output) for kind in kinds}
+    with (
+        _work_folder(options.work_dir, keep=options.keep) as (scratch, cache),
+        parts.site(
+            measured, _scale(options, scratch), cache, options.postgres, keep=options.keep
+        ) as site,
+    ):
+        for name in measured:
+            _measure(found[PARTS[name].kind], name, options.date or _today(), site)
+    for results in found.values():
+        print(*pages.told(results), sep="\n")
+        if output is not None:
+            pages.write(results, output)
     if output is not None:
-        _write(found, output)
+        print(f"Written to {output}", file=sys.stderr)
+
+
+def _today() -> str:
+    return dt.datetime.now(tz=dt.UTC).date().isoformat()
 
 
 def _scale(options: argparse.Namespace, scratch: Path) -> Scale:
@@ -141,30 +171,11 @@ def _work_folder(folder: Path, *, keep: bool) -> Iterator[tuple[Path, Path]]:
             folder.rmdir()
 
 
-def _measure(found: Results, part: str, date: str, scale: Scale, cache: Path) -> None:
-    print(f"{part} ...", end=" ", file=sys.stderr, flush=True)
+def _measure(found: Results, name: str, date: str, site: parts.Site) -> None:
+    print(f"{name} ...", end=" ", file=sys.stderr, flush=True)
     start = time.monotonic()
-    results.measure(found, part, date, scale, cache)
+    setattr(found, PARTS[name].name, parts.measure(name, date, site))
     print(f"{time.monotonic() - start:.0f} s", file=sys.stderr)
-
-
-def _tell(found: Results) -> None:
-    for row in report.rows(found):
-        print(f"{row.what}: {row.measured.replace('**', '')}; {row.spread}")
-    if found.soak is not None:
-        print(report.soak_line(found.soak.figures))
-
-
-def _write(found: Results, output: Path) -> None:
-    output.mkdir(parents=True, exist_ok=True)
-    results.save(found, output / "sqlite.json")
-    if report.rows(found):
-        (output / "sqlite.md").write_text(report.page(found), encoding="utf-8")
-        charts.draw(found, output / "sqlite.png")
-    if found.soak is not None:
-        (output / "soak.md").write_text(report.soak_page(found.soak), encoding="utf-8")
-        charts.draw_soak(found.soak.figures, output / "soak.png")
-    print(f"Written to {output}", file=sys.stderr)
 
 
 if __name__ == "__main__":

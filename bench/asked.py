@@ -1,7 +1,7 @@
 """What is asked of the figures; the report puts it beside what was measured.
 
-Shares and ratios are plain numbers, times are in milliseconds. A row that is missing here is
-reported without anything asked of it.
+Shares and ratios are plain numbers, times are in milliseconds, sizes in bytes. A row that is
+missing here is reported without anything asked of it.
 """
 
 from typing import NamedTuple
@@ -33,7 +33,28 @@ ASKED: dict[str, Asked] = {
     "import": at_most(4),
     "size-1": at_most(1.5),
     "size-32": at_most(1.5),
+    "postgres-repeats": at_least(0.65),
+    "postgres-new": at_least(0.65),
+    "postgres-repeats-2": at_least(1),
+    "postgres-repeats-4": at_least(1),
+    "postgres-new-2": at_least(1),
+    "postgres-new-4": at_least(1),
+    "postgres-mix-2": at_least(1),
+    "postgres-mix-4": at_least(1),
+    "postgres-size-1": at_most(1.5),
+    "postgres-size-32": at_most(1.5),
+    "postgres-merge": at_most(300),
+    "postgres-merge-wal": at_most(100_000),
+    "postgres-cached": at_least(1.5),
+    "postgres-cache-away": at_least(0.9),
+    "postgres-cached-lone": at_most(1.3),
 }
 """By row: repeats, new, mix (share of the ceiling's throughput); repeats-cpu, new-cpu, mix-cpu
 (the same by processor time); p50, p99 (of the mix); import, import-cpu, size-1, size-32 (ratios).
+
+With postgres before them: repeats, new, mix (share of the throughput of pgbench), with -prepared
+(pgbench -M prepared) or -constant (uvicorn's constant answer) behind them of those ceilings; p50,
+p99; repeats-2 and so on (ratio of so many workers to one); size-1, size-32; merge (the request over
+HTTP), merge-repeat, merge-commit, merge-wal (bytes); cached, cache-away (ratios of throughput to
+that without a cache), cached-lone (ratio of times).
 """

@@ -9,14 +9,10 @@ from pathlib import Path
 
 import msgspec
 
-from bench import data, processes, wrk
+from bench import data, processes, workloads, wrk
 from bench.figures import Summary, ratios, summarise
-from bench.processes import Server
-from bench.scale import CONNECTIONS, PRELOADED, SEED, Scale
-
-WORKLOADS = ("repeats", "new", "mix")
-
-_NEW_FROM, _NEW_PER_RUN = 10**10, 10**8  # numbers of new customers; those of other runs are not new
+from bench.scale import Scale
+from bench.workloads import WORKLOADS
 
 
 class Pair(msgspec.Struct):
@@ -52,42 +48,26 @@ def measure(scale: Scale) -> dict[str, Comparison]:
     runs = count(1)
     with (
         processes.ceiling(scale.work) as ceiling,
-        processes.service(preloaded(scale.work), scale.work) as service,
+        processes.service(data.url(preloaded(scale.work)), scale.work) as service,
     ):
         for _ in range(scale.rounds):
             for workload in WORKLOADS:
-                arguments = arguments_of(workload, next(runs))
+                number = next(runs)
                 pairs[workload].append(
                     Pair(
-                        *_run(workload, ceiling, scale.seconds, arguments),
-                        *_run(workload, service, scale.seconds, arguments),
+                        *workloads.run(workload, ceiling, scale.seconds, number),
+                        *workloads.run(workload, service, scale.seconds, number),
                     )
                 )
     return {workload: _compare(pairs[workload]) for workload in WORKLOADS}
 
 
 def preloaded(folder: Path) -> Path:
-    """A database with `PRELOADED` customers, brought in by the real import."""
-    file, database = folder / "preload.csv", folder / "preloaded.db"
-    data.write_csv(file, data.customers(PRELOADED))
+    """A new file with the customers that the workloads suppose to be known."""
+    database = folder / "preloaded.db"
     data.remove(database)
-    processes.import_file(file, database)
+    workloads.preload(data.url(database), folder)
     return database
-
-
-def arguments_of(workload: str, run: int) -> list[int]:
-    """What the Lua script of the workload takes; no two runs share a new customer."""
-    new = _NEW_FROM + run * _NEW_PER_RUN
-    known = [SEED + run, PRELOADED]
-    return {"repeats": [*known, 0], "new": [new], "mix": [*known, new]}[workload]
-
-
-def _run(
-    workload: str, server: Server, seconds: int, arguments: list[int]
-) -> tuple[wrk.Load, float]:
-    cpu = server.cpu()
-    load = wrk.run(workload, server.url, seconds, CONNECTIONS, *arguments)
-    return load, (server.cpu() - cpu) * 1e6 / load.requests
 
 
 def _compare(pairs: list[Pair]) -> Comparison:

@@ -1,18 +1,19 @@
-"""The results as pictures."""
+"""The results as pictures: how they are drawn, and those about SQLite."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import matplotlib as mpl
 import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
 
-from bench.ceilings import WORKLOADS
 from bench.ceilings import Comparison as Ceiling
 from bench.importing import Comparison as Import
-from bench.results import Results
+from bench.results import Sqlite
 from bench.size import LONE, Sizes
 from bench.soak import Soak
+from bench.workloads import WORKLOADS
 
 CEILING, SERVICE, TEXT, FAINT = "#b8c0cc", "#2563a8", "#222222", "#777777"
 _DPI = 130
@@ -35,23 +36,23 @@ _STYLE = {
 Panel = Callable[[Axes], None]
 
 
-def draw(results: Results, path: Path) -> None:
+def panels(results: Sqlite) -> list[Panel]:
     """A panel for each kind of figure that was measured."""
-    panels: list[Panel] = []
+    found: list[Panel] = []
     if results.ceilings is not None:
         figures = results.ceilings.figures
-        panels += [lambda axes: _throughput(axes, figures), lambda axes: _cpu(axes, figures)]
+        found += [lambda axes: _throughput(axes, figures), lambda axes: _cpu(axes, figures)]
     if results.imports is not None:
         imports = results.imports.figures
-        panels.append(lambda axes: _import(axes, imports))
+        found.append(lambda axes: _import(axes, imports))
     if results.size is not None:
         sizes = results.size.figures
-        panels.append(lambda axes: _sizes(axes, sizes))
-    if panels:
-        _draw(panels, path)
+        found.append(lambda axes: draw_sizes(axes, sizes))
+    return found
 
 
-def _draw(panels: list[Panel], path: Path) -> None:
+def draw(panels: Sequence[Panel], path: Path) -> None:
+    """Write a picture with these panels, at least one."""
     with mpl.rc_context(_STYLE):
         columns = min(2, len(panels))
         rows = -(-len(panels) // columns)
@@ -71,31 +72,36 @@ def _save(figure: plt.Figure, path: Path) -> None:
     plt.close(figure)
 
 
-_LABELS = {"repeats": "Repeats", "new": "New customers", "mix": "Mix 90/10"}
+LABELS = {"repeats": "Repeats", "new": "New customers", "mix": "Mix 90/10"}
+
+
+def per_second(axes: Axes) -> None:
+    """Label the axis of a panel about throughput."""
+    axes.set_ylabel("requests per second")
+    axes.yaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
 
 
 def _throughput(axes: Axes, figures: dict[str, Ceiling]) -> None:
     axes.set_title("Throughput, 32 connections")
-    axes.set_ylabel("requests per second")
-    axes.yaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
-    _beside(
+    per_second(axes)
+    shares = [f"{figures[w].share.median * 100:.0f} %" for w in WORKLOADS]
+    beside(
         axes,
-        [_LABELS[workload] for workload in WORKLOADS],
-        ("constant answer (ceiling)", [figures[w].ceiling_rate.median for w in WORKLOADS]),
-        ("service", [figures[w].service_rate.median for w in WORKLOADS]),
-        [f"{figures[w].share.median * 100:.0f} %" for w in WORKLOADS],
+        [LABELS[workload] for workload in WORKLOADS],
+        Bars("constant answer (ceiling)", [figures[w].ceiling_rate.median for w in WORKLOADS]),
+        Bars("service", [figures[w].service_rate.median for w in WORKLOADS], SERVICE, shares),
     )
 
 
 def _cpu(axes: Axes, figures: dict[str, Ceiling]) -> None:
     axes.set_title("Processor time for a request")
     axes.set_ylabel("microseconds")
-    _beside(
+    micros = [figures[w].service_cpu.median for w in WORKLOADS]
+    beside(
         axes,
-        [_LABELS[workload] for workload in WORKLOADS],
-        ("constant answer (ceiling)", [figures[w].ceiling_cpu.median for w in WORKLOADS]),
-        ("service", [figures[w].service_cpu.median for w in WORKLOADS]),
-        [f"{figures[w].service_cpu.median:.0f}" for w in WORKLOADS],
+        [LABELS[workload] for workload in WORKLOADS],
+        Bars("constant answer (ceiling)", [figures[w].ceiling_cpu.median for w in WORKLOADS]),
+        Bars("service", micros, SERVICE, [f"{each:.0f}" for each in micros]),
     )
 
 
@@ -113,41 +119,58 @@ def _import(axes: Axes, figures: Import) -> None:
     axes.set_ylim(top=max(seconds) * 1.2)
 
 
-def _sizes(axes: Axes, figures: Sizes) -> None:
+def draw_sizes(axes: Axes, figures: Sizes) -> None:
+    """A panel about two sizes of a database."""
     axes.set_title("Time to an answer, by size of the database")
     axes.set_ylabel("milliseconds, p50 of repeats")
     by = figures.by_connections
-    _beside(
+    small, big = [t.small.median for t in by.values()], [t.big.median for t in by.values()]
+    beside(
         axes,
         ["one connection" if count == LONE else f"{count} connections" for count in by],
-        (f"{figures.small_contacts:,} contacts", [times.small.median for times in by.values()]),
-        (f"{figures.big_contacts:,} contacts", [times.big.median for times in by.values()]),
-        [f"{times.big.median:.2f} ms\n{times.ratio.median:.2f} times" for times in by.values()],
-        [f"{times.small.median:.2f} ms" for times in by.values()],
+        Bars(
+            f"{figures.small_contacts:,} contacts",
+            small,
+            labels=[f"{millis:.2f} ms" for millis in small],
+        ),
+        Bars(
+            f"{figures.big_contacts:,} contacts",
+            big,
+            SERVICE,
+            [f"{t.big.median:.2f} ms\n{t.ratio.median:.2f} times" for t in by.values()],
+        ),
     )
 
 
-def _beside(
-    axes: Axes,
-    groups: Sequence[str],
-    left: tuple[str, Sequence[float]],
-    right: tuple[str, Sequence[float]],
-    right_labels: Sequence[str],
-    left_labels: Sequence[str] = (),
-) -> None:
-    """Pairs of bars, with a legend above them."""
-    width = 0.36
-    places = range(len(groups))
-    lefts = axes.bar([p - width / 2 for p in places], left[1], width, color=CEILING, label=left[0])
-    rights = axes.bar(
-        [p + width / 2 for p in places], right[1], width, color=SERVICE, label=right[0]
-    )
-    if left_labels:
-        axes.bar_label(lefts, left_labels, padding=3, color=FAINT)
-    axes.bar_label(rights, right_labels, padding=3, color=SERVICE, fontweight="bold")
-    axes.set_xticks(list(places), groups)
+class Bars(NamedTuple):
+    """One colour of bars; what is ours in a strong one, what it is compared with in a faint one."""
+
+    name: str
+    heights: Sequence[float]
+    color: str = CEILING
+    labels: Sequence[str] = ()
+
+
+def beside(axes: Axes, groups: Sequence[str], *series: Bars) -> None:
+    """Groups of bars, with a legend above them."""
+    width = 0.72 / len(series)
+    for number, bars in enumerate(series):
+        offset = (number - (len(series) - 1) / 2) * width
+        places = [place + offset for place in range(len(groups))]
+        drawn = axes.bar(places, bars.heights, width, color=bars.color, label=bars.name)
+        if bars.labels:
+            is_ours = bars.color == SERVICE
+            axes.bar_label(
+                drawn,
+                bars.labels,
+                padding=3,
+                color=SERVICE if is_ours else FAINT,
+                fontweight="bold" if is_ours else "normal",
+            )
+    axes.set_xticks(list(range(len(groups))), groups)
     axes.tick_params(axis="x", length=0)
-    axes.set_ylim(top=max(*left[1], *right[1]) * 1.35)  # room for the legend
+    lines = -(-len(series) // 2)  # of the legend, for which there must be room
+    axes.set_ylim(top=max(max(bars.heights) for bars in series) * (1.25 + 0.1 * lines))
     axes.legend(loc="upper left", ncols=2, borderaxespad=0, handlelength=1, columnspacing=1.2)
 
 

@@ -6,11 +6,13 @@ import random
 import shutil
 from collections.abc import Iterator
 from contextlib import closing
-from importlib.resources import files
 from pathlib import Path
+from typing import NamedTuple
 
 from bench.failure import BenchmarkFailed
 from bitespeed.service import DEFAULT_TENANT
+from bitespeed.stores.migrations import of_package
+from bitespeed.stores.sql import text
 from bitespeed.stores.sqlite.database import connect, statements
 from bitespeed.stores.sqlite.migrate import migrate
 
@@ -76,7 +78,20 @@ def write_csv(path: Path, rows: Iterator[Row]) -> None:
         writer.writerows(rows)
 
 
-def filled(folder: Path, contacts: int) -> Path:
+class Filled(NamedTuple):
+    """A database that was filled, at its URL."""
+
+    url: str
+    contacts: int
+    bytes: int
+
+
+def url(path: Path) -> str:
+    """The URL of a SQLite file."""
+    return f"sqlite:///{path}"
+
+
+def filled(folder: Path, contacts: int) -> Filled:
     """The database of bench/fill.sql with that many contacts, made unless it is there already."""
     path = folder / f"{CACHED}{contacts}-{_fingerprint()}.db"
     if not path.exists():
@@ -88,14 +103,12 @@ def filled(folder: Path, contacts: int) -> Path:
             unfinished.rename(path)
         finally:
             remove(unfinished)
-    return path
+    return Filled(url(path), contacts, path.stat().st_size)
 
 
 def fill(path: Path, contacts: int) -> None:
     """Write a new database, see bench/fill.sql. It is not safe against a crash meanwhile."""
-    if contacts % 10:
-        raise BenchmarkFailed("The number of contacts must be a multiple of ten")
-    parameters = {"contacts": contacts, "first": FIRST, "began": BEGAN, "tenant": DEFAULT_TENANT}
+    parameters = fill_parameters(contacts)
     with closing(connect(path)) as connection:
         migrate(connection)
         connection.execute("pragma journal_mode = off")
@@ -105,6 +118,13 @@ def fill(path: Path, contacts: int) -> None:
         connection.execute("pragma journal_mode = wal")
 
 
+def fill_parameters(contacts: int) -> dict[str, str | int]:
+    """What the SQL that fills a database with that many contacts has to be told."""
+    if contacts % 10:
+        raise BenchmarkFailed("The number of contacts must be a multiple of ten")
+    return {"contacts": contacts, "first": FIRST, "began": BEGAN, "tenant": DEFAULT_TENANT}
+
+
 def remove(database: Path) -> None:
     """Delete a database with what SQLite keeps beside it; nothing where there is none."""
     for suffix in ("", "-wal", "-shm", "-journal"):
@@ -112,14 +132,17 @@ def remove(database: Path) -> None:
 
 
 def _script() -> str:
-    return files(__package__).joinpath("fill.sql").read_text(encoding="utf-8")
+    return text("bench", "fill.sql")
 
 
 def _fingerprint() -> str:
-    """Of all that decides what a filled database looks like."""
-    migrations = files("bitespeed.stores.sqlite").joinpath("migrations").iterdir()
-    texts = [entry.read_text("utf-8") for entry in sorted(migrations, key=lambda e: e.name)]
-    return hashlib.sha256("".join([*texts, _script()]).encode()).hexdigest()[:8]
+    return fingerprint("bitespeed.stores.sqlite", _script())
+
+
+def fingerprint(store: str, script: str) -> str:
+    """Of all that decides what a filled database looks like: the store's package, the SQL."""
+    texts = [migration.script for migration in of_package(store)]
+    return hashlib.sha256("".join([*texts, script]).encode()).hexdigest()[:8]
 
 
 def _require_space(folder: Path, size: int) -> None:

@@ -10,7 +10,6 @@ import sqlite3
 import time
 from collections.abc import Iterator
 from contextlib import closing
-from importlib.resources import files
 from pathlib import Path
 from typing import Self
 
@@ -22,10 +21,11 @@ from bench.figures import Summary, ratios, summarise
 from bench.processes import Cost
 from bench.scale import SEED, Scale
 from bitespeed.importing import CHUNK
-from bitespeed.stores.sqlite.database import connect, named
+from bitespeed.stores.sql import named, text
+from bitespeed.stores.sqlite.database import connect
 from bitespeed.stores.sqlite.migrate import migrate
 
-_SQL = named(files("bench").joinpath("rows.sql").read_text(encoding="utf-8"))
+_SQL = named(text("bench", "rows.sql"))
 TABLES = ("identity", "contact_record", "identifier", "event")
 
 Rows = list[tuple[object, ...]]
@@ -48,12 +48,12 @@ def measure(scale: Scale) -> Comparison:
     first, again, ceiling = (scale.work / f"{name}.db" for name in ("first", "again", "ceiling"))
     data.write_csv(file, data.mixed_rows(scale.rows, SEED))
     commits = -(-scale.rows // CHUNK)
-    imported = [processes.import_file(file, first)]
+    imported = [processes.import_file(file, data.url(first))]
     with Written(first) as written:
         copied = [written.copy(ceiling, commits)]
         for _ in range(1, scale.imports):
             data.remove(again)
-            imported.append(processes.import_file(file, again))
+            imported.append(processes.import_file(file, data.url(again)))
             copied.append(written.copy(ceiling, commits))
         contacts = written.require_copied(ceiling)
     for path in (first, again, ceiling, file):

@@ -25,7 +25,7 @@ _PAGE = os.sysconf("SC_PAGE_SIZE")
 
 @dataclass(frozen=True)
 class Server:
-    """A server process that answers at ``url``."""
+    """A server that answers at ``url``; of several workers, ``pid`` is their parent."""
 
     pid: int
     port: int
@@ -48,28 +48,34 @@ class Server:
 
 
 @contextmanager
-def service(database: Path, logs: Path) -> Iterator[Server]:
-    """The service as anybody would start it: one worker, defaults."""
-    command = ["-m", "bitespeed", "serve", "--database", f"sqlite:///{database}"]
-    with _server(command, logs / f"{database.stem}.log", "/ready") as server:
+def service(database: str, logs: Path, workers: int = 1, **environ: str) -> Iterator[Server]:
+    """The service as anybody would start it on the database at a URL, else with its defaults.
+
+    ``environ`` has settings of its own.
+    """
+    command = ["-m", "bitespeed", "serve", "--database", database, "--workers", str(workers)]
+    with _server(command, logs, "/ready", environ) as server:
         yield server
 
 
 @contextmanager
 def ceiling(logs: Path) -> Iterator[Server]:
     """The server of `bench.constant`."""
-    with _server(["-m", "bench.constant"], logs / "ceiling.log", "/") as server:
+    with _server(["-m", "bench.constant"], logs, "/", {}) as server:
         yield server
 
 
 @contextmanager
-def _server(command: list[str], log: Path, ready: str) -> Iterator[Server]:
-    port = _free_port()
+def _server(
+    command: list[str], logs: Path, ready: str, environ: dict[str, str]
+) -> Iterator[Server]:
+    port = free_port()
+    log = logs / f"server-{port}.log"
     with log.open("wb") as output:
         process = subprocess.Popen(
             [sys.executable, *command, "--port", str(port)],
             cwd=ROOT,
-            env=_environment(),
+            env=_environment() | environ,
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,
@@ -103,7 +109,8 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
         process.wait()
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A port that nobody listens on at the moment."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
@@ -115,7 +122,7 @@ def _environment() -> dict[str, str]:
     return {
         name: value
         for name, value in os.environ.items()
-        if name != "DATABASE_URL" and not name.startswith("BITESPEED_")
+        if name not in {"DATABASE_URL", "REDIS_URL"} and not name.startswith("BITESPEED_")
     }
 
 
@@ -131,9 +138,9 @@ class Cost:
     cpu: float
 
 
-def import_file(file: Path, database: Path) -> Cost:
+def import_file(file: Path, database: str) -> Cost:
     """Import with the real command, from its start to its end; what it took."""
-    command = ["-m", "bitespeed", "import", str(file), "--database", f"sqlite:///{database}"]
+    command = ["-m", "bitespeed", "import", str(file), "--database", database]
     cpu, start = _cpu_of_children(), time.perf_counter()
     done = subprocess.run(
         [sys.executable, *command],

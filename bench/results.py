@@ -3,22 +3,24 @@
 import os
 import platform
 import sqlite3
-from collections.abc import Callable
 from pathlib import Path
 from typing import Generic, TypeVar
 
 import msgspec
 
-from bench import ceilings as of_ceilings
-from bench import importing
-from bench import size as of_size
-from bench import soak as of_soak
-from bench.scale import Scale
+from bench.ceilings import Comparison as BesideConstant
+from bench.importing import Comparison as Import
+from bench.postgres.cache import Cached
+from bench.postgres.ceilings import Comparison as BesidePgbench
+from bench.postgres.merge import Merge
+from bench.postgres.workers import Scaling
+from bench.size import Sizes
+from bench.soak import Soak
 
 T = TypeVar("T")
 
 
-class Machine(msgspec.Struct, frozen=True):
+class Machine(msgspec.Struct, frozen=True, omit_defaults=True):
     """Where it was measured."""
 
     cpu: str
@@ -27,6 +29,8 @@ class Machine(msgspec.Struct, frozen=True):
     system: str
     python: str
     sqlite: str
+    postgres: str | None = None
+    """The server, where one was measured."""
 
 
 class Part(msgspec.Struct, Generic[T], frozen=True):
@@ -37,29 +41,33 @@ class Part(msgspec.Struct, Generic[T], frozen=True):
     figures: T
 
 
-class Results(msgspec.Struct):
+class Sqlite(msgspec.Struct):
     """The last figures of each part; None where it was never measured."""
 
-    ceilings: Part[dict[str, of_ceilings.Comparison]] | None = None
-    imports: Part[importing.Comparison] | None = None
-    size: Part[of_size.Sizes] | None = None
-    soak: Part[of_soak.Soak] | None = None
+    ceilings: Part[dict[str, BesideConstant]] | None = None
+    imports: Part[Import] | None = None
+    size: Part[Sizes] | None = None
+    soak: Part[Soak] | None = None
 
 
-def measure(results: Results, part: str, date: str, scale: Scale, cache: Path) -> None:
-    """Replace one part by new figures."""
-    measures: dict[str, Callable[[], object]] = {
-        "ceilings": lambda: of_ceilings.measure(scale),
-        "imports": lambda: importing.measure(scale),
-        "size": lambda: of_size.measure(scale, cache),
-        "soak": lambda: of_soak.measure(scale),
-    }
-    setattr(results, part, Part(date, this_machine(), measures[part]()))
+class Postgres(msgspec.Struct):
+    """The same for PostgreSQL."""
+
+    ceilings: Part[dict[str, BesidePgbench]] | None = None
+    workers: Part[dict[str, Scaling]] | None = None
+    size: Part[Sizes] | None = None
+    merge: Part[Merge] | None = None
+    cache: Part[Cached] | None = None
 
 
-def load(path: Path) -> Results:
+Results = Sqlite | Postgres
+
+R = TypeVar("R", Sqlite, Postgres)
+
+
+def load(path: Path, kind: type[R]) -> R:
     """What `save` wrote; empty results where there is no such file."""
-    return msgspec.json.decode(path.read_bytes(), type=Results) if path.exists() else Results()
+    return msgspec.json.decode(path.read_bytes(), type=kind) if path.exists() else kind()
 
 
 def save(results: Results, path: Path) -> None:
@@ -67,8 +75,8 @@ def save(results: Results, path: Path) -> None:
     path.write_bytes(msgspec.json.format(msgspec.json.encode(results)) + b"\n")
 
 
-def this_machine() -> Machine:
-    """The machine and the software that run this."""
+def this_machine(postgres: str | None = None) -> Machine:
+    """The machine and the software that run this, and the server if one is measured."""
     memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     return Machine(
         cpu=_cpu_model(),
@@ -77,6 +85,7 @@ def this_machine() -> Machine:
         system=f"{platform.system()} {platform.release()}",
         python=platform.python_version(),
         sqlite=sqlite3.sqlite_version,
+        postgres=postgres,
     )
 
 

@@ -16,6 +16,8 @@ class Scale:
     imports: int = 3
     small_contacts: int = 10_000
     big_contacts: int = 10_000_000
+    merges: int = 8
+    merge_contacts: int = 100_000
     minutes: float = 10.0
     warm_up: float = 30.0
     """Seconds at the beginning of the soak that do not count."""

@@ -5,11 +5,11 @@ asked for before.
 """
 
 from itertools import count
-from pathlib import Path
 
 import msgspec
 
 from bench import data, processes, wrk
+from bench.data import Filled
 from bench.figures import Summary, ratios, summarise
 from bench.processes import Server
 from bench.scale import CONNECTIONS, SEED, Scale
@@ -36,17 +36,15 @@ class Sizes(msgspec.Struct, frozen=True):
     by_connections: dict[int, Comparison]
 
 
-def measure(scale: Scale, cache: Path) -> Sizes:
-    """The databases come from, and stay in, the cache folder."""
-    small = data.filled(cache, scale.small_contacts)
-    big = data.filled(cache, scale.big_contacts)
+def measure(scale: Scale, small: Filled, big: Filled) -> Sizes:
+    """A service on each of two databases filled with SQL."""
     times: dict[int, tuple[list[float], list[float]]] = {LONE: ([], []), CONNECTIONS: ([], [])}
     seeds = count(SEED)
     with (
-        processes.service(small, scale.work) as smaller,
-        processes.service(big, scale.work) as bigger,
+        processes.service(small.url, scale.work) as smaller,
+        processes.service(big.url, scale.work) as bigger,
     ):
-        databases = (smaller, scale.small_contacts), (bigger, scale.big_contacts)
+        databases = (smaller, small.contacts), (bigger, big.contacts)
         for number in range(-WARM_UP, scale.rounds):
             for connections, columns in times.items():
                 for (server, contacts), column in zip(databases, columns, strict=True):
@@ -54,9 +52,9 @@ def measure(scale: Scale, cache: Path) -> Sizes:
                     if number >= 0:
                         column.append(p50)
     return Sizes(
-        small_contacts=scale.small_contacts,
-        big_contacts=scale.big_contacts,
-        big_bytes=big.stat().st_size,
+        small_contacts=small.contacts,
+        big_contacts=big.contacts,
+        big_bytes=big.bytes,
         by_connections={connections: _compare(*columns) for connections, columns in times.items()},
     )
 

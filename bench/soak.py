@@ -10,7 +10,7 @@ from pathlib import Path
 
 import msgspec
 
-from bench import ceilings, processes, wrk
+from bench import ceilings, data, processes, workloads, wrk
 from bench.figures import slope
 from bench.processes import Server
 from bench.scale import CONNECTIONS, PRELOADED, Scale
@@ -43,8 +43,8 @@ def measure(scale: Scale) -> Soak:
     """Run the mix for as long as the scale says."""
     database = ceilings.preloaded(scale.work)
     duration = max(2, round(scale.minutes * 60))
-    with processes.service(database, scale.work) as server:
-        arguments = ceilings.arguments_of("mix", run=1)
+    with processes.service(data.url(database), scale.work) as server:
+        arguments = workloads.arguments_of("mix", run=1)
         with wrk.running("mix", server.url, duration, CONNECTIONS, *arguments) as process:
             seconds, memory = _watch(server, process)
             load = wrk.finish(process, duration)

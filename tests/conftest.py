@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from support import postgres_server
 from support.server import Server, serve
 
 
@@ -13,3 +14,17 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     with serve(tmp_path_factory.mktemp("server")) as server:
         yield server
         assert "Traceback" not in server.log()
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[postgres_server.Postgres]:
+    """The PostgreSQL server that all tests share."""
+    with postgres_server.server() as postgres:
+        yield postgres
+
+
+@pytest.fixture
+def database(postgres: postgres_server.Postgres) -> Iterator[str]:
+    """The URL of an empty database of the test's own."""
+    with postgres.fresh_database() as url:
+        yield url

@@ -112,6 +112,55 @@ def test_damage_is_found(database: Path, invariant: str, statement: str) -> None
     assert invariant in {violation.invariant for violation in found}, found
 
 
+ADOPTED = """
+update event set kind = 'contact.adopted', version = 1, identity_id = {} where contact_id in ({})
+"""
+TOLD = """
+insert into event (tenant, at, kind, identity_id, version, contact_id)
+values ('default', 1, '{}', {}, 1, {})
+"""
+
+
+def test_adopted_contacts_need_bring_nothing_and_are_connected(database: Path) -> None:
+    """As if contacts 4, 5 and 6 had come from a table, without values in common, as one person."""
+    damage(
+        database,
+        "insert into contact_record select 6, tenant, 4, email, phone, null, null, created_at,"
+        " updated_at, null from contact_record where id = 5",
+        TOLD.format("contact.created", 4, 6),
+        "update contact_record set phone = null where id = 4",
+        "update identity set contacts = 3, version = 1 where id = 4",
+    )
+    assert {violation.invariant for violation in violations(database)} == {"I5", "I7", "I8"}
+    damage(database, ADOPTED.format(4, "4, 5, 6"))
+    assert violations(database) == []
+
+
+REPEAT = "update contact_record set email = 'ann@shop.example' where id = 2"
+
+ADOPTION_DAMAGES = {
+    "strangers adopted apart and welded": ("I7", "update identity set root_id = 1 where id = 4"),
+    "created and adopted": ("I8", TOLD.format("contact.created", 1, 1)),
+    "adopted twice": ("I8", TOLD.format("contact.adopted", 1, 1)),
+    "a repeat after the adopted": (
+        "I5",
+        "update event set kind = 'contact.created' where contact_id = 2;" + REPEAT,
+    ),
+}
+
+
+@pytest.mark.parametrize(
+    ("invariant", "statements"), ADOPTION_DAMAGES.values(), ids=ADOPTION_DAMAGES.keys()
+)
+def test_damage_among_the_adopted_is_found(database: Path, invariant: str, statements: str) -> None:
+    damage(database, ADOPTED.format(1, "1, 2"), ADOPTED.format(4, "4, 5"))
+    damage(database, "update identity set version = 1 where id = 4")
+    assert violations(database) == []
+    damage(database, *statements.split(";"))
+    found = violations(database)
+    assert invariant in {violation.invariant for violation in found}, found
+
+
 def test_every_invariant_has_a_negative_control() -> None:
     assert {invariant for invariant, _ in DAMAGES.values()} == set(INVARIANTS)
 

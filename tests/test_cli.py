@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from support.processes import heed_interrupts
+
 HEADER = "email,phone\n"
 
 
@@ -234,11 +236,6 @@ def test_a_line_of_ndjson_without_end_is_bounded(tmp_path: Path) -> None:
     succeed("import", "long.ndjson", cwd=tmp_path)
     assert "phone numbers" in succeed("lookup", "--phone", "8", cwd=tmp_path)
     assert "3,0" not in (tmp_path / "long.ndjson.rejects.csv").read_text()
-
-
-def heed_interrupts() -> None:
-    """Undo what a shell does to the processes it starts in the background."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def test_an_interrupted_import_keeps_its_chunks_and_can_be_run_again(tmp_path: Path) -> None:

@@ -2,56 +2,15 @@
 right, and all that is stored? And would it be noticed if it were not?
 """
 
-from collections import Counter
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
 
-from bitespeed.check import broken
-from bitespeed.stores.stored import StoredIdentity
-from support.cluster import SERVER, SLEEPY_SERVER, cluster
-from support.history import Operation, check
-from support.load import CLIENTS, drive, mix
-
-PROCESSES = 4
+from support.cluster import SERVER, SLEEPY_SERVER
+from support.trial import Trial, damage, under_load
 
 
-class Run(NamedTuple):
-    """What came of a load: the history, what is stored afterwards, and what was printed."""
-
-    history: list[Operation]
-    final: list[StoredIdentity]
-    log: str
-
-    def statuses(self) -> Counter[int]:
-        return Counter(operation.status for operation in self.history)
-
-    def merges(self) -> int:
-        return sum(e.kind == "identities.merged" for i in self.final for e in i.events)
-
-    def violations(self) -> list[object]:
-        """Of all invariants, those of answers and those of the store."""
-        stored = [violation for identity in self.final for violation in broken(identity)]
-        return [*check(self.history, self.final), *stored]
-
-    def kinds(self) -> set[str]:
-        return {violation.kind for violation in check(self.history, self.final)}
-
-
-def under_load(folder: Path, command: tuple[str, ...], length: int, seed: int) -> Run:
-    with cluster(folder, PROCESSES, command) as servers:
-        history = drive(servers.ports, mix(seed, length), CLIENTS)
-    run = Run(history, servers.stored(), servers.log())
-    span = (max(o.end for o in history) - min(o.begin for o in history)) / 1e9
-    print(
-        f"{len(history)} requests in {span:.1f} s: {dict(run.statuses())}, {run.merges()} merges,"
-        f" {len(run.final)} identities"
-    )
-    return run
-
-
-def assert_right(run: Run, length: int) -> None:
+def assert_right(run: Trial, length: int) -> None:
     """Every promise is kept, and enough was asked and answered that this says something."""
     assert run.violations() == []
     assert len(run.history) == length
@@ -88,4 +47,4 @@ def test_a_server_with_a_mistake_is_noticed_under_the_same_load(
 
 def test_commits_that_compare_nothing_are_noticed_in_what_is_stored(tmp_path: Path) -> None:
     run = under_load(tmp_path, (*SLEEPY_SERVER, "--mistake", "unsafe-commits"), 500, seed=4)
-    assert [violation for identity in run.final for violation in broken(identity)]
+    assert damage(run.final)

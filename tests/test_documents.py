@@ -115,7 +115,7 @@ def test_the_test_command_of_the_readme_runs_every_test() -> None:
         text=True,
         check=True,
     )
-    assert rehearsal.stdout.strip().splitlines()[-1].endswith("-m pytest")
+    assert rehearsal.stdout.strip().splitlines()[-1].endswith("-m pytest -n 3 --dist loadfile")
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))

@@ -4,84 +4,23 @@ import asyncio
 import random
 import sqlite3
 import statistics
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from contextlib import closing, suppress
 from pathlib import Path
 
-from bitespeed.check import broken
-from support.cluster import SERVER, SLEEPY_SERVER, Cluster, Member, cluster
-from support.history import Operation, Violation, check
+from support.cluster import SERVER, SLEEPY_SERVER, Member, cluster
+from support.history import Operation, Violation
 from support.load import Request, mix, run, send
+from support.survival import (
+    ENDLESS,
+    load_until_killed,
+    look_up_acknowledged,
+    repeat_unknown,
+    violations,
+)
 
-CLIENTS = 16
 KILLS = 10
 LIFE = (0.2, 0.6)  # seconds of load before a kill
-ENDLESS = 1_000_000  # requests; more than can be sent
-
-
-async def load_until_killed(
-    victim: Member, ports: list[int], requests: Iterator[Request], life: float
-) -> list[Operation]:
-    """The history of a load at these ports during which one server is killed."""
-    history: list[Operation] = []
-
-    async def strike() -> None:
-        await asyncio.sleep(life)
-        await asyncio.to_thread(victim.kill)
-
-    stream = until_dead(requests, victim)
-    async with asyncio.TaskGroup() as group:
-        group.create_task(strike())
-        load = group.create_task(send(ports, stream, CLIENTS))
-    history += load.result()
-    return history
-
-
-def until_dead(requests: Iterator[Request], victim: Member) -> Iterator[Request]:
-    """The requests until the server has been killed, and some more for those that are left."""
-    while victim.process.poll() is None:
-        yield next(requests)
-    for _ in range(10 * CLIENTS):
-        yield next(requests)
-
-
-def of(operations: Iterable[Operation]) -> list[Request]:
-    """What was asked, each once."""
-    return list(dict.fromkeys(Request(op.email, op.phone) for op in operations))
-
-
-def ask(port: int, requests: list[Request], *, look_up: bool = False) -> list[Operation]:
-    return run(send([port], requests, CLIENTS, look_up=look_up))
-
-
-def rows(servers: Cluster) -> int:
-    path = servers.database.removeprefix("sqlite:///")
-    with closing(sqlite3.connect(path)) as connection:
-        return connection.execute("select count(*) from contact").fetchone()[0]
-
-
-def look_up_acknowledged(port: int, history: list[Operation]) -> list[Operation]:
-    """Ask for everybody who was acknowledged; all must be known still."""
-    seen = ask(port, of(op for op in history if op.answer), look_up=True)
-    assert {op.status for op in seen} == {200}
-    return seen
-
-
-def repeat_unknown(servers: Cluster, history: list[Operation]) -> list[Operation]:
-    """Send again, twice, what has no answer; the second time nothing may be added."""
-    (port,) = servers.ports
-    unknown = of(op for op in history if op.answer is None)
-    once = ask(port, unknown)
-    before = rows(servers)
-    twice = ask(port, unknown)
-    assert rows(servers) == before
-    assert {op.status for op in once + twice} <= {200}
-    return once + twice
-
-
-def violations(servers: Cluster, history: list[Operation]) -> list[object]:
-    final = servers.stored()
-    return [*check(history, final), *(v for identity in final for v in broken(identity))]
 
 
 def test_nothing_acknowledged_is_lost_by_ten_kills_under_load(tmp_path: Path) -> None:

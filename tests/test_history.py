@@ -51,7 +51,10 @@ class Model:
     def _add(self, person: int | None, email: str | None, phone: str | None) -> None:
         id_ = len(self.contacts) + 1
         person = person or id_
-        self.contacts.append(StoredContact(id_, "default", person, email, phone, 10 * id_, None))
+        at = 10 * id_
+        self.contacts.append(
+            StoredContact(id_, "default", person, email, phone, None, None, at, at, None)
+        )
         self.person[id_] = person
         self._tell("contact.created", person, id_, None, None, None)
 
@@ -62,7 +65,9 @@ class Model:
         self._tell("identities.merged", elder, None, younger, email, phone)
 
     def _tell(self, kind: str, identity: int, *rest: object) -> None:
-        self.events.append(StoredEvent(len(self.events) + 1, kind, identity, 0, *rest))
+        self.events.append(
+            StoredEvent(len(self.events) + 1, "default", 0, kind, identity, 0, *rest)
+        )
 
     def answer(self, person: int) -> Answer:
         members = [c for c in self.contacts if self.person[c.id] == person]
@@ -385,8 +390,8 @@ def with_contact(
     final: Final, identity: StoredIdentity, email: str | None, phone: str | None
 ) -> Final:
     root = identity.root_id or 0
-    contact = StoredContact(1000, "default", root, email, phone, 1000, None)
-    event = StoredEvent(1000, "contact.created", root, 0, 1000, None, None, None)
+    contact = StoredContact(1000, "default", root, email, phone, None, None, 1000, 1000, None)
+    event = StoredEvent(1000, "default", 0, "contact.created", root, 0, 1000, None, None, None)
     more = replace(
         identity, contacts=[*identity.contacts, contact], events=[*identity.events, event]
     )

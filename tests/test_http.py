@@ -409,6 +409,15 @@ class TestConnections:
             assert reply.contact["phoneNumbers"] == ["8"]
             assert connection.sock is kept
 
+    def test_a_client_of_http_1_0_is_not_left_waiting(self, server):
+        body = b'{"email":"%b"}' % fresh_email().encode()
+        answer = server.raw(
+            b"POST /identify HTTP/1.0\r\nConnection: keep-alive\r\nContent-Length: %d\r\n\r\n%b"
+            % (len(body), body)
+        )
+        assert answer.startswith(b"HTTP/1.1 200 ")
+        assert b"\r\nconnection: close\r\n" in answer.lower()
+
     def test_pipelined_requests_are_answered_in_their_order(self, server):
         phones = [fresh_phone() for _ in range(20)]
         requests = b""

@@ -32,17 +32,39 @@ def pytest_configure(config):
 """
 
 
+class Suite(NamedTuple):
+    """Tests of one file, by pytest's expression for their names."""
+
+    file: str
+    only: str = "not many_processes"
+
+
 class Mutant(NamedTuple):
-    """What a mistake does, and where it is made; ``tests`` is the file that must notice."""
+    """What a mistake does, and where it is made; ``tests`` are those that must notice."""
 
     mistake: str
     file: str
     right: str
     wrong: str
-    tests: str
+    tests: Suite
 
 
-RULE, STORE, SERVICE = "test_rule.py", "test_sqlite_store.py", "test_service.py"
+RULE, SERVICE = Suite("test_rule.py"), Suite("test_service.py")
+STORE = Suite("test_store.py", "sqlite")  # what every store promises, on each of them
+POSTGRES = Suite(
+    "test_store.py",
+    "postgres and not (thousand or large or odd or published or service or scan)",  # the quick ones
+)
+DATA_API = Suite("test_store.py", "data and (nothing or founders)")
+RACES = Suite(
+    "test_postgres_store.py",
+    "order or mismatch or second_merge or after_the_locks or gives_up or idle_are or cut_while"
+    " or null_character",
+)
+
+READ_SQL, COMMIT_SQL = (
+    f"stores/postgres/migrations/{name}.sql" for name in ("0002_read", "0003_commit")
+)
 
 MUTANTS = [
     Mutant(
@@ -262,6 +284,202 @@ MUTANTS = [
         "if count > self._limits.queue:",
         SERVICE,
     ),
+    Mutant(
+        "versions are not compared on PostgreSQL",
+        COMMIT_SQL,
+        " and i.version = (change ->> 5)::integer",
+        "",
+        POSTGRES,
+    ),
+    Mutant(
+        "an identity that ended is still changed on PostgreSQL",
+        COMMIT_SQL,
+        "i.root_id = i.id and i.version",
+        "i.version",
+        POSTGRES,
+    ),
+    Mutant(
+        "versions are not raised on PostgreSQL",
+        COMMIT_SQL,
+        "version = i.version + 1",
+        "version = i.version",
+        POSTGRES,
+    ),
+    Mutant(
+        "what is compared is not locked",
+        COMMIT_SQL,
+        "::integer\n        for no key update;",
+        "::integer;",
+        RACES,
+    ),
+    Mutant(
+        "identities are locked as they come",
+        COMMIT_SQL,
+        "jsonb_agg(c order by (c ->> 0)::bigint)",
+        "jsonb_agg(c)",
+        RACES,
+    ),
+    Mutant(
+        "values are inserted as they come",
+        COMMIT_SQL,
+        """        order by v.kind collate "C", v.value collate "C"\n""",
+        "",
+        RACES,
+    ),
+    Mutant(
+        "a mismatch is told when all have been locked",
+        COMMIT_SQL,
+        "            return null;",
+        "            now_ := 1;",
+        RACES,
+    ),
+    Mutant(
+        "ages are taken before the locks",
+        COMMIT_SQL,
+        "extract(epoch from clock_timestamp())",
+        "extract(epoch from statement_timestamp())",
+        RACES,
+    ),
+    Mutant(
+        "a value that is taken stays silently where it is on PostgreSQL",
+        COMMIT_SQL,
+        "if got < wanted then",
+        "if got < 0 then",
+        POSTGRES,
+    ),
+    Mutant(
+        "new phones are not counted",
+        COMMIT_SQL,
+        " + count(*) filter (where (c -> 6)::boolean)",
+        "",
+        POSTGRES,
+    ),
+    Mutant(
+        "contacts may be older than their primary on PostgreSQL",
+        COMMIT_SQL,
+        "array_agg(greatest(now_, (c ->> 7)::bigint))",
+        "array_agg(now_)",
+        POSTGRES,
+    ),
+    Mutant(
+        "what was merged earlier is left behind on PostgreSQL",
+        COMMIT_SQL,
+        "where i.root_id = (change ->> 0)::bigint;",
+        "where i.id = (change ->> 0)::bigint;",
+        POSTGRES,
+    ),
+    Mutant(
+        "an identity born and merged in one commit stays its own root",
+        COMMIT_SQL,
+        "case when (c ->> 1)::bigint < 0 then ids[-(c ->> 1)::bigint] else (c ->> 1)::bigint end",
+        "ids[-(c ->> 0)::bigint]",
+        POSTGRES,
+    ),
+    Mutant(
+        "contacts are deleted before they were created",
+        COMMIT_SQL,
+        "set deleted_at = greatest(now_, c.created_at)",
+        "set deleted_at = now_",
+        POSTGRES,
+    ),
+    Mutant(
+        "freed emails stay taken on PostgreSQL",
+        COMMIT_SQL,
+        "i.kind = 'email' and i.value = change #>> '{}'",
+        "i.kind = 'email' and false",
+        POSTGRES,
+    ),
+    Mutant(
+        "freed phones are freed for all tenants",
+        COMMIT_SQL,
+        "where i.tenant = commit.tenant and i.kind = 'phone'",
+        "where i.kind = 'phone'",
+        POSTGRES,
+    ),
+    Mutant(
+        "what is remembered is believed at an earlier version",
+        READ_SQL,
+        "where (known ->> 1)::integer = (",
+        "where (known ->> 1)::integer <= (",
+        POSTGRES,
+    ),
+    Mutant(
+        "what is remembered is believed when it has ended",
+        READ_SQL,
+        "(known ->> 0)::bigint and i.root_id = i.id));",
+        "(known ->> 0)::bigint));",
+        POSTGRES,
+    ),
+    Mutant(
+        "deleted contacts are answered on PostgreSQL",
+        READ_SQL,
+        " and m.deleted_at is null",
+        "",
+        POSTGRES,
+    ),
+    Mutant(
+        "the values of all tenants are one",
+        READ_SQL,
+        "where i.tenant = read.tenant and i.kind",
+        "where i.kind",
+        POSTGRES,
+    ),
+    Mutant(
+        "the contacts of all tenants are one's own",
+        READ_SQL,
+        "where c.id = contact and c.tenant = read.tenant);",
+        "where c.id = contact);",
+        POSTGRES,
+    ),
+    Mutant(
+        "identities without a live contact are answered",
+        READ_SQL,
+        " and r.contacts > 0",
+        "",
+        POSTGRES,
+    ),
+    Mutant(
+        "what was merged into an identity is not answered",
+        READ_SQL,
+        "where i.root_id = r.id offset 0",
+        "where i.id = r.id offset 0",
+        POSTGRES,
+    ),
+    Mutant(
+        "what is remembered is not told when it is confirmed",
+        "stores/postgres/functions.py",
+        "identities[id_] = remembered[id_]",
+        "del remembered[id_]",
+        POSTGRES,
+    ),
+    Mutant(
+        "a connection that the server has closed is used again",
+        "stores/postgres/pool.py",
+        "            if connection.is_usable:",
+        "            if connection is not None:",
+        RACES,
+    ),
+    Mutant(
+        "whoever waits to send is not told that the connection is lost",
+        "stores/postgres/connection.py",
+        "            self._writable.set()\n",
+        "",
+        RACES,
+    ),
+    Mutant(
+        "a text ends at its null character",
+        "stores/postgres/connection.py",
+        """b"\\0" in value""",
+        "False",
+        RACES,
+    ),
+    Mutant(
+        "a refused commit over HTTPS is taken for one that was done",
+        "stores/supabase/store.py",
+        """return None if answer == b"null" else answer""",
+        "return answer",
+        DATA_API,
+    ),
 ]
 
 
@@ -270,10 +488,10 @@ def copy_source(folder):
     (folder / "only_the_copy.py").write_text(PLUGIN)
 
 
-def run_tests(folder, *names):
+def run_tests(folder, suite):
     """The exit code of pytest, and what it printed."""
     command = [sys.executable, "-m", "pytest", "-x", "-p", "no:cacheprovider"]
-    command += ["-p", "only_the_copy", "-k", "not many_processes", "--tb=line"]
+    command += ["-p", "only_the_copy", "-k", suite.only, "--tb=line"]
     # Hypothesis searches the same way each time, so that a mutant is not spared by chance.
     environ = os.environ | {
         "PYTHONPATH": str(folder),
@@ -281,7 +499,7 @@ def run_tests(folder, *names):
         "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",  # importing them takes longer than the tests
     }
     outcome = subprocess.run(
-        [*command, *[str(TESTS / name) for name in names]],
+        [*command, str(TESTS / suite.file)],
         env=environ,
         cwd=folder,
         capture_output=True,
@@ -292,9 +510,10 @@ def run_tests(folder, *names):
     return outcome.returncode, outcome.stdout + outcome.stderr
 
 
-def test_the_source_as_it_is_passes(tmp_path):
+@pytest.mark.parametrize("suite", sorted({m.tests for m in MUTANTS}), ids=" ".join)
+def test_the_source_as_it_is_passes(suite, tmp_path):
     copy_source(tmp_path)
-    code, output = run_tests(tmp_path, RULE, STORE, SERVICE)
+    code, output = run_tests(tmp_path, suite)
     assert code == PASSED, output
 
 

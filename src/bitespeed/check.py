@@ -5,6 +5,9 @@ secondary points straight at it; I4 no identifier in two identities, none withou
 contact, no live contact's value without its identifier; I5 every contact brought something
 new; I7 an identity is what its observations connect, no more; I8 counts and versions are
 true. I6 is about answers as they are given, so no look at the data can tell.
+
+Contacts that were adopted from a table of others need not have brought anything, and those
+adopted into one identity are connected: what they were is taken as it was.
 """
 
 from collections import Counter
@@ -114,11 +117,14 @@ def _identifiers(identity: StoredIdentity, live: list[StoredContact]) -> Iterato
 
 
 def _events(identity: StoredIdentity) -> Iterator[tuple[str, str]]:
-    """Each contact created once, deleted once if it is, each merged identity ended once."""
+    """Each contact created or adopted once, deleted once if it is, each merged identity ended
+    once.
+    """
     told = Counter((event.kind, event.contact_id or event.merged_id) for event in identity.events)
     true: Counter[tuple[str, int | None]] = Counter()
+    adopted = _adopted(identity)
     for contact in identity.contacts:
-        true["contact.created", contact.id] += 1
+        true["contact.adopted" if contact.id in adopted else "contact.created", contact.id] += 1
         if contact.deleted_at is not None:
             true["contact.deleted", contact.id] += 1
     for head in identity.heads:
@@ -129,7 +135,7 @@ def _events(identity: StoredIdentity) -> Iterator[tuple[str, str]]:
 
 
 def _novelty(identity: StoredIdentity) -> Iterator[tuple[str, str]]:
-    """Replay the events: each contact must bring a value that no live one carried then."""
+    """Replay the events: each contact created must bring a value that no live one carried then."""
     contacts = {contact.id: contact for contact in identity.contacts}
     carriers: Counter[Value] = Counter()
     for event in identity.events:
@@ -139,6 +145,8 @@ def _novelty(identity: StoredIdentity) -> Iterator[tuple[str, str]]:
         if event.kind == "contact.created":
             if all(carriers[value] for value in _values(contact)):
                 yield "I5", f"contact {contact.id} brought nothing new"
+            carriers.update(_values(contact))
+        elif event.kind == "contact.adopted":
             carriers.update(_values(contact))
         elif event.kind == "contact.deleted":
             carriers.subtract(_values(contact))
@@ -154,16 +162,29 @@ def _connection(identity: StoredIdentity) -> Iterator[tuple[str, str]]:
             parent[value] = value = parent[parent[value]]
         return value
 
-    for row in (*identity.contacts, *identity.events):
-        values = _values(row)
-        for one, other in pairwise(values):
-            parent[find(one)] = find(other)
+    for one, other in _ties(identity):
+        parent[find(one)] = find(other)
     groups: dict[Value, int] = {}
     for contact in identity.contacts:
         for value in _values(contact)[:1]:
             groups.setdefault(find(value), contact.id)
     if len(groups) > 1:
         yield "I7", f"nothing connects contacts {_some(sorted(groups.values()))}"
+
+
+def _ties(identity: StoredIdentity) -> Iterator[tuple[Value, Value]]:
+    """What was said in one breath, and what was adopted together."""
+    for row in (*identity.contacts, *identity.events):
+        yield from pairwise(_values(row))
+    adopted = _adopted(identity)
+    for contact in identity.contacts:
+        if contact.id in adopted:
+            for value in _values(contact)[:1]:
+                yield value, ("adopted into", str(contact.identity_id))
+
+
+def _adopted(identity: StoredIdentity) -> set[int | None]:
+    return {event.contact_id for event in identity.events if event.kind == "contact.adopted"}
 
 
 def _numbers(

@@ -39,5 +39,9 @@ class StoreUnavailable(Unavailable):
     """The database is locked, full, unreadable or away."""
 
 
+class CacheUnavailable(BitespeedError):
+    """The cache cannot be reached in time, or is not fit for use; it is done without."""
+
+
 class StoreDamaged(BitespeedError):
     """The database is not one that this version can work with."""

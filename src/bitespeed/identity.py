@@ -92,10 +92,11 @@ class Event(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """One thing that happened to ``identity``, which got ``version`` by it.
 
     ``merged`` is the identity that ended in a merge; ``email`` and ``phone`` are
-    then the observation that joined the two.
+    then the observation that joined the two. A contact that was adopted had been one before,
+    and of ``identity``: whether it brought anything new was not ours to decide.
     """
 
-    kind: Literal["contact.created", "identities.merged", "contact.deleted"]
+    kind: Literal["contact.created", "contact.adopted", "identities.merged", "contact.deleted"]
     identity: Ref
     version: int
     contact: Ref | None = None

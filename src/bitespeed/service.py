@@ -16,6 +16,7 @@ from typing import Any, TypeVar, cast
 import msgspec
 
 from bitespeed import rule
+from bitespeed.caches.answers import AnswerCache, LookUp
 from bitespeed.errors import (
     BitespeedError,
     Conflict,
@@ -26,7 +27,7 @@ from bitespeed.errors import (
     Unavailable,
 )
 from bitespeed.identifiers import Email, Observation, Phone
-from bitespeed.identity import Answer, Changes
+from bitespeed.identity import Answer, Changes, Committed, Snapshot
 from bitespeed.stores import Store
 
 T = TypeVar("T")
@@ -39,6 +40,7 @@ DEFAULT_TENANT = "default"
 
 MAX_BATCH = 256  # observations; more would hold up the first of them without being any cheaper
 MAX_IN_FLIGHT = 2  # batches; one is read and decided while the other one's commit reaches the disk
+SECOND = 2  # times as many must wait as are under way before another batch begins beside one
 MAX_ATTEMPTS = 12  # of a batch that others get in the way of; with the pauses about half a second
 FIRST_PAUSE = 0.001  # seconds, doubled with each attempt and drawn at random below that ...
 LONGEST_PAUSE = 0.1  # ... so that processes in each other's way part
@@ -79,9 +81,15 @@ class Service:
     """Identity reconciliation for one tenant on one store; lives on one event loop."""
 
     def __init__(
-        self, store: Store, *, tenant: str = DEFAULT_TENANT, limits: Limits | None = None
+        self,
+        store: Store,
+        *,
+        tenant: str = DEFAULT_TENANT,
+        limits: Limits | None = None,
+        cache: AnswerCache | None = None,
     ) -> None:
         self._store = store
+        self._cache = cache
         self._tenant = tenant
         self._limits = limits or Limits()
         self._loop = asyncio.get_running_loop()
@@ -100,11 +108,15 @@ class Service:
         Raises `Unavailable`; the observation may have been written all the same, and
         repeating it adds nothing.
         """
+        return await self.submit(observation)
+
+    def submit(self, observation: Observation) -> asyncio.Future[Answer]:
+        """`identify`, to be waited for. Raises `Unavailable` when it cannot be accepted."""
         self._admit(1)
         pending = self._pending(observation)
         self._queue.append(pending)
         self._start_soon()
-        return await pending.answer
+        return pending.answer
 
     async def identify_all(
         self, observations: Sequence[Observation]
@@ -164,7 +176,7 @@ class Service:
         for pause in _pauses():
             snapshot = await self._store.read(self._tenant, contact=contact_id)
             try:
-                await self._store.commit(self._tenant, rule.delete(snapshot, contact_id))
+                await self._commit(rule.delete(snapshot, contact_id), snapshot, [])
             except Conflict:
                 await asyncio.sleep(pause)
             else:
@@ -211,8 +223,14 @@ class Service:
         return _Pending(observation, self._loop.create_future(), deadline)
 
     def _start_soon(self) -> None:
-        """Begin a batch, unless enough are under way or the last one has yet to gather."""
-        if self._queue and not self._is_gathering and self._in_flight < MAX_IN_FLIGHT:
+        """Begin a batch, unless enough are under way or the last one has yet to gather.
+
+        Another one beside the first has to be worth it: fewer and larger batches are cheaper,
+        but nobody is to wait long behind one that is held up.
+        """
+        waiting = len(self._queue)
+        is_worth_it = waiting >= SECOND * (self._waiting - waiting) - 1
+        if waiting and is_worth_it and not self._is_gathering and self._in_flight < MAX_IN_FLIGHT:
             self._is_gathering = True
             self._in_flight += 1
             batch: list[_Pending] = []
@@ -256,7 +274,10 @@ class Service:
         """Answer or refuse every one of the batch, whatever happens."""
         batch = [pending for pending in batch if not pending.answer.done()]
         try:
-            await self._settle(batch)
+            if self._cache is None:
+                await self._settle(batch)
+            else:
+                await self._settle_unknown(batch, self._cache)
         except StoreUnavailable as refusal:
             for pending in batch:
                 pending.fail(refusal)
@@ -282,7 +303,18 @@ class Service:
             log.error("No decision for one observation: %s\n%s", type(error).__name__, place)
             batch[0].fail(BitespeedError("Internal error"))
 
-    async def _settle(self, batch: list[_Pending]) -> None:
+    async def _settle_unknown(self, batch: list[_Pending], cache: AnswerCache) -> None:
+        """Answer from the cache what it knows, and settle the rest."""
+        found = await cache.look_up(self._tenant, [pending.observation for pending in batch])
+        rest: list[_Pending] = []
+        for pending, answer in zip(batch, found.answers, strict=True):
+            if answer is None:
+                rest.append(pending)
+            else:
+                pending.succeed(answer)
+        await self._settle(rest, found)
+
+    async def _settle(self, batch: list[_Pending], found: LookUp | None = None) -> None:
         """Read, decide, commit; again when somebody else was faster. Raises `Contention`."""
         waiting = batch
         for pause in _pauses() if batch else ():
@@ -290,16 +322,22 @@ class Service:
             emails, phones = _identifiers(observations)
             snapshot = await self._store.read(self._tenant, emails=emails, phones=phones)
             changes, replies = rule.identify(snapshot, observations)
+            settled: list[tuple[Observation, Answer]] = []
             unsettled: list[tuple[_Pending, rule.Reply]] = []
             for pending, reply in zip(waiting, replies, strict=True):
                 if reply.is_settled:
-                    pending.succeed(reply.answer())
+                    answer = reply.answer()
+                    pending.succeed(answer)
+                    settled.append((pending.observation, answer))
                 else:
                     unsettled.append((pending, reply))
+            if self._cache is not None and found is not None:
+                self._cache.fill_soon(self._tenant, found, snapshot, settled)
             if not unsettled:
                 return
             try:
-                committed = await self._store.commit(self._tenant, changes)
+                asked = [pending.observation for pending, _ in unsettled]
+                committed = await self._commit(changes, snapshot, asked)
             except Conflict:
                 await asyncio.sleep(pause)
                 waiting = [pending for pending, _ in unsettled if not pending.answer.done()]
@@ -308,6 +346,15 @@ class Service:
                 pending.succeed(reply.answer(committed))
             return
         raise Contention(_CONTENTION)
+
+    async def _commit(
+        self, changes: Changes, snapshot: Snapshot, asked: Sequence[Observation]
+    ) -> Committed:
+        """See `Store.commit`; the cache is made consistent where there is one."""
+        if self._cache is None:
+            return await self._store.commit(self._tenant, changes)
+        emails, phones = _identifiers(asked)
+        return await self._cache.commit(self._tenant, changes, snapshot, (*emails, *phones))
 
 
 def _pauses() -> Iterator[float]:

@@ -3,18 +3,26 @@
 import os
 from collections.abc import Mapping
 from typing import Any
+from urllib.parse import urlsplit
 
 import msgspec
 
+from bitespeed.caches import CacheOptions
+from bitespeed.caches.answers import TTL
 from bitespeed.errors import InvalidInput
 from bitespeed.service import DEADLINE, QUEUE, Limits
+from bitespeed.stores.options import ANSWER_TIME, CONNECTIONS, Options
 
 
 class Settings(msgspec.Struct, frozen=True):
     """How this process is to run."""
 
     database: str = "sqlite:///bitespeed.db"
-    """URL of the database; a SQLite file by its path, here in the working directory."""
+    """URL of the database: a SQLite file by its path, here in the working directory; a PostgreSQL
+    server; or the https:// address of a Supabase project, for its Data API.
+    """
+    key: str | None = None
+    """Key of the Supabase project: the secret one, which is also called service_role."""
     host: str = "127.0.0.1"
     port: int = 8000
     workers: int = 1
@@ -25,11 +33,47 @@ class Settings(msgspec.Struct, frozen=True):
     """Seconds within which a request is answered, if only with 503."""
     queue: int = QUEUE
     """Observations that may wait or be under way in one process; beyond it, 503."""
+    redis: str | None = None
+    """URL of a Redis or Valkey server that caches answers, ``redis://`` or ``rediss://``."""
+    upstash_url: str | None = None
+    """The same at Upstash, over its REST API."""
+    upstash_token: str | None = None
+    cache_ttl: int = TTL
+    """Seconds an answer is kept in the cache."""
+    connections: int = CONNECTIONS
+    """Connections of one process to a database server, at most."""
+    answer_time: float = ANSWER_TIME
+    """Seconds for a database server to accept a connection or to answer; less than the deadline."""
+    migrate: bool = True
+    """Whether commands bring the schema of a database server to their version by themselves."""
 
     @property
     def limits(self) -> Limits:
         """The part that the service takes."""
         return Limits(queue=self.queue, deadline=self.deadline)
+
+    @property
+    def options(self) -> Options:
+        """The part that the store takes."""
+        return Options(
+            connections=self.connections,
+            answer_time=self.answer_time,
+            migrate=self.migrate,
+            key=self.key,
+        )
+
+    @property
+    def cache(self) -> CacheOptions:
+        """The part that the cache takes."""
+        return CacheOptions(self.redis, self.upstash_url, self.upstash_token, self.cache_ttl)
+
+    @property
+    def database_shown(self) -> str:
+        """The URL of the database as it may be printed: without password and parameters."""
+        url = urlsplit(self.database)
+        if url.scheme == "sqlite":
+            return self.database
+        return f"{url.scheme}://{url.netloc.rpartition('@')[2]}{url.path}"
 
     def to_environment(self) -> dict[str, str]:
         """The environment from which `load` makes the same settings, for worker processes."""
@@ -37,9 +81,16 @@ class Settings(msgspec.Struct, frozen=True):
         return {VARIABLES[name]: str(value) for name, value in values.items() if value is not None}
 
 
+_USUAL = {
+    "database": "DATABASE_URL",
+    "key": "SUPABASE_KEY",
+    "redis": "REDIS_URL",
+    "upstash_url": "UPSTASH_REDIS_REST_URL",
+    "upstash_token": "UPSTASH_REDIS_REST_TOKEN",
+}
+
 VARIABLES = {
-    name: "DATABASE_URL" if name == "database" else f"BITESPEED_{name.upper()}"
-    for name in Settings.__struct_fields__
+    name: _USUAL.get(name, f"BITESPEED_{name.upper()}") for name in Settings.__struct_fields__
 }
 
 
@@ -48,6 +99,8 @@ def load(
 ) -> Settings:
     """The settings in force; flags that are None were not given. Raises `InvalidInput`."""
     found = {name: environ[var] for name, var in VARIABLES.items() if environ.get(var)}
+    if "database" not in found and environ.get("SUPABASE_URL"):
+        found["database"] = environ["SUPABASE_URL"]
     found |= {name: value for name, value in (flags or {}).items() if value is not None}
     try:
         settings = msgspec.convert(found, Settings, strict=False)
@@ -59,7 +112,7 @@ def load(
 
 
 def _validate(settings: Settings) -> None:
-    for name in ("workers", "deadline", "queue"):
+    for name in ("workers", "deadline", "queue", "connections", "answer_time", "cache_ttl"):
         if getattr(settings, name) <= 0:
             raise InvalidInput(f"{VARIABLES[name]} must be more than 0")
     if not 0 <= settings.port <= 65_535:

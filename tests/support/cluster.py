@@ -1,4 +1,4 @@
-"""Several real server processes on one SQLite file, each on a port of its own.
+"""Several real server processes on one database, each on a port of its own.
 
 Every process is a group of its own, so that it can be killed together with its workers, and
 is ended when its cluster is left, however that happens.
@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
@@ -25,15 +25,24 @@ LOOK = 0.005  # seconds between two looks whether it is ready
 
 SERVER = (sys.executable, "-m", "bitespeed", "serve")
 SLEEPY_SERVER = (sys.executable, str(Path(__file__).with_name("sleepy_server.py")))
+COUNTING_SERVER = (*SLEEPY_SERVER, "--awake")
 
 
 class Member:
     """One server process, which may end and be started again on the same port."""
 
-    def __init__(self, command: Sequence[str], database: str, log: Path) -> None:
+    def __init__(
+        self,
+        command: Sequence[str],
+        database: str,
+        log: Path,
+        environ: Mapping[str, str] | None = None,
+    ) -> None:
+        """``environ`` has settings of its own."""
         self.port = free_port()
         self._command = [*command, "--port", str(self.port), "--database", database]
         self._log = log
+        self._environ = _environment() | dict(environ or {})
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -49,17 +58,22 @@ class Member:
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
                 self._command,
-                env=_environment(),
+                env=self._environ,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
+        self.wait_until_ready()
+        return time.monotonic() - begin
+
+    def wait_until_ready(self) -> None:
+        """Return when it accepts requests and its database answers."""
+        deadline = time.monotonic() + START
         while not self._is_ready():
-            if self._process.poll() is not None or time.monotonic() > begin + START:
+            if self.process.poll() is not None or time.monotonic() > deadline:
                 raise AssertionError(f"The server did not become ready:\n{self.log()}")
             time.sleep(LOOK)
-        return time.monotonic() - begin
 
     def _is_ready(self) -> bool:
         with (
@@ -129,10 +143,26 @@ class Cluster:
 
 
 @contextmanager
-def cluster(folder: Path, size: int = 1, command: Sequence[str] = SERVER) -> Iterator[Cluster]:
-    """Start ``size`` processes on one file in the folder; all have ended when it returns."""
-    database = f"sqlite:///{folder / 'contacts.db'}"
-    members = [Member(command, database, folder / f"server-{n}.log") for n in range(size)]
+def cluster(
+    folder: Path,
+    size: int = 1,
+    command: Sequence[str] = SERVER,
+    *,
+    database: str | None = None,
+    ways: Sequence[str] = (),
+    **environ: str,
+) -> Iterator[Cluster]:
+    """Start ``size`` processes on one database; all have ended when it returns.
+
+    It is a file in the folder unless another ``database`` is named. ``ways`` are URLs by which the
+    processes reach it, in turn, where those differ. Settings go by environment.
+    """
+    database = database or f"sqlite:///{folder / 'contacts.db'}"
+    ways = ways or [database]
+    members = [
+        Member(command, ways[n % len(ways)], folder / f"server-{n}.log", environ)
+        for n in range(size)
+    ]
     try:
         for member in members:
             member.start()

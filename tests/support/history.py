@@ -56,6 +56,10 @@ class Answer(NamedTuple):
     phones: tuple[str, ...]
     secondary_ids: tuple[int, ...]
 
+    def ids(self) -> tuple[int, ...]:
+        """Of its contacts."""
+        return (self.primary_id, *self.secondary_ids)
+
     def nodes(self) -> frozenset[Node]:
         """Everything that the answer says belongs together."""
         return frozenset((self.primary_id, *self.emails, *self.phones, *self.secondary_ids))
@@ -75,6 +79,10 @@ class Operation(NamedTuple):
     """Of the response; 0 where none came."""
     is_look_up: bool = False
     """It only looked, so it connects nothing."""
+    deletes: int | None = None
+    """The contact that was to be deleted; `support.linearizable` checks histories with these."""
+    said: str | None = None
+    """The sentence of a refusal."""
 
     def values(self) -> tuple[str, ...]:
         """The values asked about."""

@@ -23,6 +23,7 @@ T = TypeVar("T")
 
 CLIENTS = 32
 PATIENCE = 15.0  # seconds until an outcome counts as unknown; beyond every deadline of the server
+BREATH = 0.02  # seconds that a client who was refused stays away; far less than it is asked to
 REMEMBERED = 200  # requests that may be repeated
 
 
@@ -115,16 +116,16 @@ WORKLOADS: dict[Callable[[random.Random], Bursts], int] = {
 }
 """The workloads of the mix with the number of bursts of each in proportion."""
 
-REPEATS = 0.15  # of the requests are repeats ...
+REPEATS = 0.15  # of the requests are followed by a repeat ...
 HALVES = 0.4  # ... and of these a part names the email or the phone alone
 
 
-def mix(seed: int, length: int) -> Iterator[Request]:
+def mix(seed: int, length: int, repeats: float = REPEATS) -> Iterator[Request]:
     """All workloads at once, and repeats of what was asked not long ago."""
-    return islice(_mix(random.Random(seed)), length)
+    return islice(_mix(random.Random(seed), repeats), length)
 
 
-def _mix(rng: random.Random) -> Iterator[Request]:
+def _mix(rng: random.Random, repeats: float) -> Iterator[Request]:
     workloads = [workload(rng) for workload in WORKLOADS]
     weights = list(WORKLOADS.values())
     recent: deque[Request] = deque(maxlen=REMEMBERED)
@@ -133,7 +134,7 @@ def _mix(rng: random.Random) -> Iterator[Request]:
         for request in next(workload):
             recent.append(request)
             yield request
-            if rng.random() < REPEATS:
+            while rng.random() < repeats:
                 yield (
                     _half(rng, rng.choice(recent)) if rng.random() < HALVES else rng.choice(recent)
                 )
@@ -155,18 +156,27 @@ class _Contact(msgspec.Struct):
     secondary_ids: tuple[int, ...] = msgspec.field(name="secondaryContactIds")
 
 
-class _Response(msgspec.Struct):
+class _Body(msgspec.Struct):
     contact: _Contact
 
 
-_decoder = msgspec.json.Decoder(_Response)
+class _Refusal(msgspec.Struct):
+    error: str
+
+
+_decoder = msgspec.json.Decoder(_Body)
+_refusals = msgspec.json.Decoder(_Refusal)
 
 
 def drive(
-    ports: Collection[int], requests: Iterable[Request], clients: int = CLIENTS
+    ports: Collection[int],
+    requests: Iterable[Request],
+    clients: int = CLIENTS,
+    *,
+    deletes: float = 0,
 ) -> list[Operation]:
     """Send all requests and return their history. See `send`."""
-    return run(send(ports, requests, clients))
+    return run(send(ports, requests, clients, deletes=deletes))
 
 
 def run(work: Coroutine[Any, Any, T]) -> T:
@@ -181,28 +191,35 @@ async def send(
     clients: int = CLIENTS,
     *,
     look_up: bool = False,
+    deletes: float = 0,
+    history: list[Operation] | None = None,
 ) -> list[Operation]:
     """Send the requests by so many clients, each with one under way, each time at any server.
 
-    A client stays away from a server that closed or refused a connection, and stops when none is
-    left; so the history may be shorter than the requests.
+    Of the answers, a share of ``deletes`` is followed by the deletion of one of their contacts. A
+    client stays away from a server that closed or refused a connection, and stops when none is
+    left; so the history may be shorter than the requests. A ``history`` that is given is added to,
+    and may be looked at meanwhile.
     """
-    history: list[Operation] = []
+    history = [] if history is None else history
     stream = iter(requests)
     async with asyncio.TaskGroup() as group:
         for number in range(clients):
-            client = _Client(number, ports, look_up=look_up)
+            client = _Client(number, ports, look_up=look_up, deletes=deletes)
             group.create_task(client.run(stream, history))
     return history
 
 
 class _Client:
-    def __init__(self, number: int, ports: Collection[int], *, look_up: bool) -> None:
+    def __init__(
+        self, number: int, ports: Collection[int], *, look_up: bool, deletes: float
+    ) -> None:
         self._number = number
         self._rng = random.Random(number)
         self._ports = list(ports)
         self._connections: dict[int, _Connection] = {}
         self._look_up = look_up
+        self._deletes = deletes
 
     async def run(self, requests: Iterator[Request], history: list[Operation]) -> None:
         try:
@@ -210,24 +227,57 @@ class _Client:
                 operation = await self._ask(request)
                 if operation is not None:
                     history.append(operation)
+                    await self._go_on_from(operation, history)
         finally:
             for connection in self._connections.values():
                 await connection.close()
 
+    async def _go_on_from(self, operation: Operation, history: list[Operation]) -> None:
+        """Delete one of the contacts answered, or draw breath after a refusal."""
+        if operation.status == 503:
+            await asyncio.sleep(BREATH)
+        elif operation.answer and self._ports and self._rng.random() < self._deletes:
+            deletion = await self._delete(self._rng.choice(operation.answer.ids()))
+            if deletion is not None:
+                history.append(deletion)
+
     async def _ask(self, request: Request) -> Operation | None:
         """What became of the request; None when it could not be sent."""
+        message = _get(request) if self._look_up else _post(request)
+        exchanged = await self._exchange(message)
+        if exchanged is None:
+            return None
+        begin, end, response = exchanged
+        answer = _answer(response.body) if response.status == 200 else None
+        said = response.refusal()
+        return Operation(
+            self._number, begin, end, *request, answer, response.status, self._look_up, said=said
+        )
+
+    async def _delete(self, contact: int) -> Operation | None:
+        exchanged = await self._exchange(
+            b"DELETE /contacts/%d HTTP/1.1\r\nHost: test\r\n\r\n" % contact
+        )
+        if exchanged is None:
+            return None
+        begin, end, response = exchanged
+        said = response.refusal()
+        return Operation(
+            self._number, begin, end, None, None, None, response.status, deletes=contact, said=said
+        )
+
+    async def _exchange(self, message: bytes) -> "tuple[int, int, _Response] | None":
+        """When it was sent, and what came when; None when it could not be sent."""
         port = self._rng.choice(self._ports)
         connection = await self._connection(port)
         if connection is None:
             return None
-        message = _get(request) if self._look_up else _post(request)
         begin = time.monotonic_ns()
-        status, body = await connection.exchange(message)
+        response = await connection.exchange(message)
         end = time.monotonic_ns()
         if connection.is_over:
             self._ports.remove(port)
-        answer = _answer(body) if status == 200 else None
-        return Operation(self._number, begin, end, *request, answer, status, self._look_up)
+        return begin, end, response
 
     async def _connection(self, port: int) -> "_Connection | None":
         connection = self._connections.get(port)
@@ -260,6 +310,22 @@ def _get(request: Request) -> bytes:
     return f"GET /contacts?{query} HTTP/1.1\r\nHost: test\r\n\r\n".encode()
 
 
+class _Response(NamedTuple):
+    """The head in lower case; status 0 when none came."""
+
+    status: int
+    head: bytes
+    body: bytes
+
+    def refusal(self) -> str | None:
+        """The sentence of a refusal, which must be one; a 503 must say when to come back."""
+        if self.status in {0, 200, 204}:
+            return None
+        said = _refusals.decode(self.body).error
+        assert self.status != 503 or b"\r\nretry-after: 1\r\n" in self.head, self.head
+        return said
+
+
 class _Connection:
     """A connection that is kept from one request to the next."""
 
@@ -272,18 +338,18 @@ class _Connection:
     async def open(cls, port: int) -> "_Connection":
         return cls(*await asyncio.open_connection("127.0.0.1", port))
 
-    async def exchange(self, message: bytes) -> tuple[int, bytes]:
-        """The status and the body of the response; status 0 when none came."""
+    async def exchange(self, message: bytes) -> _Response:
+        """What is answered."""
         try:
             async with asyncio.timeout(PATIENCE):
                 self._writer.write(message)
-                head = await self._reader.readuntil(b"\r\n\r\n")
+                head = (await self._reader.readuntil(b"\r\n\r\n")).lower()
                 body = await self._reader.readexactly(_length(head))
         except (OSError, EOFError, TimeoutError):
             self.is_over = True
-            return 0, b""
-        self.is_over = b"\r\nconnection: close" in head.lower()
-        return int(head[9:12]), body
+            return _Response(0, b"", b"")
+        self.is_over = b"\r\nconnection: close" in head
+        return _Response(int(head[9:12]), head, body)
 
     async def close(self) -> None:
         self._writer.close()
@@ -292,6 +358,8 @@ class _Connection:
 
 
 def _length(head: bytes) -> int:
-    """Of the body; the server always tells it."""
-    _, _, rest = head.lower().partition(b"content-length:")
+    """Of the body; the server always tells it, but with 204 there is none."""
+    if head.startswith(b"http/1.1 204 "):
+        return 0
+    _, _, rest = head.partition(b"content-length:")
     return int(rest.partition(b"\r\n")[0])

@@ -148,11 +148,21 @@ def read_all(connection: socket.socket) -> bytes:
     return answer
 
 
+_reserved: list[socket.socket] = []
+
+
 def free_port() -> int:
-    """A port that nobody listens on at the moment."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+    """A port that is nobody else's until this test run ends.
+
+    A socket stays bound to it, so that the system gives it to nobody, neither to another run nor
+    to an outgoing connection. A server may listen on it all the same, since both allow the reuse
+    of addresses; this one does so only afterwards, or it might be given another run's.
+    """
+    reservation = socket.socket()
+    reservation.bind(("127.0.0.1", 0))
+    reservation.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    _reserved.append(reservation)
+    return reservation.getsockname()[1]
 
 
 @contextmanager

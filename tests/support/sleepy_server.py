@@ -2,26 +2,35 @@
 
     python sleepy_server.py --port 8001 --database sqlite:///file.db --mistake old-snapshots
 
-Sleeps make rare interleavings frequent: before and after each read and commit, and between the
-statements of each transaction, the write lock held. The mistakes are what a checker must notice;
-they are made by replacing parts of the store, so that its own code has no room for them.
+Sleeps make rare interleavings frequent: before and after each read and commit, and on SQLite
+between the statements of each transaction, the write lock held (`support.sleepy_functions` does
+that on PostgreSQL). The mistakes are what a checker must notice; they are made by replacing parts
+of the SQLite store, so that its own code has no room for them.
+
+On another database than a SQLite file it counts how often others were in the way of a batch, and
+prints that at its end, for `support.trial`; with --awake it does that and nothing else.
 """
 
 import argparse
 import asyncio
+import json
 import random
 import time
+from collections import Counter
 from collections.abc import Collection
 from pathlib import Path
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import uvicorn
 
 from bitespeed.errors import Conflict
 from bitespeed.http.app import Application
-from bitespeed.http.server import DRAIN, KEEP_ALIVE
+from bitespeed.http.server import DRAIN, OPTIONS
 from bitespeed.identity import Changes, Committed, Snapshot
+from bitespeed.service import MAX_ATTEMPTS
 from bitespeed.settings import Settings
+from bitespeed.stores import Store, open_store
 from bitespeed.stores.sqlite import SqliteStore
 from bitespeed.stores.sqlite import write as writing
 from bitespeed.stores.sqlite.database import roll_back
@@ -59,6 +68,52 @@ def _up_to(most: float) -> float:
 
 async def _sleep() -> None:
     await asyncio.sleep(_up_to(BETWEEN_CALLS))
+
+
+class Counting:
+    """Any store, and how often others were in the way of a commit; perhaps slow as well."""
+
+    def __init__(self, store: Store, *, is_sleepy: bool) -> None:
+        self._store = store
+        self._is_sleepy = is_sleepy
+        self._commits = 0
+        self._conflicts: Counter[int] = Counter()  # by which of its batch they were
+        self._of_batch: WeakKeyDictionary[asyncio.Task[Any], int] = WeakKeyDictionary()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._store, name)
+
+    async def read(self, tenant: str, **asked: Any) -> Snapshot:
+        await self._doze()
+        snapshot = await self._store.read(tenant, **asked)
+        await self._doze()
+        return snapshot
+
+    async def commit(self, tenant: str, changes: Changes) -> Committed:
+        batch = asyncio.current_task()
+        assert batch is not None
+        await self._doze()
+        try:
+            committed = await self._store.commit(tenant, changes)
+        except Conflict:
+            turn = self._of_batch.pop(batch, 0) + 1
+            self._conflicts[turn] += 1
+            if turn < MAX_ATTEMPTS:
+                self._of_batch[batch] = turn
+            raise
+        finally:
+            await self._doze()
+        self._of_batch.pop(batch, None)
+        self._commits += 1
+        return committed
+
+    async def _doze(self) -> None:
+        if self._is_sleepy:
+            await _sleep()
+
+    async def close(self) -> None:
+        print("contention", json.dumps([self._commits, self._conflicts]), flush=True)
+        await self._store.close()
 
 
 class OldSnapshots(SqliteStore):
@@ -174,26 +229,26 @@ def main() -> None:
     parser.add_argument("--database", required=True)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--mistake", choices=[name for name in STORES if name])
+    parser.add_argument("--awake", action="store_true")
     flags = parser.parse_args()
     random.seed(f"{flags.seed} {flags.port}")
     settings = Settings(database=flags.database, port=flags.port)
-    kind = STORES[flags.mistake]
-    path = flags.database.removeprefix("sqlite:///")
-    application: Any = Application(settings, open_=lambda: kind.open(path))
+
+    async def opened() -> Any:
+        if settings.database.startswith("sqlite:///"):
+            return await STORES[flags.mistake].open(settings.database.removeprefix("sqlite:///"))
+        store = await open_store(settings.database, settings.options)
+        return Counting(store, is_sleepy=not flags.awake)
+
+    application: Any = Application(settings, open_=opened)
     if flags.mistake == "cached-answers":
         application = CachedAnswers(application)
     uvicorn.run(
         application,
         host=settings.host,
         port=settings.port,
-        loop="uvloop",
-        http="httptools",
-        ws="none",
-        lifespan="on",
-        access_log=False,
-        log_level="warning",
-        timeout_keep_alive=KEEP_ALIVE,
         timeout_graceful_shutdown=int(settings.deadline) + DRAIN,
+        **OPTIONS,
     )
 
 

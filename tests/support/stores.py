@@ -8,7 +8,7 @@ from typing import Any
 
 from bitespeed import rule
 from bitespeed.identifiers import Observation, observe
-from bitespeed.identity import Changes, Committed, Snapshot
+from bitespeed.identity import Answer, Changes, Committed, Snapshot
 from bitespeed.service import DEFAULT_TENANT, Limits, Service
 from bitespeed.stores import Store
 from bitespeed.stores.sqlite import SqliteStore
@@ -61,6 +61,19 @@ async def snapshot_for(
         emails={o.email for o in observations if o.email},
         phones={o.phone for o in observations if o.phone},
     )
+
+
+async def who(store: Store, email: str | None = None, phone: str | None = None) -> Answer:
+    """The answer that the store's present state gives."""
+    observation = observe(email, phone)
+    snapshot = await snapshot_for(store, [observation])
+    return rule.look_up(snapshot, observation.email, observation.phone)
+
+
+async def delete(store: Store, contact: int) -> None:
+    """Delete a contact, in one attempt."""
+    snapshot = await store.read(DEFAULT_TENANT, contact=contact)
+    await store.commit(DEFAULT_TENANT, rule.delete(snapshot, contact))
 
 
 class Watched:

@@ -24,7 +24,8 @@ async def check(as_json: bool, database: str | None) -> None:
     ids concerned when something is broken. I6, that no answer is stale, is about answers and
     not about data; the project's tests verify it.
     """
-    store = await open_store(settings_of.load({"database": database}).database)
+    settings = settings_of.load({"database": database})
+    store = await open_store(settings.database, settings.options)
     columns = SpinnerColumn(), TextColumn("{task.completed} identities"), TimeElapsedColumn()
     try:
         with Progress(*columns, console=err, transient=True) as progress:

@@ -10,6 +10,7 @@ import click
 from rich.console import Console
 
 from bitespeed import settings as settings_of
+from bitespeed.caches import open_cache
 from bitespeed.errors import BitespeedError, NotFound
 from bitespeed.service import Service
 from bitespeed.settings import Settings
@@ -68,10 +69,13 @@ async def opened(
 ) -> AsyncGenerator[tuple[Service, Settings]]:
     """A service on the database that the flags and the environment name."""
     settings = settings_of.load({"database": database, "region": region})
-    store = await open_store(settings.database)
-    service = Service(store, limits=settings.limits)
+    store = await open_store(settings.database, settings.options)
+    cache = open_cache(settings.cache, store)
+    service = Service(store, limits=settings.limits, cache=cache)
     try:
         yield service, settings
     finally:
         await service.drain()
+        if cache is not None:
+            await cache.close()
         await store.close()

@@ -5,8 +5,12 @@ from collections.abc import Iterable
 import click
 
 from bitespeed import __version__
+from bitespeed.cli.adopting import adopt
+from bitespeed.cli.caching import cache
 from bitespeed.cli.checking import check
+from bitespeed.cli.copying import copy
 from bitespeed.cli.customers import identify, lookup
+from bitespeed.cli.migrating import migrate
 from bitespeed.cli.serving import serve
 from bitespeed.cli.transfer import export, import_
 
@@ -30,13 +34,25 @@ def main() -> None:
       bitespeed identify --email mcfly@hillvalley.edu --phone 123456
       bitespeed import customers.csv
 
-    Every command works on the database that --database or $DATABASE_URL names, also while a
-    server is running on it. Other settings come from the environment: $BITESPEED_REGION,
-    $BITESPEED_DEADLINE, $BITESPEED_QUEUE and, for serve, $BITESPEED_HOST, $BITESPEED_PORT
-    and $BITESPEED_WORKERS.
+    Every command works on the database that --database or $DATABASE_URL names, a file or a
+    PostgreSQL server, also while a server is running on it; $SUPABASE_URL and $SUPABASE_KEY
+    name a Supabase project. $REDIS_URL names a cache for the answers. Other settings come from
+    the environment as well, see the README: $BITESPEED_REGION, $BITESPEED_DEADLINE,
+    $BITESPEED_QUEUE and more.
     """
 
 
-_COMMANDS: Iterable[click.Command] = (serve, identify, lookup, import_, export, check)
+_COMMANDS: Iterable[click.Command] = (
+    serve,
+    identify,
+    lookup,
+    import_,
+    export,
+    check,
+    copy,
+    migrate,
+    adopt,
+    cache,
+)
 for _command in _COMMANDS:
     main.add_command(_command)

@@ -29,12 +29,12 @@ def serve(**flags: object) -> None:
     asyncio.run(_prepare(settings))
     click.echo(
         f"bitespeed {__version__} on http://{settings.host}:{settings.port}"
-        f" (try it at /docs), database {settings.database}"
+        f" (try it at /docs), database {settings.database_shown}"
     )
     server.run(settings)
 
 
 async def _prepare(settings: Settings) -> None:
     """Fail here, in one sentence, rather than in a worker when the database is of no use."""
-    store = await open_store(settings.database)
+    store = await open_store(settings.database, settings.options)
     await store.close()

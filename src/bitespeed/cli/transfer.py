@@ -162,7 +162,8 @@ async def export(format_: str, output: str | None, database: str | None) -> None
     columns primary_contact_id, emails, phone_numbers and secondary_contact_ids, with blanks
     between several values.
     """
-    store = await open_store(settings_of.load({"database": database}).database)
+    settings = settings_of.load({"database": database})
+    store = await open_store(settings.database, settings.options)
     try:
         with ExitStack() as stack:
             stream = stack.enter_context(click.open_file(output or "-", "w", encoding="utf-8"))

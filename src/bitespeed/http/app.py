@@ -13,6 +13,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from bitespeed import settings as settings_of
 from bitespeed import wire
+from bitespeed.caches import open_cache
 from bitespeed.errors import BitespeedError, NotFound
 from bitespeed.http import documentation
 from bitespeed.http.asgi import JSON, send_error
@@ -33,8 +34,10 @@ class Application:
 
     def __init__(self, settings: Settings, open_: OpenStore | None = None) -> None:
         self._settings = settings
-        self._open = open_ or (lambda: open_store(settings.database))
+        self._open = open_ or (lambda: open_store(settings.database, settings.options))
         self._identify: ASGIApp | None = None
+        self.endpoints: Endpoints | None = None
+        """What answers, while the application is up."""
         self._rest = Starlette(lifespan=self._lifespan)
         self._rest.router.redirect_slashes = False
         self._rest.add_exception_handler(HTTPException, _refuse)
@@ -42,15 +45,19 @@ class Application:
     @asynccontextmanager
     async def _lifespan(self, _: Starlette) -> AsyncGenerator[None]:
         store = await self._open()
-        service = Service(store, limits=self._settings.limits)
+        cache = open_cache(self._settings.cache, store)
+        service = Service(store, limits=self._settings.limits, cache=cache)
         endpoints = Endpoints(service, self._settings.region)
         self._rest.router.routes[:] = _routes(endpoints)
         self._identify = _Endpoint(endpoints.identify)
+        self.endpoints = endpoints
         gc.freeze()  # what was made so far stays; looking through it again cost a tenth of the time
         try:
             yield
         finally:
             await service.drain()
+            if cache is not None:
+                await cache.close()
             await store.close()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -2,8 +2,9 @@
 
 import logging
 import traceback
+from collections.abc import Iterable
 
-from starlette.types import Message, Receive, Scope, Send
+from starlette.types import Message, Receive, Send
 
 from bitespeed import wire
 from bitespeed.errors import BitespeedError, InvalidInput, NotFound, Unavailable
@@ -37,9 +38,9 @@ _STATUS: tuple[tuple[type[BitespeedError], int], ...] = (
 )
 
 
-def content_type(scope: Scope) -> bytes:
+def content_type(headers: Iterable[tuple[bytes, bytes]]) -> bytes:
     """`JSON` or `NDJSON`; JSON when nothing is said. Raises `WrongType` for others."""
-    for name, value in scope["headers"]:
+    for name, value in headers:
         if name == b"content-type":
             return JSON if value == JSON else _kind(value)
     return JSON
@@ -106,16 +107,25 @@ async def send_nothing(send: Send) -> None:
 
 
 async def send_error(send: Send, error: Exception) -> None:
-    """Send any failure as the contract has it; what is not ours becomes a 500 without details."""
+    """Send any failure as the contract has it."""
+    status, body, headers = refused(error)
+    await send_json(send, status, body, *headers[1:])
+
+
+def refused(error: BaseException) -> tuple[int, bytes, list[tuple[bytes, bytes]]]:
+    """Status, body and headers, the type of the body first, that tell of a failure.
+
+    What is not ours is logged and becomes a 500 without details.
+    """
     if not isinstance(error, BitespeedError):
         # The text of a foreign error may quote a value; its type and place do not.
         place = "".join(traceback.format_tb(error.__traceback__))
         log.error("Request failed: %s\n%s", type(error).__name__, place)
         error = BitespeedError("Internal error")
     status = next((status for kind, status in _STATUS if isinstance(error, kind)), 500)
-    headers: list[tuple[bytes, bytes]] = []
+    headers = [(b"content-type", JSON)]
     if isinstance(error, Unavailable):
         headers.append((b"retry-after", b"%d" % error.retry_after))
     if isinstance(error, TooLarge):
         headers.append((b"connection", b"close"))  # the rest of the body is not read
-    await send_json(send, status, wire.encode_error(error), *headers)
+    return status, wire.encode_error(error), headers

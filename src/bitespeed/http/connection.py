@@ -1,10 +1,14 @@
 """One HTTP/1.1 connection: uvicorn's, where it is too strict, too lax or too abrupt for us."""
 
+from typing import cast
+
 import httptools
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from bitespeed import wire
 from bitespeed.errors import InvalidInput
+from bitespeed.http.endpoints import Endpoints
+from bitespeed.http.exchange import Exchange
 
 MAX_HEAD = 64 * 1024  # bytes of a request's head; eight times what browsers and proxies send
 LAST_REQUESTS = 1.0  # seconds in which a request that was on its way at a shutdown is answered
@@ -61,19 +65,51 @@ class Connection(HttpToolsProtocol):
         self._without_progress = 0
         if self.parser.should_upgrade():
             return
-        super().on_headers_complete()
+        endpoints = self._endpoints()
+        if endpoints is None:
+            super().on_headers_complete()
+        else:
+            is_old = self.parser.get_http_version() == "1.0"  # which would have to be told
+            keep_alive = not is_old and self.parser.should_keep_alive()
+            self.cycle = cast(
+                "RequestResponseCycle", Exchange(self, endpoints, keep_alive=keep_alive)
+            )
         if self._is_parting:
             self.cycle.keep_alive = False
+
+    def _endpoints(self) -> Endpoints | None:
+        """Where the request may be answered at once, without ASGI."""
+        if (
+            self.url == b"/identify"
+            and self.parser.get_method() == b"POST"
+            and self._is_its_turn()
+            and not self.expect_100_continue
+            and not self.flow.write_paused
+        ):
+            return getattr(cast("object", self.app), "endpoints", None)
+        return None
+
+    def _is_its_turn(self) -> bool:
+        """Whether the requests before it have been answered."""
+        last = cast("RequestResponseCycle | None", self.cycle)
+        return last is None or last.response_complete
 
     def on_body(self, body: bytes) -> None:
         """Pass a piece of the body on."""
         self._without_progress = 0
-        super().on_body(body)
+        if isinstance(cycle := cast("object", self.cycle), Exchange):
+            cycle.take(body)
+        else:
+            super().on_body(body)
 
     def on_message_complete(self) -> None:
         """The request has been received to its end."""
         self._without_progress = 0
-        if not self.parser.should_upgrade():
+        if self.parser.should_upgrade():
+            return
+        if isinstance(cycle := cast("object", self.cycle), Exchange):
+            cycle.ask(self.headers)
+        else:
             super().on_message_complete()
 
     def send_400_response(self, msg: str) -> None:

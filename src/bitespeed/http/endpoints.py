@@ -1,6 +1,8 @@
 """What each endpoint does. `openapi.yaml` beside this file is what it promises."""
 
+import asyncio
 import json
+from collections.abc import Iterable
 from urllib.parse import unquote, unquote_plus
 
 import msgspec
@@ -36,15 +38,18 @@ class Endpoints:
 
     async def identify(self, scope: Scope, receive: Receive, send: Send) -> None:
         """POST /identify"""
-        if content_type(scope) is NDJSON:
-            raise WrongType("Send one observation as application/json, or many to /identify/batch")
-        body = await read_body(receive, MAX_BODY)
-        answer = await self._service.identify(wire.decode(body, self._region))
+        answer = await self.ask(scope["headers"], await read_body(receive, MAX_BODY))
         await send_json(send, 200, wire.encode(answer))
+
+    def ask(self, headers: Iterable[tuple[bytes, bytes]], body: bytes) -> asyncio.Future[Answer]:
+        """Begin to answer a POST /identify. Raises what can be told at once."""
+        if content_type(headers) is NDJSON:
+            raise WrongType("Send one observation as application/json, or many to /identify/batch")
+        return self._service.submit(wire.decode(body, self._region))
 
     async def identify_batch(self, scope: Scope, receive: Receive, send: Send) -> None:
         """POST /identify/batch"""
-        is_ndjson = content_type(scope) is NDJSON
+        is_ndjson = content_type(scope["headers"]) is NDJSON
         body = await read_body(receive, MAX_BATCH_BODY)
         items = body.split(b"\n") if is_ndjson else wire.decode_array(body)
         if is_ndjson:

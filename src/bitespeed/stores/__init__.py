@@ -2,12 +2,15 @@
 about matching.
 """
 
-from collections.abc import AsyncGenerator, Collection
+from collections.abc import AsyncGenerator, AsyncIterable, Collection
 from typing import Protocol
 
 from bitespeed.errors import InvalidInput
+from bitespeed.extras import extra
 from bitespeed.identifiers import Email, Phone
 from bitespeed.identity import Changes, Committed, Snapshot
+from bitespeed.stores.epochs import CacheState, Feed
+from bitespeed.stores.options import Options
 from bitespeed.stores.stored import StoredIdentity
 
 
@@ -50,15 +53,87 @@ class Store(Protocol):
         """
         ...
 
+    async def load(self, pages: AsyncIterable[list[StoredIdentity]]) -> None:
+        """Write all that the `scan` of another store gives, ids and all, durably, or nothing.
+
+        New ids follow after the highest one. Raises `InvalidInput` when there is anything here
+        already, or when this store cannot do so.
+        """
+        ...
+
+    async def size(self) -> int | None:
+        """How many contacts there are, or a few more; None where that cannot be told at once."""
+        ...
+
     async def close(self) -> None:
         """Finish what has begun and let go of the database."""
         ...
 
 
-async def open_store(url: str) -> Store:
-    """Open the database behind a URL such as ``sqlite:///path/to.db``, migrated to this version."""
-    from bitespeed.stores.sqlite import SqliteStore
+class CacheableStore(Store, Protocol):
+    """A store whose answers may be cached elsewhere, by the epochs of `bitespeed.stores.epochs`."""
 
+    async def commit(self, tenant: str, changes: Changes, epoch: str | None = None) -> Committed:
+        """See `Store.commit`. Raises `EpochOver` when the epoch is not the one given; without
+        one, an epoch in which others use a cache is ended first.
+        """
+        ...
+
+    async def cache_state(self) -> CacheState:
+        """In which epoch the cache is."""
+        ...
+
+    async def cache_resume(self, expected: str | None, fresh: str) -> CacheState:
+        """Begin the epoch ``fresh``, in which the cache is used, if it is suspended in
+        ``expected`` and may be resumed. The state that came of it, by whomever.
+        """
+        ...
+
+    async def cache_suspend(self, expected: str, seconds: float) -> CacheState:
+        """Begin an epoch in which the cache is not used for so many seconds at least, if it is
+        in ``expected``. The state that came of it, by whomever.
+        """
+        ...
+
+    async def cache_feed(self, since: str | None, most: int) -> Feed:
+        """What has changed otherwise than by `commit` since an earlier call returned ``since``."""
+        ...
+
+
+async def open_store(url: str, options: Options | None = None) -> Store:
+    """Open the database behind a URL, migrated to this version unless the options say otherwise.
+
+    Raises `InvalidInput` for a URL of no known kind.
+    """
+    options = options or Options()
     if url.startswith("sqlite:///") and len(url) > len("sqlite:///"):
+        from bitespeed.stores.sqlite import SqliteStore
+
         return await SqliteStore.open(url.removeprefix("sqlite:///"))
-    raise InvalidInput("The database URL must look like sqlite:///path/to.db")
+    if url.startswith(("postgresql://", "postgres://")):
+        return await _open_postgres(url, options)
+    if url.startswith(("https://", "http://")):
+        return await _open_supabase(url, options)
+    raise InvalidInput(
+        "The database URL must look like sqlite:///path/to.db, postgresql://user@host/name"
+        " or https://project.supabase.co"
+    )
+
+
+async def _open_postgres(url: str, options: Options) -> Store:
+    with extra("postgres"):
+        from bitespeed.stores.postgres.store import PostgresStore
+    return await PostgresStore.open(url, options)
+
+
+async def _open_supabase(url: str, options: Options) -> Store:
+    with extra("supabase"):
+        from bitespeed.stores.supabase.store import SupabaseStore
+    return await SupabaseStore.open(url, options)
+
+
+def migration_script() -> str:
+    """The SQL that prepares a PostgreSQL database, for those who apply changes by hand."""
+    with extra("postgres"):
+        from bitespeed.stores.postgres.migrate import script
+    return script()

@@ -5,7 +5,6 @@ import sqlite3
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from functools import partial
-from importlib.resources import files
 from pathlib import Path
 from queue import SimpleQueue
 from threading import Thread
@@ -154,17 +153,6 @@ def translated() -> Generator[None]:
         if code in _DAMAGE:
             raise StoreDamaged(_DAMAGE[code]) from error
         raise
-
-
-def sql(name: str) -> str:
-    """The text of a file of this package."""
-    return files("bitespeed.stores.sqlite").joinpath(name).read_text(encoding="utf-8")
-
-
-def named(script: str) -> dict[str, str]:
-    """The statements of a script by the names in their ``-- name:`` lines."""
-    sections = script.split("-- name: ")[1:]
-    return {name: text for name, _, text in (section.partition("\n") for section in sections)}
 
 
 def statements(script: str) -> list[str]:

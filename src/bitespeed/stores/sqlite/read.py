@@ -7,10 +7,11 @@ import msgspec
 
 from bitespeed.identifiers import Email, Phone
 from bitespeed.identity import Identity, Snapshot
-from bitespeed.stores.sqlite.database import named, roll_back, sql
-from bitespeed.stores.sqlite.recent import Recent
+from bitespeed.stores.recent import Recent
+from bitespeed.stores.sql import named, text
+from bitespeed.stores.sqlite.database import roll_back
 
-_SQL = named(sql("sql/read.sql"))
+_SQL = named(text("bitespeed.stores.sqlite", "sql/read.sql"))
 
 _numbers = msgspec.json.Decoder(list[int | None])
 _identities = msgspec.json.Decoder(list[Identity])

@@ -6,8 +6,9 @@ may wait, for another process's lock or for the disk, does so in a thread.
 
 import asyncio
 import sqlite3
-from collections.abc import AsyncGenerator, Collection
+from collections.abc import AsyncGenerator, AsyncIterable, Collection
 from contextlib import ExitStack, closing
+from functools import partial
 from pathlib import Path
 
 from bitespeed.identifiers import Email, Phone
@@ -20,6 +21,7 @@ from bitespeed.stores.sqlite.database import (
     roll_back,
     translated,
 )
+from bitespeed.stores.sqlite.load import Loading, size
 from bitespeed.stores.sqlite.migrate import migrate
 from bitespeed.stores.sqlite.read import Reader
 from bitespeed.stores.sqlite.scan import scan
@@ -118,6 +120,25 @@ class SqliteStore:
                     yield page
             finally:
                 await lane.run(pages.close)
+
+    async def load(self, pages: AsyncIterable[list[StoredIdentity]]) -> None:
+        """See `Store.load`."""
+        lane = Lane("load")
+        with closing(connect(self._path)) as connection, closing(lane), translated():
+            loading = Loading(connection)
+            try:
+                await lane.run(loading.begin)
+                async for page in pages:
+                    await lane.run(partial(loading.add, page))
+                await lane.run(loading.commit)
+            except BaseException:
+                await lane.run(lambda: roll_back(connection))
+                raise
+
+    async def size(self) -> int:
+        """See `Store.size`."""
+        with translated():
+            return await self._reading.run(lambda: size(self._connections[1]))
 
     async def close(self) -> None:
         """See `Store.close`."""

@@ -6,9 +6,9 @@ from collections.abc import Iterable
 
 from bitespeed.errors import Conflict
 from bitespeed.identity import Changes, Committed, Ref
-from bitespeed.stores.sqlite.database import named, sql
+from bitespeed.stores.sql import named, text
 
-_SQL = named(sql("sql/commit.sql"))
+_SQL = named(text("bitespeed.stores.sqlite", "sql/commit.sql"))
 
 
 def write(connection: sqlite3.Connection, tenant: str, changes: Changes) -> Committed:

@@ -1,20 +1,26 @@
 -- Four streams, each ordered by the root, which is 0 for rows that lead to no identity.
 
+-- name: heads
 select root_id, id, tenant, root_id, primary_id, primary_at, contacts, version
 from identity
 order by root_id, id;
 
-select coalesce(born.root_id, 0) as root, c.id, c.tenant, c.identity_id, c.email, c.phone, c.created_at, c.deleted_at
+-- name: contacts
+select coalesce(born.root_id, 0) as root, c.id, c.tenant, c.identity_id, c.email, c.phone,
+       c.raw_email, c.raw_phone, c.created_at, c.updated_at, c.deleted_at
 from contact_record c
 left join identity born on born.id = c.identity_id
 order by root, c.created_at, c.id;
 
+-- name: identifiers
 select coalesce(born.root_id, 0) as root, i.tenant, i.kind, i.value, i.identity_id
 from identifier i
 left join identity born on born.id = i.identity_id
 order by root;
 
-select coalesce(named.root_id, 0) as root, e.seq, e.kind, e.identity_id, e.version, e.contact_id, e.merged_id, e.email, e.phone
+-- name: events
+select coalesce(named.root_id, 0) as root, e.seq, e.tenant, e.at, e.kind, e.identity_id, e.version,
+       e.contact_id, e.merged_id, e.email, e.phone
 from event e
 left join identity named on named.id = e.identity_id
 order by root, e.seq;

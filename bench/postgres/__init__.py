@@ -1,0 +1,1 @@
+"""The service on PostgreSQL, beside what pgbench gets out of the same server."""

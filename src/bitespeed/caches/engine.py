@@ -1,0 +1,72 @@
+"""What is asked of a server, and the scripts that run there."""
+
+import hashlib
+from collections.abc import Sequence
+from functools import cached_property
+from typing import Any, Protocol
+
+from bitespeed.stores.sql import text
+
+Word = bytes | str | int
+
+
+class Script:
+    """A Lua script that the server runs as one step."""
+
+    def __init__(self, name: str) -> None:
+        self.source = text("bitespeed.caches", f"scripts/{name}.lua")
+
+    @cached_property
+    def digest(self) -> str:
+        """What the server knows it by, once it has seen it."""
+        return hashlib.sha1(self.source.encode(), usedforsecurity=False).hexdigest()
+
+
+LOOK_UP = Script("look_up")
+LEASE = Script("lease")
+FILL = Script("fill")
+FENCE = Script("fence")
+RELEASE = Script("release")
+FORGET = Script("forget")
+
+
+class Engine(Protocol):
+    """A way to a server. All of it raises `CacheUnavailable`, at the latest when time is over."""
+
+    read_time: float
+    """Seconds for a look-up: little more than one takes, since the store is hardly slower."""
+    write_time: float
+    """Seconds for anything else, whose failure is dear."""
+
+    @property
+    def server(self) -> str | None:
+        """What tells the server behind the connection from others, and from itself before a
+        restart; None while there is no connection.
+        """
+        ...
+
+    async def connected(self) -> None:
+        """Return when there is a connection, for those who would rather wait than do without."""
+        ...
+
+    async def look_up(self, keys: Sequence[bytes]) -> list[bytes | None]:
+        """The values under the keys, as they are where writes go, within ``read_time``."""
+        ...
+
+    async def call(self, *command: Word, patience: float | None = None) -> Any:
+        """Run one command, within ``write_time`` unless told otherwise."""
+        ...
+
+    async def run(
+        self,
+        script: Script,
+        keys: Sequence[bytes],
+        arguments: Sequence[Word],
+        patience: float | None = None,
+    ) -> Any:
+        """Run a script, within ``write_time`` unless told otherwise."""
+        ...
+
+    async def close(self) -> None:
+        """Let go of the connection."""
+        ...

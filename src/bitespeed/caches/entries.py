@@ -1,0 +1,109 @@
+"""What is kept under which key."""
+
+import hashlib
+import zlib
+from base64 import b64decode, b64encode
+from collections.abc import Iterable, Mapping
+
+import msgspec
+
+from bitespeed.identifiers import Email, Observation, Phone
+from bitespeed.identity import Answer, Changes, Identity, Snapshot
+
+MAX_CONTACTS = 200  # of an identity that is cached; a write must fence all that a larger one holds
+COMPRESSED = 1024  # bytes; below, the head of a compressed text outweighs what it saves
+DIGEST = 16  # bytes of a key; two values out of a billion billion may meet
+
+
+class Entry(msgspec.Struct, array_like=True, frozen=True):
+    """What is kept under each identifier of an identity."""
+
+    identity: int
+    version: int
+    primary_id: int
+    emails: list[Email]
+    phones: list[Phone]
+    secondary_ids: list[int]
+
+
+_encode = msgspec.json.Encoder().encode
+_decode = msgspec.json.Decoder(Entry).decode
+
+
+def keys_of(secret: bytes, epoch: str, tenant: str, values: Iterable[str]) -> list[bytes]:
+    """The keys of entries: epoch, tenant, and a hash of the value that only the secret makes
+    (BLAKE2b, RFC 7693).
+
+    The braces keep all of them on one node of a cluster, as scripts need it.
+    """
+    prefix = f"{{bitespeed}}:{epoch}:{tenant}:".encode()
+    keyed = hashlib.blake2b(key=secret[: hashlib.blake2b.MAX_KEY_SIZE], digest_size=DIGEST)
+    keys: list[bytes] = []
+    for value in values:
+        hashed = keyed.copy()
+        hashed.update(value.encode())
+        keys.append(prefix + hashed.hexdigest().encode())
+    return keys
+
+
+def mark_of(epoch: str) -> bytes:
+    """The key that is lost when the server loses its data."""
+    return f"{{bitespeed}}:{epoch}:mark".encode()
+
+
+def counts_of(epoch: str) -> bytes:
+    """The key of what all processes have counted."""
+    return f"{{bitespeed}}:{epoch}:counts".encode()
+
+
+def hit(observation: Observation, held: Mapping[str, bytes | None]) -> Answer | None:
+    """The answer, if all that the observation names is held by one identity at one version.
+
+    A fence (``F``) and a lease (``L``) are no answers.
+    """
+    texts = [held[value] for value in values_of(observation)]
+    if any(text is None or text.startswith((b"F", b"L")) for text in texts):
+        return None
+    first, *others = [_entry(text) for text in dict.fromkeys(texts) if text is not None]
+    if any((other.identity, other.version) != (first.identity, first.version) for other in others):
+        return None
+    return Answer(first.primary_id, first.emails, first.phones, first.secondary_ids)
+
+
+def _entry(text: bytes) -> Entry:
+    return _decode(zlib.decompress(b64decode(text[1:])) if text.startswith(b"Z") else text[1:])
+
+
+def text_of(identity: Identity, answer: Answer) -> bytes:
+    """What is kept; as text, since one of the ways to a server knows nothing else."""
+    entry = Entry(
+        identity.id,
+        identity.version,
+        answer.primary_id,
+        answer.emails,
+        answer.phones,
+        answer.secondary_ids,
+    )
+    text = _encode(entry)
+    return b"E" + text if len(text) < COMPRESSED else b"Z" + b64encode(zlib.compress(text))
+
+
+def is_kept(identity: Identity) -> bool:
+    """Whether the identity is small enough."""
+    return identity.contacts <= MAX_CONTACTS
+
+
+def values_of(observation: Observation) -> list[Email | Phone]:
+    """What the observation names."""
+    return [value for value in (observation.email, observation.phone) if value is not None]
+
+
+def values_touched(snapshot: Snapshot, changes: Changes) -> set[str]:
+    """All identifiers under which the identities that change may be kept."""
+    values: set[str] = set()
+    for change in changes.identities:
+        identity = snapshot.identities.get(change.id)
+        if identity is not None and is_kept(identity):
+            for contact in identity.members:
+                values.update(v for v in (contact.email, contact.phone) if v is not None)
+    return values

@@ -1,0 +1,150 @@
+"""In which epoch the cache is, as one process knows it, and its licence to read from it.
+
+See `bitespeed.stores.epochs` for the words, and docs/decisions/0009-cache.md for the argument.
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+
+from bitespeed.caches.engine import Engine
+from bitespeed.caches.entries import mark_of
+from bitespeed.errors import CacheUnavailable, Unavailable
+from bitespeed.stores import CacheableStore
+from bitespeed.stores.epochs import (
+    LICENCE,
+    SUSPENSION,
+    CacheState,
+    fresh_epoch,
+    is_of_server,
+)
+
+log = logging.getLogger(__name__)
+
+LOOK = 0.25  # seconds between looks at the epoch and the feed; four in a licence, so one may fail
+LONGEST_SUSPENSION = 60.0  # seconds; each one in a row is twice as long as the one before
+MARK_TTL = 86_400  # seconds for the mark of an epoch, renewed with each look
+MAX_FEED = 1000  # events in one look; beyond, all of the cache is dropped at once
+
+OnLook = Callable[[str, list[tuple[str, str]]], Awaitable[None]]
+"""Told with each look: the epoch, and by tenant the values of which nobody else has told."""
+
+
+class Epoch:
+    """Follows the epochs of a store on a server."""
+
+    def __init__(self, engine: Engine, store: CacheableStore, on_look: OnLook) -> None:
+        self._engine = engine
+        self._store = store
+        self._on_look = on_look
+        self._loop = asyncio.get_running_loop()
+        self._licence: tuple[str, float] | None = None  # to read in an epoch, until an instant
+        self._suspension = SUSPENSION
+        self._position: str | None = None  # in the feed
+        self._ending: set[asyncio.Task[CacheState]] = set()
+        self.state: CacheState | None = None
+        """What was heard last, by whatever way. Good for writing: a commit finds out."""
+        self._follower = self._loop.create_task(self._follow())
+
+    def to_read(self) -> str | None:
+        """The epoch in which the cache may be read at this instant, if it may."""
+        if self._licence is None:
+            return None
+        epoch, until = self._licence
+        return epoch if self._loop.time() < until and self.is_of_this_server(epoch) else None
+
+    async def to_write(self) -> CacheState:
+        """The state to write in, which may be over by now."""
+        return self.state or self._note(await self._store.cache_state())
+
+    def is_of_this_server(self, epoch: str) -> bool:
+        """Whether the epoch began on the server behind the connection, as it runs now."""
+        server = self._engine.server
+        return server is not None and is_of_server(epoch, server)
+
+    def is_over(self, state: CacheState) -> None:
+        """Take note that the epoch is another one."""
+        self._licence = None
+        self._note(state)
+
+    def is_working(self) -> None:
+        """Take note that a fence succeeded, so that the next suspension is short."""
+        self._suspension = SUSPENSION
+
+    async def end(self, epoch: str) -> CacheState:
+        """Suspend the cache, for longer each time until it works again."""
+        log.warning("cache.suspended")
+        self._licence = None
+        seconds, self._suspension = self._suspension, min(2 * self._suspension, LONGEST_SUSPENSION)
+        return self._note(await self._store.cache_suspend(epoch, seconds))
+
+    def end_soon(self, epoch: str) -> None:
+        """`end`, once for all who find out at the same time."""
+        if self._licence is not None and self._licence[0] == epoch:
+            self._licence = None
+            task = self._loop.create_task(self.end(epoch))
+            self._ending.add(task)
+            task.add_done_callback(self._ended)
+
+    def _ended(self, task: "asyncio.Task[CacheState]") -> None:
+        self._ending.discard(task)
+        if not task.cancelled():
+            task.exception()  # the database is away; the next look tries again
+
+    def _note(self, state: CacheState) -> CacheState:
+        self.state = state
+        return state
+
+    async def _follow(self) -> None:
+        while True:
+            try:
+                await self._look()
+            except (Unavailable, CacheUnavailable):
+                pass  # the licence lapses
+            except Exception:
+                log.exception("cache.follower failed")
+            await asyncio.sleep(LOOK)
+
+    async def _look(self) -> None:
+        """Hear of the epoch and of what others have changed, and renew the licence."""
+        begun = self._loop.time()
+        feed = await self._store.cache_feed(self._position, MAX_FEED)
+        state = self._note(feed.state)
+        epoch = state.in_use
+        if epoch is None:
+            self._licence = None
+            if self._engine.server is not None and state.left <= 0:
+                state = await self._resume(state)
+        elif not await self._has_kept(epoch) or feed.values is None:
+            state = await self.end(epoch)
+        else:
+            await self._on_look(epoch, feed.values)
+        self._position = feed.next
+        if state.in_use is not None:
+            self._licence = state.in_use, begun + LICENCE
+
+    async def _has_kept(self, epoch: str) -> bool:
+        """Whether the server still has what it was given in this epoch.
+
+        Raises `CacheUnavailable` when that is not to be known now.
+        """
+        if self._engine.server is None:
+            raise CacheUnavailable("The cache cannot be reached")
+        if not self.is_of_this_server(epoch):
+            return False
+        kept = await self._engine.call("EXPIRE", mark_of(epoch), MARK_TTL)
+        return kept == 1
+
+    async def _resume(self, state: CacheState) -> CacheState:
+        """Begin an epoch with an empty cache; its mark stands before anybody hears of it."""
+        fresh = fresh_epoch(self._engine.server or "")
+        await self._engine.call("SET", mark_of(fresh), 1, "EX", MARK_TTL)
+        state = self._note(await self._store.cache_resume(state.epoch, fresh))
+        if state.epoch == fresh:
+            log.info("cache.resumed")
+        return state
+
+    async def close(self) -> None:
+        """Stop following."""
+        self._follower.cancel()
+        await asyncio.gather(self._follower, *self._ending, return_exceptions=True)

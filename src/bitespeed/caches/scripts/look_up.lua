@@ -1,0 +1,2 @@
+-- MGET, where writes go.
+return redis.call('MGET', unpack(KEYS))

@@ -1,0 +1,110 @@
+"""Upstash over its REST API, for places from which no connection can be kept.
+
+Commands are JSON arrays that are posted, replies come with their strings in Base64. Look-ups go as
+a script too: scripts run where writes go, and a replica elsewhere may lag behind a fence.
+"""
+
+from base64 import b64decode
+from collections.abc import Sequence
+from typing import Any
+
+import httpx
+import msgspec
+
+from bitespeed.caches.engine import LOOK_UP, Script, Word
+from bitespeed.errors import CacheUnavailable, InvalidInput
+
+MAX_CONNECTIONS = 10  # a fence need not wait for a look-up
+
+
+class _Reply(msgspec.Struct):
+    result: Any = None
+    error: str | None = None
+
+
+_reply = msgspec.json.Decoder(_Reply)
+
+
+class UpstashEngine:
+    """An `Engine` by HTTPS; each command is a request of its own."""
+
+    read_time = 0.1  # a handshake may be needed
+    write_time = 1.0
+
+    def __init__(self, url: str, token: str | None) -> None:
+        if not url.startswith(("https://", "http://")) or not token:
+            raise InvalidInput(
+                "UPSTASH_REDIS_REST_URL must be an https:// address,"
+                " and UPSTASH_REDIS_REST_TOKEN its token"
+            )
+        self._url = url
+        self._client = httpx.AsyncClient(
+            headers={
+                "Authorization": f"Bearer {token}",
+                "Upstash-Encoding": "base64",
+                "Content-Type": "application/json",
+            },
+            limits=httpx.Limits(max_connections=MAX_CONNECTIONS),
+            trust_env=False,
+        )
+
+    @property
+    def server(self) -> str:
+        """See `Engine.server`. Upstash does not tell one server from another."""
+        return "upstash"
+
+    async def connected(self) -> None:
+        """See `Engine.connected`. There is none to wait for."""
+
+    async def look_up(self, keys: Sequence[bytes]) -> list[bytes | None]:
+        """See `Engine.look_up`."""
+        return await self.run(LOOK_UP, keys, [], self.read_time)
+
+    async def run(
+        self,
+        script: Script,
+        keys: Sequence[bytes],
+        arguments: Sequence[Word],
+        patience: float | None = None,
+    ) -> Any:
+        """See `Engine.run`."""
+        rest = (len(keys), *keys, *arguments)
+        try:
+            return await self.call("EVALSHA", script.digest, *rest, patience=patience)
+        except _UnknownScript:
+            return await self.call("EVAL", script.source, *rest, patience=patience)
+
+    async def call(self, *command: Word, patience: float | None = None) -> Any:
+        """See `Engine.call`."""
+        words = [word.decode() if isinstance(word, bytes) else word for word in command]
+        try:
+            response = await self._client.post(
+                self._url, content=msgspec.json.encode(words), timeout=patience or self.write_time
+            )
+            reply = _reply.decode(response.content)
+        except (httpx.HTTPError, msgspec.DecodeError) as error:
+            raise CacheUnavailable("The cache cannot be reached") from error
+        if response.status_code == 401:
+            raise CacheUnavailable("The cache refuses the token")
+        if reply.error is not None:
+            if "NOSCRIPT" in reply.error:
+                raise _UnknownScript("The cache does not know a script yet")
+            raise CacheUnavailable("The cache refuses a command")
+        return _decoded(reply.result)
+
+    async def close(self) -> None:
+        """See `Engine.close`."""
+        await self._client.aclose()
+
+
+class _UnknownScript(CacheUnavailable):
+    """The server has not seen it, or has forgotten it."""
+
+
+def _decoded(result: Any) -> Any:
+    """Strings as bytes; only ``OK`` comes as it is."""
+    if isinstance(result, list):
+        return [_decoded(item) for item in result]  # pyright: ignore[reportUnknownVariableType]
+    if isinstance(result, str) and result != "OK":
+        return b64decode(result)
+    return result

@@ -1,0 +1,63 @@
+"""Epochs: times in which answers are cached elsewhere, or in which nobody may do so.
+
+The database says which epoch it is, and a commit that takes it to be another one is refused.
+See docs/decisions/0009-cache.md for what this is good for.
+"""
+
+import secrets
+
+import msgspec
+
+from bitespeed.errors import BitespeedError
+
+SUSPENSION = 5.0  # seconds at least in which nobody uses the cache after one could not fence
+WITHOUT_CACHE = 30.0  # the same after one who has no cache, an import say, which goes on for longer
+LICENCE = 1.0  # seconds for which what a process heard of the epoch holds; 1.25 in the database
+
+
+class CacheState(msgspec.Struct, frozen=True):
+    """What the database says. ``epoch`` is None until a cache is used for the first time.
+
+    ``wait`` is in seconds until commits are admitted, ``left`` until a suspended cache may
+    be resumed. ``secret`` makes the keys of the cache.
+    """
+
+    epoch: str | None
+    is_suspended: bool
+    wait: float
+    left: float
+    secret: str
+
+    @property
+    def in_use(self) -> str | None:
+        """The epoch, if the cache may be used in it."""
+        return None if self.is_suspended else self.epoch
+
+
+class Feed(msgspec.Struct, frozen=True):
+    """What has changed behind the back of those who use the cache, by tenant and value.
+
+    ``values`` is None when it was too much to tell. ``next`` is where to go on.
+    """
+
+    next: str
+    state: CacheState
+    values: list[tuple[str, str]] | None
+
+
+class EpochOver(BitespeedError):
+    """The epoch is another one than the writer took it to be; nothing was written."""
+
+    def __init__(self, state: CacheState) -> None:
+        super().__init__("The cache is in another epoch")
+        self.state = state
+
+
+def fresh_epoch(server: str = "") -> str:
+    """A name that no epoch has had, with what tells the cache's server from others."""
+    return f"{server[:12]}-{secrets.token_hex(6)}"
+
+
+def is_of_server(epoch: str, server: str) -> bool:
+    """Whether `fresh_epoch` made the name for that server."""
+    return epoch.rpartition("-")[0] == server[:12]

@@ -1,0 +1,20 @@
+"""How a store is to be opened."""
+
+from dataclasses import dataclass
+
+CONNECTIONS = 10  # to the database; two batches, look-ups and deletions seldom need more
+ANSWER_TIME = 4.0  # seconds for the database to answer; below a request's deadline
+
+
+@dataclass(frozen=True)
+class Options:
+    """Everything but the URL; a store ignores what does not concern it."""
+
+    connections: int = CONNECTIONS
+    """To a database server, at most, in this process."""
+    answer_time: float = ANSWER_TIME
+    """Seconds to connect, to wait for a free connection, or for one answer."""
+    migrate: bool = True
+    """Bring the schema to this version; otherwise the store is refused when it is behind."""
+    key: str | None = None
+    """Of the Supabase Data API."""

@@ -1,0 +1,44 @@
+-- All that is stored, as of one instant, for those who have no connection that could hold a cursor:
+-- {"heads": [...], "contacts": [...], "identifiers": [...], "events": [...]}, each a row as an
+-- array that begins with the root it leads to, 0 for none, and ordered by that. Null when there are
+-- more contacts than `most`, since all of it is made in memory.
+create function bitespeed.scan(most integer)
+returns json
+language plpgsql stable
+security definer
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    if (select count(*) from (select from bitespeed.contact_record limit most + 1) as counted) > most then
+        return null;
+    end if;
+    return json_build_object(
+        'heads', (
+            select coalesce(json_agg(json_build_array(
+                       i.root_id, i.id, i.tenant, i.root_id, i.primary_id, i.primary_at, i.contacts, i.version)
+                       order by i.root_id, i.id), '[]')
+            from bitespeed.identity i),
+        'contacts', (
+            select coalesce(json_agg(json_build_array(
+                       coalesce(born.root_id, 0), c.id, c.tenant, c.identity_id, c.email, c.phone,
+                       c.raw_email, c.raw_phone, c.created_at, c.updated_at, c.deleted_at)
+                       order by coalesce(born.root_id, 0), c.created_at, c.id), '[]')
+            from bitespeed.contact_record c
+            left join bitespeed.identity born on born.id = c.identity_id),
+        'identifiers', (
+            select coalesce(json_agg(json_build_array(
+                       coalesce(born.root_id, 0), i.tenant, i.kind, i.value, i.identity_id)
+                       order by coalesce(born.root_id, 0)), '[]')
+            from bitespeed.identifier i
+            left join bitespeed.identity born on born.id = i.identity_id),
+        'events', (
+            select coalesce(json_agg(json_build_array(
+                       coalesce(named.root_id, 0), e.seq, e.tenant, e.at, e.kind, e.identity_id, e.version,
+                       e.contact_id, e.merged_id, e.email, e.phone)
+                       order by coalesce(named.root_id, 0), e.seq), '[]')
+            from bitespeed.event e
+            left join bitespeed.identity named on named.id = e.identity_id));
+end
+$$;
+
+revoke execute on function bitespeed.scan from public;

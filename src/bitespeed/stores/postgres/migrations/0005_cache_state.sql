@@ -1,0 +1,21 @@
+-- {"epoch", "is_suspended", "wait", "left", "secret"}: in seconds, the wait until commits are
+-- admitted, and what is left until the cache may be used again; the secret makes its keys.
+create function bitespeed.cache_state()
+returns json
+language plpgsql volatile
+security definer
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    return (
+        select json_build_object(
+            'epoch', c.epoch, 'is_suspended', c.is_suspended, 'secret', c.secret,
+            'wait', case when c.is_suspended
+                    then greatest(extract(epoch from c.since + interval '1.25 s' - clock_timestamp()), 0)
+                    else 0 end,
+            'left', greatest(extract(epoch from c.until - clock_timestamp()), 0))
+        from bitespeed.cache c);
+end
+$$;
+
+revoke execute on function bitespeed.cache_state from public;

@@ -1,0 +1,22 @@
+-- Begin an epoch in which nobody uses the cache, for so many seconds at least, or extend it. Nothing
+-- happens when the epoch is not the one expected. Returns the state that came of it.
+create function bitespeed.cache_suspend(expected text, fresh text, seconds double precision)
+returns json
+language plpgsql volatile
+security definer
+set search_path = pg_catalog, pg_temp
+set lock_timeout = '4s'
+as $$
+begin
+    perform pg_advisory_xact_lock(1651078245, 1);
+    update bitespeed.cache c
+    set epoch = case when c.is_suspended then c.epoch else cache_suspend.fresh end,
+        since = case when c.is_suspended then c.since else clock_timestamp() end,
+        is_suspended = true,
+        until = greatest(c.until, clock_timestamp() + make_interval(secs => cache_suspend.seconds))
+    where c.epoch = cache_suspend.expected;
+    return bitespeed.cache_state();
+end
+$$;
+
+revoke execute on function bitespeed.cache_suspend from public;

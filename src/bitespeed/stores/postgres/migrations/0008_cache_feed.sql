@@ -1,0 +1,39 @@
+-- What has changed without `commit` since an earlier call, and the state of the cache, see
+-- `cache_state`: {"next": text, "values": [[tenant, value]], "state": {...}}. `since` is the `next` of
+-- the call before; null: the beginning of the epoch. The values are null when there were more than `most` events.
+-- `next` is the oldest transaction that was running, so what commits late is told late, and some
+-- of it more than once.
+create function bitespeed.cache_feed(since text, most integer)
+returns json
+language plpgsql volatile
+security definer
+set search_path = pg_catalog, pg_temp
+set enable_seqscan = off
+set enable_bitmapscan = off
+set jit = off
+as $$
+declare
+    oldest  xid8 := pg_snapshot_xmin(pg_current_snapshot());
+    changed bigint[] := array(
+        select e.identity_id
+        from bitespeed.event e
+        where not e.is_told and e.xact >= coalesce(cache_feed.since::xid8, (select c.began_at from bitespeed.cache c))
+        limit most + 1);
+begin
+    return json_build_object('next', oldest::text, 'state', bitespeed.cache_state(), 'values', (
+        select coalesce(json_agg(json_build_array(v.tenant, v.value)), '[]')
+        from (select distinct c.tenant, x.value
+              from unnest(changed) as e (id),
+                   lateral (select i.root_id from bitespeed.identity i where i.id = e.id offset 0) as named,
+                   lateral (select b.id from bitespeed.identity b where b.root_id = named.root_id offset 0) as born,
+                   lateral (select m.tenant, m.email, m.phone
+                            from bitespeed.contact_record m
+                            where m.identity_id = born.id
+                            offset 0) as c,
+                   lateral (values (c.email), (c.phone)) as x (value)
+              where x.value is not null) as v
+        having cardinality(changed) <= most));
+end
+$$;
+
+revoke execute on function bitespeed.cache_feed from public;

@@ -1,0 +1,67 @@
+"""The connections of a process: made when needed, kept, and never more than so many."""
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager, suppress
+
+from bitespeed.errors import StoreUnavailable
+from bitespeed.stores.postgres.connection import Connection
+
+MAX_AGE = 1800.0  # seconds; the server's memory for a connection grows, and a fail-over moves on
+
+
+class Pool:
+    """Up to ``size`` connections; the one used last is used next, so that a lull needs few."""
+
+    def __init__(self, url: str, size: int, patience: float) -> None:
+        self._url = url
+        self._patience = patience
+        self._size = size
+        self._free = asyncio.Semaphore(size)
+        self._idle: list[Connection] = []
+        self._loop = asyncio.get_running_loop()
+        self._is_closed = False
+
+    @asynccontextmanager
+    async def connection(self) -> AsyncGenerator[Connection]:
+        """A connection for one statement. Raises `StoreUnavailable` when none is free in time."""
+        try:
+            async with asyncio.timeout(self._patience):
+                await self._free.acquire()
+        except TimeoutError:
+            raise StoreUnavailable("All connections to the database are busy; try again") from None
+        try:
+            connection = self._kept() or await Connection.open(self._url, self._patience)
+            try:
+                yield connection
+            finally:
+                self._keep(connection)
+        finally:
+            self._free.release()
+
+    def _kept(self) -> Connection | None:
+        while self._idle:
+            connection = self._idle.pop()
+            if connection.is_usable:
+                return connection
+            connection.close()
+        return None
+
+    def _keep(self, connection: Connection) -> None:
+        is_too_old = self._loop.time() >= connection.made_at + MAX_AGE
+        if self._is_closed or is_too_old or not connection.is_usable:
+            connection.close()
+        else:
+            self._idle.append(connection)
+
+    async def close(self) -> None:
+        """Wait for what is under way, as long as for an answer, and close all connections."""
+        if self._is_closed:
+            return
+        self._is_closed = True
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self._patience):
+                for _ in range(self._size):
+                    await self._free.acquire()
+        while self._idle:
+            self._idle.pop().close()

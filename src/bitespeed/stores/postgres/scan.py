@@ -1,0 +1,31 @@
+"""Reading a whole database, identity by identity, as of one instant."""
+
+from collections.abc import Callable, Generator, Iterator
+from typing import Any
+
+import psycopg
+
+from bitespeed.stores.postgres.errors import translated
+from bitespeed.stores.sql import named, text
+from bitespeed.stores.stored import StoredIdentity, paged
+
+ROWS = 5_000  # fetched at a time, of each stream
+
+_SQL = named(text("bitespeed.stores.postgres", "sql/scan.sql"))
+
+
+def scan(connect: Callable[[], psycopg.Connection[Any]]) -> Generator[list[StoredIdentity]]:
+    """All identities in pages, rows that belong to none first, on a connection of its own."""
+    with translated(), connect() as connection:
+        connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
+        connection.read_only = True
+        with connection.transaction():
+            connection.execute("set local search_path = pg_catalog, pg_temp")
+            yield from paged([_rows(connection, name) for name in _SQL])
+
+
+def _rows(connection: psycopg.Connection[Any], name: str) -> Iterator[tuple[Any, ...]]:
+    """The rows of a statement, from a cursor in the server."""
+    with connection.cursor(name) as cursor:
+        cursor.itersize = ROWS
+        yield from cursor.execute(_SQL[name].encode())

@@ -1,0 +1,256 @@
+-- Adopting a table: its rows in canonical form (adopting), the identity of each (adopting_member)
+-- and the identities (adopting_identity) stand in temporary tables before anything is written.
+
+-- name: limits
+-- For this transaction: it takes as long as it takes, but waits for nobody for long, since all
+-- others wait behind it. An instant without zone is read as written in the zone set here.
+select set_config('statement_timeout', '0', true),
+       set_config('idle_in_transaction_session_timeout', '0', true),
+       set_config('lock_timeout', %(lock_wait)s, true),
+       set_config('search_path', 'pg_catalog, pg_temp', true),
+       set_config('work_mem', '64MB', true),
+       set_config('row_security', 'off', true),  -- fail rather than leave rows out
+       set_config('TimeZone', coalesce(%(zone)s, current_setting('TimeZone')), true)
+
+-- name: lock
+lock table {table} in access exclusive mode
+
+-- name: lock_ours
+-- In the order in which a commit that founds an identity comes to them.
+lock table bitespeed.identifier, bitespeed.contact_record, bitespeed.identity, bitespeed.event
+in share row exclusive mode
+
+-- name: is_empty
+select not exists (select from bitespeed.contact_record)
+   and not exists (select from bitespeed.identity)
+   and not exists (select from bitespeed.identifier)
+   and not exists (select from bitespeed.event)
+
+-- name: extent
+select count(*),
+       (extract(epoch from coalesce(min({createdat}::timestamptz) filter (where isfinite({createdat})),
+                                    now())) * 1000000)::bigint
+from {table}
+
+-- name: rows
+-- Infinite instants are as good as none.
+select {id}::bigint, {linkedid}::bigint, {linkprecedence}::text, {email}::text, {phonenumber}::text,
+       (extract(epoch from case when isfinite({createdat}) then {createdat}::timestamptz end) * 1000000)::bigint,
+       (extract(epoch from case when isfinite({updatedat}) then {updatedat}::timestamptz end) * 1000000)::bigint,
+       (extract(epoch from case when isfinite({deletedat}) then {deletedat}::timestamptz end) * 1000000)::bigint,
+       {deletedat} is not null
+from {table}
+order by {id}
+
+-- name: prepare
+create temporary table adopting (
+    place      integer not null,  -- by id
+    id         bigint  not null,
+    linked_id  bigint,
+    precedence text,
+    email      text    collate "C",
+    phone      text    collate "C",
+    raw_email  text    collate "C",
+    raw_phone  text    collate "C",
+    created_at bigint  not null,
+    updated_at bigint  not null,
+    deleted_at bigint
+) on commit drop;
+create temporary table adopting_member (
+    id          bigint not null,
+    identity_id bigint not null
+) on commit drop
+
+-- name: stage
+copy pg_temp.adopting from stdin
+
+-- name: staged
+analyze pg_temp.adopting
+
+-- name: linked
+select one.place, other.place
+from pg_temp.adopting one
+join pg_temp.adopting other on other.id = one.linked_id
+order by one.place
+
+-- name: lost
+select id, linked_id
+from pg_temp.adopting one
+where linked_id is not null
+  and not exists (select from pg_temp.adopting other where other.id = one.linked_id)
+order by id
+
+-- name: shared
+-- Each live contact that carries a value which an older live one carries, with the oldest of those.
+select place, oldest, kind
+from (select place, kind, first_value(place) over (partition by kind, value order by created_at, place) as oldest
+      from pg_temp.adopting
+      cross join lateral (values ('email', email), ('phone', phone)) as v (kind, value)
+      where deleted_at is null and value is not null) as carried
+where oldest <> place
+order by place, kind
+
+-- name: members
+copy pg_temp.adopting_member from stdin
+
+-- name: identities
+create temporary table adopting_identity on commit drop as
+select m.identity_id as id, oldest.id as primary_id, oldest.created_at as primary_at, count(a.id) as contacts
+from pg_temp.adopting_member m
+left join pg_temp.adopting a on a.id = m.id and a.deleted_at is null
+left join (select distinct on (m.identity_id) m.identity_id, a.id, a.created_at
+           from pg_temp.adopting a
+           join pg_temp.adopting_member m on m.id = a.id
+           where a.deleted_at is null
+           order by m.identity_id, a.created_at, a.id) as oldest on oldest.identity_id = m.identity_id
+group by m.identity_id, oldest.id, oldest.created_at
+
+-- name: roles
+-- Contacts that the view will show as something else than the table did, and why.
+select a.id, i.primary_id,
+       case when i.primary_id is null then 'released'
+            when a.precedence is null then 'unnamed'
+            when i.primary_id = a.id and a.precedence = 'primary' then 'unlinked'
+            when i.primary_id = a.id then 'promoted'
+            when a.precedence = 'primary' then 'demoted'
+            when target.id is null or target.id = a.id then 'linked'
+            when target.precedence is distinct from 'primary' or target.linked_id is not null then 'chain'
+            else 'relinked'
+       end
+from pg_temp.adopting a
+join pg_temp.adopting_member m on m.id = a.id
+join pg_temp.adopting_identity i on i.id = m.identity_id
+left join pg_temp.adopting target on target.id = a.linked_id
+where a.linked_id is distinct from nullif(i.primary_id, a.id)
+   or a.precedence is distinct from case when coalesce(i.primary_id, a.id) = a.id then 'primary' else 'secondary' end
+order by a.id
+
+-- name: totals
+select (select count(*) from pg_temp.adopting),
+       (select count(*) from pg_temp.adopting where deleted_at is not null),
+       (select count(*) from pg_temp.adopting_identity),
+       (select max(id) from pg_temp.adopting)
+
+-- name: write_contacts
+insert into bitespeed.contact_record (
+    id, tenant, identity_id, email, phone, raw_email, raw_phone, created_at, updated_at, deleted_at)
+select a.id, %(tenant)s, m.identity_id, a.email, a.phone, a.raw_email, a.raw_phone, a.created_at, a.updated_at,
+       a.deleted_at
+from pg_temp.adopting a
+join pg_temp.adopting_member m on m.id = a.id
+order by a.id
+
+-- name: write_identities
+insert into bitespeed.identity (id, tenant, root_id, primary_id, primary_at, contacts, version)
+select id, %(tenant)s, id, primary_id, primary_at, contacts, 1
+from pg_temp.adopting_identity
+order by id
+
+-- name: write_identifiers
+-- Two identities with one value would break its key.
+insert into bitespeed.identifier (tenant, kind, value, identity_id)
+select distinct %(tenant)s, v.kind, v.value, m.identity_id
+from pg_temp.adopting a
+join pg_temp.adopting_member m on m.id = a.id
+cross join lateral (values ('email', a.email), ('phone', a.phone)) as v (kind, value)
+where a.deleted_at is null and v.value is not null
+order by 2, 3
+
+-- name: write_events
+-- That a contact was deleted before is told as well, so that the feed tells all there is.
+insert into bitespeed.event (seq, tenant, at, kind, identity_id, version, contact_id)
+overriding system value
+select %(seq)s + row_number() over (order by step, a.id), %(tenant)s,
+       (extract(epoch from now()) * 1000000)::bigint, kind, m.identity_id, 1, a.id
+from pg_temp.adopting a
+join pg_temp.adopting_member m on m.id = a.id
+cross join lateral (values (1, 'contact.adopted'), (2, 'contact.deleted')) as e (step, kind)
+where step = 1 or a.deleted_at is not null
+
+-- name: sequences
+-- Both as the next number to give out.
+select (select last_value + is_called::integer from bitespeed.contact_id),
+       (select last_value + is_called::integer from bitespeed.event_seq_seq)
+
+-- name: restart
+-- Not setval, which an interruption would not undo.
+alter sequence {sequence} restart with {next}
+
+-- name: written
+analyze bitespeed.identity, bitespeed.contact_record, bitespeed.identifier, bitespeed.event
+
+-- name: rename
+alter table {table} rename to adopted_contact
+
+-- name: move
+alter table {renamed} set schema bitespeed
+
+-- name: remark
+comment on table bitespeed.adopted_contact is {remark}
+
+-- name: create_view
+-- In the order and with the spelling and the types of the table; a value that is neither an email
+-- nor a phone number is shown as it was.
+create view {view} as
+select {columns}
+from (select c.id, coalesce(c.phonenumber, r.raw_phone) as phonenumber, coalesce(c.email, r.raw_email) as email,
+             c.linkedid, c.linkprecedence,
+             c.createdat at time zone 'UTC' as createdat,
+             c.updatedat at time zone 'UTC' as updatedat,
+             c.deletedat at time zone 'UTC' as deletedat
+      from bitespeed.contact c
+      join bitespeed.contact_record r on r.id = c.id
+      where r.tenant = {tenant}) as contact
+
+-- name: create_view_with_extra_columns
+create view {view} as
+select {columns}
+from (select c.id, coalesce(c.phonenumber, r.raw_phone) as phonenumber, coalesce(c.email, r.raw_email) as email,
+             c.linkedid, c.linkprecedence,
+             c.createdat at time zone 'UTC' as createdat,
+             c.updatedat at time zone 'UTC' as updatedat,
+             c.deletedat at time zone 'UTC' as deletedat
+      from bitespeed.contact c
+      join bitespeed.contact_record r on r.id = c.id
+      where r.tenant = {tenant}) as contact
+left join bitespeed.adopted_contact kept on kept.{id} = contact.id
+
+-- name: column
+cast(contact.{plain} as {type}) as {name}
+
+-- name: column_of_text
+cast(contact.{plain} as {type}) collate {collation} as {name}
+
+-- name: column_of_instant
+-- Without a zone, as the table had it: in the one it was written in.
+cast(contact.{plain} at time zone {zone} as {type}) as {name}
+
+-- name: column_kept
+kept.{name}
+
+-- name: type_with_size
+{type}({size})
+
+-- name: revoke
+revoke all on {view} from {role}
+
+-- name: grant
+grant select on {view} to {role}
+
+-- name: grant_on_column
+grant select ({column}) on {view} to {role}
+
+-- name: grant_on
+grant select on {view} to {role} with grant option
+
+-- name: grant_on_column_on
+grant select ({column}) on {view} to {role} with grant option
+
+-- name: drop_constraint
+alter table {table} drop constraint {constraint}
+
+-- name: replace_view
+create or replace view {view} as
+
+-- name: replace_view_with_options
+create or replace view {view} with ({options}) as

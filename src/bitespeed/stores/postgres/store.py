@@ -1,0 +1,111 @@
+"""The store on a PostgreSQL server: each read and each commit is one statement in autocommit, so
+that no transaction is ever open while something is on its way to or from the server.
+"""
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import msgspec
+import psycopg
+
+from bitespeed.errors import Conflict, StoreUnavailable
+from bitespeed.stores.options import Options
+from bitespeed.stores.postgres.connection import ConnectionLost, Texts, connect, connect_async
+from bitespeed.stores.postgres.errors import translated
+from bitespeed.stores.postgres.functions import Arguments, Function, FunctionStore
+from bitespeed.stores.postgres.load import SIZE, load
+from bitespeed.stores.postgres.migrate import migrate, require_migrated
+from bitespeed.stores.postgres.pool import Pool
+from bitespeed.stores.postgres.scan import scan
+from bitespeed.stores.stored import StoredIdentity
+
+_STATEMENTS: dict[Function, bytes] = {
+    "read": b"select bitespeed.read($1, $2)",
+    "commit": b"select bitespeed.commit($1, $2, $3)",
+    "cache_state": b"select bitespeed.cache_state()",
+    "cache_resume": b"select bitespeed.cache_resume($1, $2)",
+    "cache_suspend": b"select bitespeed.cache_suspend($1, $2, $3)",
+    "cache_feed": b"select bitespeed.cache_feed($1, $2)",
+}
+
+_HARMLESS: set[Function] = {"read", "cache_state", "cache_feed"}  # asked again after a restart, say
+
+
+class PostgresStore(FunctionStore):
+    """A `Store` in the schema ``bitespeed`` of a PostgreSQL database."""
+
+    def __init__(self, url: str, options: Options) -> None:
+        super().__init__()
+        self._url = url
+        self._options = options
+        self._pool = Pool(url, options.connections, options.answer_time)
+
+    @classmethod
+    async def open(cls, url: str, options: Options | None = None) -> "PostgresStore":
+        """Connect, and bring the schema to this version or see that it is."""
+        store = cls(url, options or Options())
+        await asyncio.to_thread(store._prepare)
+        return store
+
+    def _prepare(self) -> None:
+        with translated(), self._connect() as connection:
+            (migrate if self._options.migrate else require_migrated)(connection)
+
+    def _connect(self) -> psycopg.Connection[Any]:
+        with translated():
+            return connect(self._url, self._options.answer_time)
+
+    async def _call(self, function: Function, arguments: Arguments) -> bytes | None:
+        values = [_text(argument) for argument in arguments.values()]
+        try:
+            return await self._fetch_value(_STATEMENTS[function], values)
+        except (ConnectionLost, Conflict):
+            if function not in _HARMLESS:
+                raise
+        try:
+            return await self._fetch_value(_STATEMENTS[function], values)
+        except Conflict as error:  # a standby may give up a read for the sake of its replay
+            raise StoreUnavailable("The database gave up a read; try again") from error
+
+    async def _fetch_value(self, statement: bytes, values: Texts) -> bytes | None:
+        async with self._pool.connection() as connection:
+            return await connection.fetch(statement, values, self._options.answer_time)
+
+    async def ping(self) -> None:
+        """See `Store.ping`."""
+        await self._fetch_value(b"select 1 from bitespeed.migration limit 1", [])
+
+    async def scan(self) -> AsyncGenerator[list[StoredIdentity]]:
+        """See `Store.scan`."""
+        loop = asyncio.get_running_loop()
+        thread = ThreadPoolExecutor(1)  # one, so that closing comes after a page under way
+        pages = scan(self._connect)
+        try:
+            while page := await loop.run_in_executor(thread, next, pages, None):
+                yield page
+        finally:
+            thread.submit(pages.close)
+            thread.shutdown(wait=False)
+
+    async def load(self, pages: AsyncIterable[list[StoredIdentity]]) -> None:
+        """See `Store.load`."""
+        with translated():
+            async with await connect_async(self._url, self._options.answer_time) as connection:
+                await load(connection, pages)
+
+    async def size(self) -> int:
+        """See `Store.size`."""
+        return int(await self._fetch_value(SIZE, []) or 0)
+
+    async def close(self) -> None:
+        """See `Store.close`."""
+        await self._pool.close()
+
+
+def _text(argument: str | float | msgspec.Raw | None) -> bytes | None:
+    """An argument as the server reads it."""
+    if argument is None:
+        return None
+    return bytes(argument) if isinstance(argument, msgspec.Raw) else str(argument).encode()

@@ -1,0 +1,40 @@
+"""Filling an empty file with all that another store holds."""
+
+import sqlite3
+from itertools import chain
+from operator import attrgetter
+
+from bitespeed.errors import InvalidInput
+from bitespeed.stores.sql import named, text
+from bitespeed.stores.stored import StoredIdentity
+
+_SQL = named(text("bitespeed.stores.sqlite", "sql/load.sql"))
+_PARTS = ("heads", "contacts", "identifiers", "events")
+
+
+class Loading:
+    """One transaction that holds the write lock until it is committed or rolled back."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+
+    def begin(self) -> None:
+        """Take the write lock. Raises `InvalidInput` when the file is not empty."""
+        self._connection.execute("begin immediate")
+        if self._connection.execute(_SQL["is_empty"]).fetchone() != (1,):
+            raise InvalidInput("The database to copy into is not empty; name an empty one")
+
+    def add(self, page: list[StoredIdentity]) -> None:
+        """Write a page."""
+        for part in _PARTS:
+            rows = chain.from_iterable(map(attrgetter(part), page))
+            self._connection.executemany(_SQL[part], rows)
+
+    def commit(self) -> None:
+        """Make all of it durable."""
+        self._connection.execute("commit")
+
+
+def size(connection: sqlite3.Connection) -> int:
+    """See `Store.size`."""
+    return connection.execute(_SQL["size"]).fetchone()[0]

@@ -1,0 +1,30 @@
+-- The statements of a load, in their order, in one transaction. Ids that are given raise those that
+-- `autoincrement` gives out later.
+
+-- name: is_empty
+select not exists (select 1 from identity)
+   and not exists (select 1 from contact_record)
+   and not exists (select 1 from identifier)
+   and not exists (select 1 from event);
+
+-- name: heads
+insert into identity (id, tenant, root_id, primary_id, primary_at, contacts, version)
+values (?, ?, ?, ?, ?, ?, ?);
+
+-- name: contacts
+insert into contact_record (
+    id, tenant, identity_id, email, phone, raw_email, raw_phone, created_at, updated_at, deleted_at)
+values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
+
+-- name: identifiers
+insert into identifier (tenant, kind, value, identity_id)
+values (?, ?, ?, ?);
+
+-- name: events
+insert into event (
+    seq, tenant, at, kind, identity_id, version, contact_id, merged_id, email, phone)
+values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
+
+-- name: size
+-- No contact is ever removed, so the last id tells how many there are.
+select coalesce((select seq from sqlite_sequence where name = 'contact_record'), 0);

@@ -1,0 +1,1 @@
+"""The store behind Supabase's Data API."""

@@ -1,0 +1,162 @@
+"""The PostgreSQL store's functions, called over HTTPS where no connection can be had.
+
+The Data API (PostgREST) runs each call as one transaction, so a commit is whole or not at all
+here as well. See docs/supabase.md for the key and the settings of the project.
+"""
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterable
+from typing import Any
+
+import httpx
+import msgspec
+
+from bitespeed.errors import InvalidInput, StoreDamaged, StoreUnavailable
+from bitespeed.stores.options import Options
+from bitespeed.stores.postgres.functions import Arguments, Function, FunctionStore
+from bitespeed.stores.postgres.sqlstates import meaning
+from bitespeed.stores.stored import StoredIdentity, paged
+
+MAX_SCAN = 100_000  # contacts; a scan comes in one answer, of some 60 MB then
+SCAN_TIME = 120.0  # seconds for it
+
+SQLSTATE = 5  # characters; PostgREST's own codes have more
+
+_NOT_PREPARED = {"PGRST106", "PGRST202"}  # no such schema is exposed, no such function is there
+
+
+class _Refusal(msgspec.Struct):
+    """How PostgREST tells an error; its message may quote values and goes nowhere."""
+
+    code: str | None = None
+
+
+class _Rows(msgspec.Struct):
+    heads: list[tuple[Any, ...]]
+    contacts: list[tuple[Any, ...]]
+    identifiers: list[tuple[Any, ...]]
+    events: list[tuple[Any, ...]]
+
+
+class SupabaseStore(FunctionStore):
+    """A `Store` in a Supabase project, by the address of the project and its secret key."""
+
+    def __init__(self, url: str, options: Options) -> None:
+        super().__init__()
+        if not options.key:
+            raise InvalidInput("SUPABASE_KEY is needed: the project's secret key")
+        self._client = httpx.AsyncClient(
+            base_url=_base(url),
+            headers={
+                "apikey": options.key,
+                "Authorization": f"Bearer {options.key}",
+                "Content-Profile": "bitespeed",
+                "Content-Type": "application/json",
+            },
+            timeout=options.answer_time,  # for each step of an exchange
+            limits=httpx.Limits(
+                max_connections=options.connections, max_keepalive_connections=options.connections
+            ),
+            trust_env=False,
+        )
+        self._patience = options.answer_time
+        self._under_way: set[asyncio.Task[httpx.Response]] = set()
+
+    @classmethod
+    async def open(cls, url: str, options: Options | None = None) -> "SupabaseStore":
+        """See that the project answers and has been prepared."""
+        store = cls(url, options or Options())
+        try:
+            await store.ping()
+        except BaseException:
+            await store.close()
+            raise
+        return store
+
+    async def _call(self, function: Function, arguments: Arguments) -> bytes | None:
+        answer = await self._post(function, msgspec.json.encode(arguments))
+        return None if answer == b"null" else answer
+
+    async def _post(self, function: str, body: bytes, patience: float | None = None) -> bytes:
+        patience = patience or self._patience
+        exchange = asyncio.create_task(self._client.post(function, content=body, timeout=patience))
+        self._under_way.add(exchange)
+        exchange.add_done_callback(self._over)
+        # A caller who gives up does not cancel it: where that comes at a bad moment, httpcore
+        # never gives the connection out again.
+        done, _ = await asyncio.wait({exchange}, timeout=patience)
+        if not done:
+            exchange.cancel()
+            raise StoreUnavailable("The Data API did not answer in time; try again")
+        try:
+            response = exchange.result()
+        except httpx.TimeoutException as error:
+            raise StoreUnavailable("The Data API did not answer in time; try again") from error
+        except httpx.HTTPError as error:
+            raise StoreUnavailable("The Data API cannot be reached; try again") from error
+        if response.is_success and "json" in response.headers.get("Content-Type", ""):
+            return response.content
+        raise _refused(response)
+
+    def _over(self, exchange: asyncio.Task[httpx.Response]) -> None:
+        self._under_way.discard(exchange)
+        if not exchange.cancelled():
+            exchange.exception()  # nobody may be there to hear it
+
+    async def ping(self) -> None:
+        """See `Store.ping`."""
+        await self.read("", members=False)
+
+    async def scan(self) -> AsyncGenerator[list[StoredIdentity]]:
+        """See `Store.scan`. Raises `StoreUnavailable` at more than `MAX_SCAN` contacts."""
+        answer = await self._post("scan", b'{"most":%d}' % MAX_SCAN, SCAN_TIME)
+        rows = await asyncio.to_thread(msgspec.json.decode, answer, type=_Rows | None)
+        if rows is None:
+            raise StoreUnavailable(
+                f"There are more than {MAX_SCAN} contacts, too many for the Data API;"
+                " use the project's connection string"
+            )
+        for page in paged([rows.heads, rows.contacts, rows.identifiers, rows.events]):
+            yield page
+
+    async def load(self, pages: AsyncIterable[list[StoredIdentity]]) -> None:  # noqa: ARG002
+        """Raises `InvalidInput`: many calls are not one transaction."""
+        raise InvalidInput(
+            "Nothing can be copied into a project by its Data API; use its connection string"
+        )
+
+    async def size(self) -> None:
+        """See `Store.size`; counting would take as long as the scan."""
+
+    async def close(self) -> None:
+        """See `Store.close`."""
+        if self._under_way:
+            await asyncio.wait(self._under_way, timeout=self._patience)
+        await self._client.aclose()
+
+
+def _base(url: str) -> httpx.URL:
+    try:
+        return httpx.URL(f"{url.rstrip('/')}/rest/v1/rpc/")
+    except httpx.InvalidURL:
+        raise InvalidInput(
+            "The address of the project must look like https://project.supabase.co"
+        ) from None
+
+
+def _refused(response: httpx.Response) -> Exception:
+    """What the answer of the gateway or of PostgREST means."""
+    try:
+        code = msgspec.json.decode(response.content, type=_Refusal).code or ""
+    except msgspec.DecodeError:
+        code = ""
+    if response.status_code in {401, 403}:
+        return StoreUnavailable("The Data API refuses the key; it must be the project's secret key")
+    if code in _NOT_PREPARED:
+        return StoreDamaged(
+            "The Data API does not know the functions: run bitespeed migrate, and expose the schema"
+            " bitespeed in the project's API settings; see docs/supabase.md"
+        )
+    if len(code) == SQLSTATE and meaning(code) is None:
+        return RuntimeError(f"SQLSTATE {code}")  # a mistake of ours
+    return meaning(code or None) or StoreUnavailable("The Data API cannot answer; try again")

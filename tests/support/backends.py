@@ -1,0 +1,186 @@
+"""The databases behind every store, each with a way in beside the store: `query`.
+
+A test takes one of them empty, opens as many stores on it as it likes, and may look at the rows,
+change them, or hold them locked, as another program would.
+"""
+
+import asyncio
+import sqlite3
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import psycopg
+from psycopg import sql
+
+from bitespeed.stores import Store, open_store
+from bitespeed.stores.options import Options
+from bitespeed.stores.postgres.migrate import migrate
+from support.postgres_server import ENTRY
+from support.postgrest import DataApi
+
+Row = tuple[Any, ...]
+
+PATIENCE = 10.0  # seconds until what must come has come, on a busy machine
+LOOK = 0.005  # seconds between two looks
+
+FAR = 4_102_444_800_000_000  # the year 2100, in microseconds: a clock that has stepped back since
+
+CLEAR = """
+delete from bitespeed.event;
+delete from bitespeed.identifier;
+delete from bitespeed.contact_record;
+delete from bitespeed.identity;
+alter sequence bitespeed.contact_id restart;
+"""
+WAITERS = "select count(*) from pg_stat_activity where datname = %s and wait_event_type = 'Lock'"
+OTHERS = """
+select count(*) from pg_stat_activity
+where datname = current_database() and application_name = 'bitespeed' and pid <> pg_backend_pid()
+"""
+
+
+class Backend(Protocol):
+    """One database."""
+
+    name: str
+
+    async def open(self) -> Store:
+        """Another store on it."""
+        ...
+
+    def query(self, statement: str) -> list[Row]:
+        """What a statement of another program's returns; tables by their bare names."""
+        ...
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Meanwhile every commit that changes an identity has to wait."""
+        ...
+
+    async def somebody_waits(self, commits: int = 1) -> None:
+        """Return when so many commits wait for what is held."""
+        ...
+
+
+class SqliteBackend:
+    """A file."""
+
+    name = "sqlite"
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    async def open(self) -> Store:
+        return await open_store(f"sqlite:///{self.path}")
+
+    def query(self, statement: str) -> list[Row]:
+        connection = sqlite3.connect(self.path, isolation_level=None, timeout=0)
+        with closing(connection):
+            return connection.execute(statement).fetchall()
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        connection = sqlite3.connect(self.path, isolation_level=None, timeout=0)
+        with closing(connection):
+            connection.execute("begin immediate")
+            yield
+            connection.execute("rollback")
+
+    async def somebody_waits(self, commits: int = 1) -> None:
+        for _ in range(10 * commits):  # what comes to a locked file waits in a thread, out of sight
+            await asyncio.sleep(0)
+
+
+@dataclass
+class PostgresBackend:
+    """A database on a server; ``url`` is how stores get there, ``direct`` how we do."""
+
+    name: str
+    direct: str
+    url: str
+    options: Options
+
+    async def open(self) -> Store:
+        return await open_store(self.url, self.options)
+
+    def query(self, statement: str) -> list[Row]:
+        with connected(self.direct) as connection:
+            cursor = connection.execute(statement.encode())
+            return cursor.fetchall() if cursor.description else []
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        with connected(self.direct) as connection, connection.transaction():
+            connection.execute("lock table identity in exclusive mode")
+            yield
+
+    async def somebody_waits(self, commits: int = 1) -> None:
+        await waits_for_a_lock(self.direct, commits)
+
+
+@contextmanager
+def connected(url: str, **parameters: Any) -> Iterator[psycopg.Connection[Row]]:
+    """A connection of another program's, in autocommit, that finds the tables by their names."""
+    connection = psycopg.connect(url, autocommit=True, connect_timeout=ENTRY, **parameters)
+    with closing(connection):
+        connection.execute("set search_path = bitespeed, public")
+        yield connection
+
+
+async def waits_for_a_lock(url: str, waiters: int = 1) -> None:
+    """Return when so many sessions in the database wait for a lock."""
+    with connected(url) as connection:
+        deadline = time.monotonic() + PATIENCE
+        while connection.execute(WAITERS, [connection.info.dbname]).fetchone() != (waiters,):
+            assert time.monotonic() < deadline, "Nobody waits for a lock."
+            await asyncio.sleep(LOOK)
+
+
+def sessions(url: str) -> int:
+    """How many connections of ours the database has."""
+    with connected(url) as connection:
+        ((count,),) = connection.execute(OTHERS).fetchall()
+        return int(count)
+
+
+def prepared(url: str) -> None:
+    """Bring an empty database to this version; it need not outlive a loss of power."""
+    with psycopg.connect(url, autocommit=True, connect_timeout=ENTRY) as connection:
+        migrate(connection)
+        name = sql.Identifier(connection.info.dbname)
+        setting = sql.SQL("alter database {} set synchronous_commit = off")
+        connection.execute(setting.format(name))
+
+
+def cleared(url: str) -> None:
+    """Take all rows out, so that the next test begins with contact 1."""
+    with connected(url) as connection:
+        connection.execute(CLEAR)
+
+
+def of_postgres(url: str, by_way_of: str | None = None) -> PostgresBackend:
+    """A database on a server, or what stands before it."""
+    name = "postgres" if by_way_of is None else "pgbouncer"
+    return PostgresBackend(name, url, by_way_of or url, Options(connections=4))
+
+
+def of_data_api(url: str, api: DataApi) -> PostgresBackend:
+    """A database whose stores come by way of PostgREST."""
+    return PostgresBackend("data api", url, api.url, Options(connections=4, key=api.service_key))
+
+
+@asynccontextmanager
+async def stores(backend: Backend, count: int = 1) -> AsyncIterator[list[Store]]:
+    """Several stores, each with a connection and a memory of its own."""
+    opened: list[Store] = []
+    try:
+        while len(opened) < count:
+            opened.append(await backend.open())
+        yield opened
+    finally:
+        for store in opened:
+            await store.close()

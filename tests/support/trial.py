@@ -1,0 +1,113 @@
+"""A load on a cluster, and what came of it: were all promises kept?"""
+
+import json
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from bitespeed.check import broken
+from bitespeed.stores.stored import StoredIdentity
+from support import linearizable
+from support.cluster import cluster
+from support.history import Operation, check
+from support.load import CLIENTS, drive, mix
+
+PROCESSES = 4
+
+
+class Trial(NamedTuple):
+    """The history of a load, what is stored afterwards, and what the servers printed."""
+
+    history: list[Operation]
+    final: list[StoredIdentity]
+    log: str
+
+    def statuses(self) -> Counter[int]:
+        """How often each was answered."""
+        return Counter(operation.status for operation in self.history)
+
+    def merges(self) -> int:
+        """How many identities ended in another one."""
+        return sum(e.kind == "identities.merged" for i in self.final for e in i.events)
+
+    def deletions(self) -> int:
+        """How many contacts are deleted."""
+        return sum(c.deleted_at is not None for i in self.final for c in i.contacts)
+
+    def violations(self) -> list[object]:
+        """Of all invariants, those of answers and those of the store."""
+        return [*self._of_answers(), *damage(self.final)]
+
+    def _of_answers(self) -> list[object]:
+        if any(operation.deletes is not None for operation in self.history):
+            return [*linearizable.check(self.history, self.final)]
+        return [*check(self.history, self.final)]
+
+    def kinds(self) -> set[str]:
+        """Which promises about answers were broken."""
+        return {violation.kind for violation in check(self.history, self.final)}
+
+    def summary(self) -> str:
+        """For people who want to know how hard it was."""
+        if not self.history:
+            return "nothing was asked"
+        span = (max(o.end for o in self.history) - min(o.begin for o in self.history)) / 1e9
+        return (
+            f"{len(self.history)} requests in {span:.1f} s: {dict(self.statuses())},"
+            f" {self.merges()} merges, {self.deletions()} deletions, {len(self.final)} identities"
+        )
+
+
+def under_load(
+    folder: Path,
+    command: Sequence[str],
+    length: int,
+    seed: int,
+    *,
+    deletes: float = 0,
+    **where: Any,
+) -> Trial:
+    """The mix of workloads from many clients on so many processes; see `cluster` for where."""
+    with cluster(folder, PROCESSES, command, **where) as servers:
+        history = drive(servers.ports, mix(seed, length), CLIENTS, deletes=deletes)
+    trial = Trial(history, servers.stored(), servers.log())
+    print(trial.summary())
+    return trial
+
+
+def damage(final: list[StoredIdentity]) -> list[object]:
+    """What is wrong with what is stored."""
+    return [violation for identity in final for violation in broken(identity)]
+
+
+class Contention(NamedTuple):
+    """How often batches were in each other's way, over all servers."""
+
+    commits: int
+    conflicts: Counter[int]
+    """By which of its batch they were."""
+
+    def attempts(self) -> int:
+        """The most that a batch needed."""
+        return max(self.conflicts, default=0) + 1
+
+    def summary(self) -> str:
+        """For people."""
+        told = ", ".join(f"{count} at attempt {n}" for n, count in sorted(self.conflicts.items()))
+        return (
+            f"{self.commits} commits, {self.conflicts.total()} conflicts ({told or 'none'}),"
+            f" at most {self.attempts()} attempts"
+        )
+
+
+def contention(trial: Trial) -> Contention:
+    """What `support.sleepy_server` told at the end of each process."""
+    commits, conflicts = 0, Counter[int]()
+    told = [line for line in trial.log.splitlines() if line.startswith("contention ")]
+    assert len(told) == PROCESSES, trial.log
+    for line in told:
+        mine, by_turn = json.loads(line.removeprefix("contention "))
+        commits += mine
+        conflicts.update({int(turn): count for turn, count in by_turn.items()})
+    return Contention(commits, conflicts)

@@ -1,0 +1,203 @@
+"""Many clients at several processes with one cache, which is disturbed in every way: is no answer
+ever stale? And would it be noticed if one were?
+
+Everyday runs are short. BITESPEED_CACHE_REQUESTS=20000 makes each as long as the figures in
+docs/correctness.md.
+"""
+
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from support.cluster import Cluster, cluster
+from support.load import CLIENTS, drive, mix
+from support.redis_server import RedisServer, redis_server
+from support.tcp_proxy import tcp_proxy
+from support.trial import PROCESSES, Trial
+
+SLEEPY = (sys.executable, str(Path(__file__).parent / "support" / "sleepy_cache_server.py"))
+
+LENGTH = int(os.environ.get("BITESPEED_CACHE_REQUESTS", "2500"))
+DELETES = 0.03
+REPEATS = 0.75  # three repeats for each request that is none, so that there are hits
+STOPPED = 3.0  # seconds
+FLUSHES = 0.03  # seconds between two
+KILLS = 1.5  # seconds between two
+
+Disturbance = Callable[[Cluster, RedisServer, threading.Event], None]
+
+
+@pytest.fixture
+def redis() -> Iterator[RedisServer]:
+    with redis_server() as server:
+        yield server
+
+
+@contextmanager
+def disturbed(disturb: Disturbance, servers: Cluster, redis: RedisServer) -> Iterator[None]:
+    """Something goes wrong all the while."""
+    is_over = threading.Event()
+    failures: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            disturb(servers, redis, is_over)
+        except BaseException as failure:  # noqa: BLE001 - raised below
+            failures.append(failure)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    try:
+        yield
+    finally:
+        is_over.set()
+        thread.join()
+    assert not failures, failures
+
+
+def nothing(servers: Cluster, redis: RedisServer, is_over: threading.Event) -> None:
+    """Nothing fails."""
+
+
+def flushed(servers: Cluster, redis: RedisServer, is_over: threading.Event) -> None:
+    """The cache loses its data, again and again."""
+    while not is_over.wait(FLUSHES):
+        redis.ask("FLUSHALL")
+
+
+def restarted(servers: Cluster, redis: RedisServer, is_over: threading.Event) -> None:
+    """The cache is killed and started again, with its last dump as old as may be."""
+    redis.ask("SAVE")
+    while not is_over.wait(KILLS):
+        redis.kill()
+        redis.start()
+        is_over.wait(KILLS)
+
+
+def writers_killed(servers: Cluster, redis: RedisServer, is_over: threading.Event) -> None:
+    """Processes die, some of them between a commit and its publication."""
+    while not is_over.wait(KILLS):
+        for member in servers.members[:2]:
+            member.kill()
+            member.start()
+
+
+def one_stopped(servers: Cluster, redis: RedisServer, is_over: threading.Event) -> None:
+    """A process is stopped in the middle of whatever it does, and wakes up later."""
+    while not is_over.wait(KILLS):
+        for member in servers.members[:2]:
+            member.process.send_signal(signal.SIGSTOP)
+            is_over.wait(STOPPED)
+            member.process.send_signal(signal.SIGCONT)
+
+
+def trial(
+    folder: Path,
+    database: str,
+    redis: RedisServer,
+    disturb: Disturbance = nothing,
+    *,
+    mistake: str | None = None,
+    length: int = LENGTH,
+    deletes: float = DELETES,
+) -> Trial:
+    command = (*SLEEPY, "--mistake", mistake) if mistake else SLEEPY
+    with cluster(folder, PROCESSES, command, database=database, REDIS_URL=redis.url) as servers:
+        wait_until_used(redis)
+        with disturbed(disturb, servers, redis):
+            history = drive(servers.ports, mix(11, length, REPEATS), CLIENTS, deletes=deletes)
+        found = Trial(history, servers.stored(), servers.log())
+    print(found.summary())
+    return found
+
+
+def wait_until_used(redis: RedisServer) -> None:
+    deadline = time.monotonic() + 30
+    while not redis.ask("KEYS", "*:mark"):
+        assert time.monotonic() < deadline, "The cache has not been taken into use."
+        time.sleep(0.05)
+
+
+def hits(redis: RedisServer) -> int:
+    counted = 0
+    for key in redis.ask("KEYS", "*:counts"):
+        counted += int(redis.ask("HGET", key, "hits") or 0)
+    return counted
+
+
+def test_no_answer_is_stale_when_nothing_fails(
+    tmp_path: Path, database: str, redis: RedisServer
+) -> None:
+    found = trial(tmp_path, database, redis)
+    print(f"{hits(redis)} hits")
+    assert found.violations() == []
+    assert len(found.history) >= LENGTH
+    assert found.statuses().keys() <= {200, 204, 404, 503}
+    assert hits(redis) > LENGTH / 10
+
+
+@pytest.mark.parametrize(
+    "disturb", [flushed, restarted, writers_killed, one_stopped], ids=lambda d: d.__name__
+)
+def test_nor_when_this_goes_on(
+    tmp_path: Path, database: str, redis: RedisServer, disturb: Disturbance
+) -> None:
+    found = trial(tmp_path, database, redis, disturb)
+    assert found.violations() == []
+    assert found.statuses()[200] > LENGTH / 2
+
+
+def test_nor_when_one_process_is_cut_off_from_the_cache(
+    tmp_path: Path, database: str, redis: RedisServer
+) -> None:
+    with tcp_proxy(("127.0.0.1", redis.port)) as line:
+
+        def partitioned(servers: Cluster, redis: RedisServer, is_over: threading.Event) -> None:
+            while not is_over.wait(KILLS):
+                line.stall()
+                is_over.wait(2 * KILLS)
+                line.heal()
+
+        others = {"REDIS_URL": redis.url}
+        with (
+            cluster(tmp_path, PROCESSES - 1, SLEEPY, database=database, **others) as servers,
+            cluster(
+                _folder(tmp_path),
+                1,
+                SLEEPY,
+                database=database,
+                REDIS_URL=f"redis://127.0.0.1:{line.port}/0",
+            ) as cut_off,
+        ):
+            wait_until_used(redis)
+            ports = [*servers.ports, *cut_off.ports]
+            with disturbed(partitioned, servers, redis):
+                history = drive(ports, mix(12, LENGTH, REPEATS), CLIENTS, deletes=DELETES)
+            found = Trial(history, servers.stored(), servers.log())
+    print(found.summary())
+    assert found.violations() == []
+    assert found.statuses()[200] > LENGTH / 2
+
+
+def _folder(tmp_path: Path) -> Path:
+    folder = tmp_path / "cut-off"
+    folder.mkdir()
+    return folder
+
+
+@pytest.mark.parametrize(
+    "mistake", ["cached-answers", "delete-after-commit", "fills-without-tokens"]
+)
+def test_a_cache_with_a_mistake_is_noticed(
+    tmp_path: Path, database: str, redis: RedisServer, mistake: str
+) -> None:
+    found = trial(tmp_path, database, redis, mistake=mistake, length=4000, deletes=0)
+    print(f"{mistake}: {len(found.violations())} violations")
+    assert "stale" in found.kinds()

@@ -1,0 +1,362 @@
+"""Migrations of a PostgreSQL database: the same schema by every way, once however many begin at the
+same time, each whole or not at all, and nobody kept waiting for long.
+"""
+
+import asyncio
+import os
+import subprocess
+import sys
+import threading
+from contextlib import contextmanager
+
+import psycopg
+import pytest
+from psycopg import sql
+
+from bitespeed.errors import StoreDamaged, StoreUnavailable
+from bitespeed.stores import migration_script, open_store
+from bitespeed.stores.migrations import Migration, missing, of_package
+from bitespeed.stores.options import Options
+from bitespeed.stores.postgres import migrate as migrating
+from bitespeed.stores.postgres.migrate import migrate
+from support.backends import PATIENCE, connected, of_postgres, prepared, stores, waits_for_a_lock
+from support.database_url import database_of
+from support.invariants import assert_clean
+from support.postgres_server import own_server, program
+from support.processes import COMMAND
+from support.stores import who, write
+
+PROCESSES = 20
+OURS = of_package("bitespeed.stores.postgres")
+NAMES = [migration.name for migration in OURS]
+
+
+@pytest.fixture(scope="module")
+def own():
+    """A private server, of the same version as the programs that read its schema."""
+    with own_server(fsync=False) as server:
+        yield server
+
+
+@pytest.fixture
+def url(own):
+    """An empty database."""
+    with own.fresh_database() as url:
+        yield url
+
+
+@pytest.fixture(scope="module")
+def fresh(own):
+    """What a database looks like that is at this version."""
+    with own.fresh_database() as url:
+        prepared(url)
+        return dump(url)
+
+
+def tool(name, *arguments, **options):
+    """What one of PostgreSQL's programs says."""
+    done = subprocess.run(
+        [program(name), *arguments],
+        capture_output=True,
+        text=True,
+        timeout=COMMAND,
+        check=False,
+        **options,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def dump(url):
+    """The schema, without the marks against injection that newer versions draw by chance."""
+    lines = tool("pg_dump", "--schema-only", "--no-owner", url).splitlines()
+    return [line for line in lines if not line.startswith(("\\restrict", "\\unrestrict"))]
+
+
+def apply(url, migrations):
+    """What a version of this code that had no more than these would have left behind."""
+    with psycopg.connect(url, autocommit=True) as connection, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(migrating, "of_package", lambda _: list(migrations))
+        migrate(connection)
+
+
+def applied(url):
+    with connected(url) as connection:
+        names = connection.execute("select name from bitespeed.migration order by name")
+        return [name for (name,) in names]
+
+
+def bitespeed(url, *arguments, **environ):
+    command = [sys.executable, "-m", "bitespeed", *arguments, "--database", url]
+    return subprocess.Popen(
+        command,
+        env=os.environ | environ,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def said(process):
+    """The exit status and what it wrote to standard error."""
+    _, error = process.communicate(timeout=COMMAND)
+    return process.returncode, error
+
+
+@contextmanager
+def holding(url, statement):
+    with connected(url) as connection, connection.transaction(force_rollback=True):
+        connection.execute(statement)
+        yield
+
+
+async def serves(store):
+    await write(store, ("a@x", "1"), ("b@x", "1"))
+    assert (await who(store, "b@x")).emails == ["a@x", "b@x"]
+    await assert_clean(store)
+
+
+def opens_and_serves(url):
+    async def main():
+        async with stores(of_postgres(url)) as (store,):
+            await serves(store)
+
+    asyncio.run(main())
+
+
+# The same schema by every way
+
+
+@pytest.mark.parametrize("count", range(len(OURS)))
+def test_a_database_of_any_version_becomes_as_a_fresh_one(url, fresh, count):
+    apply(url, OURS[:count])
+    assert applied(url) == NAMES[:count] if count else True
+    prepared(url)
+    assert applied(url) == NAMES
+    assert dump(url) == fresh
+
+
+def test_one_that_is_different_would_be_noticed(url, fresh):
+    prepared(url)
+    with connected(url) as connection:
+        connection.execute("alter function bitespeed.read reset enable_seqscan")
+    assert dump(url) != fresh
+
+
+def test_the_script_for_psql_makes_the_same(url, fresh):
+    tool("psql", "--no-psqlrc", "--quiet", "-v", "ON_ERROR_STOP=1", url, input=migration_script())
+    assert applied(url) == NAMES
+    assert dump(url) == fresh
+    opens_and_serves(url)
+
+
+@pytest.mark.parametrize("count", range(1, len(OURS) + 1))
+def test_the_script_for_psql_goes_on_where_the_database_is(url, fresh, count):
+    apply(url, OURS[:count])
+    tool("psql", "--no-psqlrc", "--quiet", url, input=migration_script())
+    assert applied(url) == NAMES
+    assert dump(url) == fresh
+
+
+def test_the_command_prints_that_script(url):
+    process = bitespeed(url, "migrate", "--sql")
+    out, _ = process.communicate(timeout=COMMAND)
+    assert out.strip() == migration_script().strip()
+    with connected(url) as connection:
+        assert connection.execute("select to_regnamespace('bitespeed')").fetchone() == (None,)
+
+
+def test_a_database_at_this_version_is_left_as_it_is(url):
+    prepared(url)
+    before = rows(url)
+    opens_and_serves(url)
+    prepared(url)
+    assert rows(url) == before
+
+
+def rows(url):
+    with connected(url) as connection:
+        return connection.execute("select *, xmin::text from bitespeed.migration").fetchall()
+
+
+# Many at once
+
+
+def test_many_processes_at_once_make_one_schema(url, fresh):
+    with holding(url, f"select pg_advisory_xact_lock({migrating._LOCK})"):
+        started = [bitespeed(url, "migrate") for _ in range(PROCESSES)]
+        asyncio.run(waits_for_a_lock(url, PROCESSES))
+    outcomes = [said(process) for process in started]
+    assert [code for code, _ in outcomes] == [0] * PROCESSES, outcomes
+    applied_here = [error.count("Applied") for _, error in outcomes]
+    assert sum(applied_here) == len(OURS)
+    assert dump(url) == fresh
+
+
+@pytest.mark.parametrize("isolation", ["read committed", "repeatable read", "serializable"])
+def test_whoever_has_waited_for_its_turn_finds_the_work_done(own, url, fresh, isolation):
+    name = sql.Identifier(database_of(url))
+    with connected(url) as connection:
+        setting = sql.SQL("alter database {} set default_transaction_isolation = {}")
+        connection.execute(setting.format(name, sql.Literal(isolation)))
+
+    async def main():
+        with holding(url, f"select pg_advisory_xact_lock({migrating._LOCK})"):
+            opening = [asyncio.create_task(open_store(url)) for _ in range(4)]
+            await waits_for_a_lock(url, len(opening))
+        for store in await asyncio.gather(*opening):
+            await store.close()
+
+    asyncio.run(main())
+    with connected(url) as connection:
+        connection.execute(sql.SQL("alter database {} reset all").format(name))
+    assert applied(url) == NAMES
+    assert dump(url) == fresh
+
+
+def test_stores_opened_at_once_through_a_pooler_make_one_schema(url, fresh):
+    from support.pgbouncer import pgbouncer
+
+    async def main(by_way_of):
+        opened = await asyncio.gather(*[open_store(by_way_of) for _ in range(8)])
+        await asyncio.gather(*[store.ping() for store in opened])
+        for store in opened:
+            await store.close()
+
+    with pgbouncer(url) as by_way_of:
+        asyncio.run(main(by_way_of))
+    assert dump(url) == fresh
+    with connected(url) as connection:
+        assert connection.execute("show lock_timeout").fetchone() == ("0",)
+
+
+# Versions before and after this one
+
+
+def test_a_migration_that_was_applied_with_another_text_is_told(url):
+    prepared(url)
+    with connected(url) as connection:
+        connection.execute(
+            "update bitespeed.migration set checksum = 'abc' where name like '0002%'"
+        )
+    for migrates in (True, False):
+        with pytest.raises(StoreDamaged, match=f"another build: migration {NAMES[1]} differs"):
+            asyncio.run(open_store(url, Options(migrate=migrates)))
+    assert said(bitespeed(url, "migrate"))[0] == 2
+
+
+def test_a_database_ahead_of_this_code_is_accepted(url):
+    later = Migration("9999_later.sql", "alter table bitespeed.identity add later text;")
+    apply(url, [*OURS, later])
+    opens_and_serves(url)
+    assert applied(url) == [*NAMES, later.name]
+
+
+def test_a_database_that_is_behind_is_refused_where_it_may_not_be_changed(url):
+    for count in (0, len(OURS) - 1):
+        if count:
+            apply(url, OURS[:count])
+        before = dump(url)
+        code, error = said(bitespeed(url, "check", BITESPEED_MIGRATE="false"))
+        assert (code, error) == (
+            2,
+            "Error: The database is behind this version; run bitespeed migrate\n",
+        )
+        assert dump(url) == before
+    assert said(bitespeed(url, "migrate", BITESPEED_MIGRATE="false"))[0] == 0
+    assert said(bitespeed(url, "check", BITESPEED_MIGRATE="false"))[0] == 0
+
+
+def test_what_is_missing_is_told_in_order():
+    assert missing(OURS, {}) == OURS
+    one = {OURS[0].name: OURS[0].checksum}
+    assert missing(OURS, one) == OURS[1:]
+    assert missing(OURS, one | {"9999_later.sql": "abc"}) == OURS[1:]
+    assert [name[:4] for name in NAMES] == [f"{n:04}" for n in range(1, len(NAMES) + 1)]
+
+
+# All or nothing
+
+BROKEN = Migration(
+    "9998_broken.sql",
+    "create table bitespeed.half (words text); insert into bitespeed.half values ('done');"
+    " alter table bitespeed.identity add half text; select 1 / 0;",
+)
+MENDED = Migration(BROKEN.name, BROKEN.script.replace("select 1 / 0;", ""))
+
+
+def test_a_migration_that_fails_leaves_nothing_and_is_repeated(url, fresh):
+    with pytest.raises(psycopg.errors.DivisionByZero):
+        apply(url, [*OURS, BROKEN])
+    assert applied(url) == NAMES  # those before it are whole
+    assert dump(url) == fresh
+    apply(url, [*OURS, MENDED])
+    assert applied(url) == [*NAMES, MENDED.name]
+
+
+def test_a_migration_that_is_killed_leaves_nothing_and_is_repeated(url, fresh):
+    slow = Migration(BROKEN.name, BROKEN.script.replace("1 / 0", "pg_sleep(60)"))
+    refusals = []
+
+    def run():
+        try:
+            apply(url, [*OURS, slow])
+        except psycopg.OperationalError as error:
+            refusals.append(error)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    sleeping = (
+        "select pg_terminate_backend(pid) from pg_stat_activity"
+        " where datname = current_database() and wait_event = 'PgSleep'"
+    )
+    with connected(url) as connection:
+        while not connection.execute(sleeping).fetchall() and thread.is_alive():
+            thread.join(0.01)
+    thread.join(PATIENCE)
+    assert len(refusals) == 1
+    assert dump(url) == fresh
+    apply(url, [*OURS, MENDED])
+    assert applied(url) == [*NAMES, MENDED.name]
+
+
+# Nobody kept waiting
+
+ALTERS = Migration("9997_alters.sql", "alter table bitespeed.identity add note text;")
+
+
+def test_a_migration_that_waits_for_a_reader_gives_up_and_lets_others_go_on(url, monkeypatch):
+    prepared(url)
+    monkeypatch.setattr(migrating, "LOCK_WAIT", 1)
+
+    async def main():
+        async with stores(of_postgres(url)) as (before,):
+            monkeypatch.setattr(migrating, "of_package", lambda _: [*OURS, ALTERS])
+            with holding(url, "select from identity"):
+                opening = asyncio.create_task(open_store(url))
+                await waits_for_a_lock(url)
+                with pytest.raises(StoreUnavailable, match="Others hold a lock for too long"):
+                    await opening
+                await serves(before)
+        assert applied(url) == NAMES
+        await (await open_store(url)).close()
+        assert applied(url) == [*NAMES, ALTERS.name]
+
+    asyncio.run(main())
+
+
+def test_whoever_does_not_get_its_turn_gives_up(url, monkeypatch):
+    monkeypatch.setattr(migrating, "TURN", 1)
+    with (
+        holding(url, f"select pg_advisory_xact_lock({migrating._LOCK})"),
+        pytest.raises(StoreUnavailable, match="Others hold a lock for too long"),
+    ):
+        asyncio.run(open_store(url))
+    prepared(url)
+
+
+def test_other_advisory_locks_are_in_nobody_s_way(url):
+    with holding(url, "select pg_advisory_xact_lock(1), pg_advisory_xact_lock(0, 1)"):
+        prepared(url)
+    assert applied(url) == NAMES
