@@ -4,18 +4,22 @@ import asyncio
 import json
 import logging
 import os
+import ssl
 import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import psycopg
 import pytest
+import trustme
 
 from bitespeed.caches import CacheOptions, open_cache
-from bitespeed.caches.answers import AnswerCache
+from bitespeed.caches import redis as redis_engine
+from bitespeed.caches.answers import AnswerCache, LookUp
 from bitespeed.caches.entries import MAX_CONTACTS, hit, text_of
 from bitespeed.caches.redis import RedisEngine
 from bitespeed.caches.upstash import UpstashEngine
@@ -28,6 +32,7 @@ from bitespeed.stores.postgres.store import PostgresStore
 from support.invariants import assert_clean
 from support.redis_server import RedisServer, redis_server
 from support.stores import decide, store_at
+from support.tcp_proxy import tcp_proxy
 from support.upstash_server import upstash_server
 
 PATIENCE = 20.0  # seconds to wait for something that happens by itself, a suspension's end for one
@@ -66,9 +71,23 @@ class Process:
         """Return when what is done in the background is done."""
         await asyncio.gather(*self.cache._background)
 
+    async def miss(self, *sent: str | None) -> LookUp:
+        """The look-up of what the cache has no answer to, with the lease for the rest."""
+        found = self.cache.look_up(DEFAULT_TENANT, [observe(*sent)])
+        assert found is not None
+        await asyncio.wait([found.reply])
+        assert self.cache.answers(found) == [None]
+        await self.cache.lease(DEFAULT_TENANT, found)
+        return found
+
+    def epoch(self) -> str | None:
+        """The epoch in which this process may read from the cache."""
+        licence = self.cache._epoch.licence()
+        return licence and licence[0]
+
     async def is_in_use(self) -> None:
         """Return when this process may read from the cache."""
-        await until(lambda: self.cache._epoch.to_read() is not None)
+        await until(lambda: self.epoch() is not None)
 
 
 async def until(is_so: Callable[[], bool]) -> None:
@@ -260,7 +279,7 @@ def test_a_lease_that_a_writer_has_broken_fills_nothing(
     async def test(one: Process) -> None:
         await one.service.identify(MARTY)
         await one.is_filled()
-        found = await one.cache.look_up(DEFAULT_TENANT, [MARTY])
+        found = await one.miss(MARTY.email, MARTY.phone)
         assert found.token is not None
         old = await one.store.read(DEFAULT_TENANT, emails=[MARTY.email], phones=[MARTY.phone])
         answer = await one.service.look_up(MARTY.email, None)
@@ -280,19 +299,16 @@ def test_a_fence_hides_what_it_is_about_to_overtake(database: str, options: Cach
         for _ in range(2):
             await one.service.identify(MARTY)
             await one.is_filled()
-        epoch = one.cache._epoch.to_read()
+        epoch = one.epoch()
         assert epoch is not None
         keys = one.cache._keys(epoch, DEFAULT_TENANT, ["111"])
         assert await one.cache._fence(epoch, keys, "token-1")
         assert await one.cache._fence(epoch, keys, "token-2")
-        for mine in ("token-1", "token-2"):
-            found = await one.cache.look_up(DEFAULT_TENANT, [observe(None, "111")])
-            assert found.answers == [None]
-            assert not found.leased
+        for mine in ("token-2", "token-1"):  # the later one first, or it could hide a lost one
+            assert (await one.miss(None, "111")).token is None
             one.cache._release_soon(keys, mine)
             await one.is_filled()
-        found = await one.cache.look_up(DEFAULT_TENANT, [observe(None, "111")])
-        assert found.leased == {"111"}
+        assert (await one.miss(None, "111")).token is not None
 
     on(database, options, test)
 
@@ -313,9 +329,7 @@ def test_a_commit_whose_outcome_is_unknown_leaves_its_fence(
             with pytest.raises(CacheUnavailable):
                 await one.service.identify(JENNIFER)
         await one.is_filled()
-        found = await one.cache.look_up(DEFAULT_TENANT, [MARTY])
-        assert found.answers == [None]
-        assert not found.leased
+        assert (await one.miss(MARTY.email, MARTY.phone)).token is None
 
     on(database, CacheOptions(shared_redis.url), test)
 
@@ -327,7 +341,7 @@ def test_a_commit_in_an_epoch_that_is_over_writes_nothing(
     database: str, shared_redis: RedisServer
 ) -> None:
     async def test(one: Process) -> None:
-        epoch = one.cache._epoch.to_read()
+        epoch = one.epoch()
         assert epoch is not None
         changes = await decide(one.store, ("a@x", "1"))
         suspended = await one.store.cache_suspend(epoch, 5.0)
@@ -392,9 +406,9 @@ def test_a_server_that_has_lost_its_data_begins_an_empty_epoch(
     database: str, redis: RedisServer
 ) -> None:
     async def test(one: Process) -> None:
-        epoch = one.cache._epoch.to_read()
+        epoch = one.epoch()
         redis.ask("FLUSHALL")
-        await until(lambda: one.cache._epoch.to_read() not in {None, epoch})
+        await until(lambda: one.epoch() not in {None, epoch})
 
     on(database, CacheOptions(redis.url), test)
 
@@ -406,14 +420,102 @@ def test_a_server_that_comes_back_with_old_data_begins_an_empty_epoch(
         for _ in range(2):
             await one.service.identify(MARTY)
             await one.is_filled()
-        epoch = one.cache._epoch.to_read()
+        epoch = one.epoch()
         redis.ask("SAVE")
         redis.kill()
         redis.start()
         assert redis.ask("KEYS", f"*{epoch}:mark"), "It has lost its data; this proves nothing."
-        await until(lambda: one.cache._epoch.to_read() not in {None, epoch})
+        await until(lambda: one.epoch() not in {None, epoch})
 
     on(database, CacheOptions(redis.url), test)
+
+
+def test_a_reply_that_outlives_the_licence_is_not_used(
+    database: str, options: CacheOptions
+) -> None:
+    async def test(one: Process) -> None:
+        for _ in range(2):
+            await one.service.identify(MARTY)
+            await one.is_filled()
+        found = one.cache.look_up(DEFAULT_TENANT, [MARTY])
+        assert found is not None
+        await asyncio.wait([found.reply])
+        assert one.cache.answers(found) != [None]
+        found.until = asyncio.get_running_loop().time()
+        assert one.cache.answers(found) == [None]
+
+    on(database, options, test)
+
+
+def test_passwords_users_and_databases_of_a_server(database: str) -> None:
+    async def test(one: Process) -> None:
+        for _ in range(3):
+            await one.service.identify(MARTY)
+            await one.is_filled()
+        assert await one.knows(MARTY.email, MARTY.phone)
+
+    with redis_server() as server:
+        server.ask("ACL", "SETUSER", "shop", "on", ">p@ss/word", "~*", "+@all")
+        server.ask("CONFIG", "SET", "requirepass", "secret")
+        for who in (":secret@", "shop:p%40ss%2Fword@"):
+            url = f"redis://{who}127.0.0.1:{server.port}/3"
+            on(database, CacheOptions(url), test)
+
+
+@pytest.mark.parametrize("who", ["", ":wrong@", "shop:secret@"])
+def test_a_server_that_refuses_us_is_not_used_and_the_log_says_so_once(
+    database: str, who: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(redis_engine, "RETRY_PAUSE", LOOK)
+
+    async def main(url: str) -> None:
+        async with process(database, CacheOptions(url)) as one:
+            await until(lambda: "cache.refused" in caplog.text)
+            assert (await one.service.identify(MARTY)).primary_id == 1
+            assert (await one.service.identify(MARTY)).primary_id == 1
+            assert one.cache._engine.server is None
+
+    with redis_server() as server:
+        server.ask("CONFIG", "SET", "requirepass", "secret")
+        asyncio.run(main(f"redis://{who}127.0.0.1:{server.port}/0"))
+    told = [r.getMessage() for r in caplog.records if "cache.refused" in r.getMessage()]
+    assert len(told) == 1
+    assert "secret" not in caplog.text
+
+
+def test_an_encrypted_line_is_used_where_the_certificate_is_right(
+    database: str, shared_redis: RedisServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    authority, stranger = trustme.CA(), trustme.CA()
+    encryption = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    authority.issue_cert("localhost").configure_cert(encryption)
+
+    async def works(one: Process) -> None:
+        for _ in range(3):
+            await one.service.identify(MARTY)
+            await one.is_filled()
+        assert await one.knows(MARTY.email, MARTY.phone)
+
+    async def does_without(url: str) -> None:
+        async with process(database, CacheOptions(url)) as one:
+            with pytest.raises(CacheUnavailable):
+                await one.cache._engine.connected()
+            assert (await one.service.identify(MARTY)).primary_id == 1
+
+    with tcp_proxy(("127.0.0.1", shared_redis.port), encryption) as line:
+        trust(authority, tmp_path, monkeypatch)
+        on(database, CacheOptions(f"rediss://localhost:{line.port}/0"), works)
+        asyncio.run(does_without(f"rediss://127.0.0.1:{line.port}/0"))  # not the name it is for
+        trust(stranger, tmp_path, monkeypatch)
+        asyncio.run(does_without(f"rediss://localhost:{line.port}/0"))
+
+
+def trust(authority: trustme.CA, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let it be the only one whose certificates are believed."""
+    file = folder / "authority"
+    authority.cert_pem.write_to_path(file)
+    monkeypatch.setenv("SSL_CERT_FILE", str(file))
+    monkeypatch.setenv("SSL_CERT_DIR", str(folder / "none"))
 
 
 def test_a_server_that_may_drop_a_fence_is_not_used(database: str) -> None:
@@ -523,7 +625,7 @@ def test_the_commands_tell_of_the_cache_and_clear_it(
             await one.is_filled()
         await until(lambda: one.cache.counts.hits == 0)  # they have been told
         told = json.loads(await asyncio.to_thread(bitespeed, "cache", "stats", "--json"))
-        assert told["used"] == "True"
+        assert told["used"] is True
         assert told["hits"] == 2
         assert await asyncio.to_thread(bitespeed, "cache", "clear") == "Cleared.\n"
         assert (await one.store.cache_state()).is_suspended

@@ -56,6 +56,7 @@ POSTGRES = Suite(
     "postgres and not (thousand or large or odd or published or service or scan)",  # the quick ones
 )
 DATA_API = Suite("test_store.py", "data and (nothing or founders)")
+CACHE = Suite("test_cache.py", "not upstash and (version or lease or fence or outcome or licence)")
 RACES = Suite(
     "test_postgres_store.py",
     "order or mismatch or second_merge or after_the_locks or gives_up or idle_are or cut_while"
@@ -259,7 +260,7 @@ MUTANTS = [
     Mutant(
         "what has been answered is tried again",
         "service.py",
-        "waiting = [pending for pending, _ in unsettled if not pending.answer.done()]",
+        "waiting = [pending for pending, _ in unsettled if not pending.is_settled]",
         "waiting = batch",
         SERVICE,
     ),
@@ -280,7 +281,7 @@ MUTANTS = [
     Mutant(
         "the queue has no bound",
         "service.py",
-        "if self._waiting + count > self._limits.queue:",
+        "if len(self._queue) + self._under_way + count > self._limits.queue:",
         "if count > self._limits.queue:",
         SERVICE,
     ),
@@ -479,6 +480,48 @@ MUTANTS = [
         """return None if answer == b"null" else answer""",
         "return answer",
         DATA_API,
+    ),
+    Mutant(
+        "a reply is used after the licence",
+        "caches/answers.py",
+        "if mark is None or self._loop.time() > found.until:",
+        "if mark is None:",
+        CACHE,
+    ),
+    Mutant(
+        "entries of an identity at two versions are a hit",
+        "caches/entries.py",
+        "(other.identity, other.version) != (entry.identity, entry.version)",
+        "other.identity != entry.identity",
+        CACHE,
+    ),
+    Mutant(
+        "a fence is taken away though the commit may yet happen",
+        "caches/answers.py",
+        "except (Conflict, EpochOver):",
+        "except Exception:",
+        CACHE,
+    ),
+    Mutant(
+        "a fill does not look at the lease",
+        "caches/scripts/fill.lua",
+        "if redis.call('GET', KEYS[i]) == lease then",
+        "if lease then",
+        CACHE,
+    ),
+    Mutant(
+        "a fence takes another's place",
+        "caches/scripts/fence.lua",
+        "fences[i] = held .. ARGV[1]",
+        "fences[i] = 'F' .. ARGV[1]",
+        CACHE,
+    ),
+    Mutant(
+        "a server that may drop a fence is used",
+        "caches/redis.py",
+        'facts.get("maxmemory", "0") != "0"',
+        "False",
+        CACHE,
     ),
 ]
 

@@ -13,6 +13,7 @@ from contextlib import ExitStack, aclosing, contextmanager
 
 import psycopg
 import pytest
+import trustme
 import uvloop
 from psycopg import sql
 
@@ -41,7 +42,7 @@ from support.backends import (
 from support.database_url import as_user, database_of
 from support.invariants import assert_clean
 from support.postgres_server import own_server
-from support.processes import home, run
+from support.processes import SOMEBODY, home, somebody
 from support.stores import decide, delete, service_on, snapshot_for, who, write
 from support.tcp_proxy import proxied
 
@@ -535,14 +536,14 @@ def test_a_server_stopped_and_started_again_is_found_again(own, own_url):
 @pytest.fixture(scope="module")
 def encrypted():
     """A server that takes encrypted connections, with a certificate of its own making."""
-    if not shutil.which("openssl"):
-        pytest.skip("openssl is not there to make a certificate")
     with home() as folder:
         key, certificate = folder / "key", folder / "certificate"
-        run(
-            *("openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2"),
-            *("-subj", "/CN=localhost", "-keyout", key, "-out", certificate),
-        )
+        made = trustme.CA().issue_cert("localhost")
+        made.cert_chain_pems[0].write_to_path(certificate)
+        made.private_key_pem.write_to_path(key)
+        key.chmod(0o600)
+        if somebody():
+            shutil.chown(key, SOMEBODY)
         files = {"ssl_key_file": key, "ssl_cert_file": certificate}
         with ExitStack() as stack:
             settings = {name: str(file) for name, file in files.items()}

@@ -88,9 +88,10 @@ def parse_phone(text: str, region: str | None = None) -> Phone | None:
     phone = text.strip()
     if not phone:
         return None
-    phone = phone.translate(_DROPPED_FROM_PHONES)
     if not _PHONE.fullmatch(phone):
-        raise InvalidInput("phoneNumber is not a phone number")
+        phone = phone.translate(_DROPPED_FROM_PHONES)
+        if not _PHONE.fullmatch(phone):
+            raise InvalidInput("phoneNumber is not a phone number")
     if len(phone) > MAX_PHONE or len(text) > MAX_RAW:
         raise InvalidInput(f"phoneNumber is longer than {MAX_PHONE} digits")
     return Phone(_e164(phone, region) or phone) if region else Phone(phone)

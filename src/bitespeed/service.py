@@ -9,8 +9,9 @@ import logging
 import random
 import traceback
 from collections import deque
-from collections.abc import Coroutine, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeVar, cast
 
 import msgspec
@@ -61,20 +62,22 @@ class Limits:
     """Seconds until a request is answered with `DeadlineExceeded`."""
 
 
+Outcome = Answer | Exception
+
+
 class _Pending(msgspec.Struct, eq=False):
     """A request that waits for its answer, until ``deadline`` on the event loop's clock."""
 
     observation: Observation
-    answer: asyncio.Future[Answer]
+    tell: Callable[[Outcome], None]
     deadline: float
+    is_settled: bool = False
 
-    def succeed(self, answer: Answer) -> None:
-        if not self.answer.done():
-            self.answer.set_result(answer)
-
-    def fail(self, error: Exception) -> None:
-        if not self.answer.done():
-            self.answer.set_exception(error)
+    def settle(self, outcome: Outcome) -> None:
+        """Tell it what came of it; once told, it stays with that."""
+        if not self.is_settled:
+            self.is_settled = True
+            self.tell(outcome)
 
 
 class Service:
@@ -94,9 +97,9 @@ class Service:
         self._limits = limits or Limits()
         self._loop = asyncio.get_running_loop()
         self._queue: deque[_Pending] = deque()
-        self._batches: dict[asyncio.Task[None], list[_Pending]] = {}
-        self._waiting = 0  # in the queue or in a batch
-        self._in_flight = 0  # batches gathered from the queue
+        self._batches: dict[asyncio.Future[Any], list[_Pending]] = {}
+        self._under_way = 0  # in all batches together
+        self._gathered: set[asyncio.Future[Any]] = set()  # the batches that came from the queue
         self._is_gathering = False
         self._sweeper: asyncio.TimerHandle | None = None
         self._is_draining = False
@@ -108,24 +111,32 @@ class Service:
         Raises `Unavailable`; the observation may have been written all the same, and
         repeating it adds nothing.
         """
-        return await self.submit(observation)
+        answer: asyncio.Future[Answer] = self._loop.create_future()
+        pending = self._accept(observation, partial(_settle, answer))
+        try:
+            return await answer
+        finally:
+            pending.is_settled = True  # also when the caller has given up
 
-    def submit(self, observation: Observation) -> asyncio.Future[Answer]:
-        """`identify`, to be waited for. Raises `Unavailable` when it cannot be accepted."""
-        self._admit(1)
-        pending = self._pending(observation)
-        self._queue.append(pending)
-        self._start_soon()
-        return pending.answer
+    def submit(self, observation: Observation, tell: Callable[[Outcome], None]) -> None:
+        """`identify`, whose outcome is told at some later turn of the event loop.
+
+        Raises `Unavailable` when it cannot be accepted. ``tell`` must not raise.
+        """
+        self._accept(observation, tell)
 
     async def identify_all(
         self, observations: Sequence[Observation]
     ) -> list[Answer | BitespeedError]:
         """`identify` for many, one after the other; each is answered or refused on its own."""
         self._admit(len(observations))
-        pending = [self._pending(observation) for observation in observations]
-        self._begin(pending, self._run_in_turn(pending))
-        outcomes = await asyncio.gather(*[p.answer for p in pending], return_exceptions=True)
+        answers = [cast("asyncio.Future[Answer]", self._loop.create_future()) for _ in observations]
+        pending = [
+            _Pending(observation, partial(_settle, answer), self._deadline())
+            for observation, answer in zip(observations, answers, strict=True)
+        ]
+        self._begin(pending, self._loop.create_task(self._run_in_turn(pending)))
+        outcomes = await asyncio.gather(*answers, return_exceptions=True)
         for outcome in outcomes:
             if not isinstance(outcome, Answer | BitespeedError):
                 raise outcome
@@ -214,13 +225,18 @@ class Service:
     def _admit(self, count: int) -> None:
         if self._is_draining:
             raise Unavailable("The service is shutting down")
-        if self._waiting + count > self._limits.queue:
+        if len(self._queue) + self._under_way + count > self._limits.queue:
             raise Overloaded("Too many requests are waiting; try again in a moment")
-        self._waiting += count
 
-    def _pending(self, observation: Observation) -> _Pending:
-        deadline = self._loop.time() + self._limits.deadline
-        return _Pending(observation, self._loop.create_future(), deadline)
+    def _accept(self, observation: Observation, tell: Callable[[Outcome], None]) -> _Pending:
+        self._admit(1)
+        pending = _Pending(observation, tell, self._deadline())
+        self._queue.append(pending)
+        self._start_soon()
+        return pending
+
+    def _deadline(self) -> float:
+        return self._loop.time() + self._limits.deadline
 
     def _start_soon(self) -> None:
         """Begin a batch, unless enough are under way or the last one has yet to gather.
@@ -229,32 +245,47 @@ class Service:
         but nobody is to wait long behind one that is held up.
         """
         waiting = len(self._queue)
-        is_worth_it = waiting >= SECOND * (self._waiting - waiting) - 1
-        if waiting and is_worth_it and not self._is_gathering and self._in_flight < MAX_IN_FLIGHT:
+        is_worth_it = waiting >= SECOND * self._under_way - 1
+        if (
+            waiting
+            and is_worth_it
+            and not self._is_gathering
+            and len(self._gathered) < MAX_IN_FLIGHT
+        ):
             self._is_gathering = True
-            self._in_flight += 1
-            batch: list[_Pending] = []
-            self._begin(batch, self._gather(batch))
+            self._loop.call_soon(self._gather)
 
-    async def _gather(self, batch: list[_Pending]) -> None:
+    def _gather(self) -> None:
         """Take all that the event loop had at hand when the first one came, and settle it."""
         self._is_gathering = False
-        batch.extend(self._queue.popleft() for _ in range(min(len(self._queue), MAX_BATCH)))
-        await self._run(batch)
-        self._in_flight -= 1
+        batch = [self._queue.popleft() for _ in range(min(len(self._queue), MAX_BATCH))]
+        found = self._look_up(batch)
+        if found is None:
+            work = self._loop.create_task(self._run(batch))
+        else:
+            work = found.reply
+            work.add_done_callback(lambda _: self._on_found(batch, found))
+        self._gathered.add(work)
+        self._begin(batch, work)
 
-    def _begin(
-        self, batch: list[_Pending], work: Coroutine[None, None, None]
-    ) -> asyncio.Task[None]:
-        task = self._loop.create_task(work)
-        self._batches[task] = batch
-        task.add_done_callback(self._finish)
+    def _on_found(self, batch: list[_Pending], found: LookUp) -> None:
+        """Answer at once what was in the cache."""
+        rest = self._answer_known(batch, found)
+        if rest:
+            work = self._loop.create_task(self._run_rest(rest, found))
+            self._gathered.add(work)
+            self._begin(rest, work)
+
+    def _begin(self, batch: list[_Pending], work: asyncio.Future[Any]) -> None:
+        self._batches[work] = batch
+        self._under_way += len(batch)
+        work.add_done_callback(self._finish)
         if self._sweeper is None:
             self._sweeper = self._loop.call_later(SWEEP, self._sweep)
-        return task
 
-    def _finish(self, task: asyncio.Task[None]) -> None:
-        self._waiting -= len(self._batches.pop(task))
+    def _finish(self, work: asyncio.Future[Any]) -> None:
+        self._under_way -= len(self._batches.pop(work))
+        self._gathered.discard(work)
         self._start_soon()
 
     def _sweep(self) -> None:
@@ -264,7 +295,7 @@ class Service:
             for pending in waiting:
                 if pending.deadline > now:
                     break  # those behind it came later
-                pending.fail(DeadlineExceeded("No answer was ready in time; try again"))
+                pending.settle(DeadlineExceeded("No answer was ready in time; try again"))
         is_busy = bool(self._batches or self._queue)
         self._sweeper = self._loop.call_later(SWEEP, self._sweep) if is_busy else None
 
@@ -272,15 +303,38 @@ class Service:
 
     async def _run(self, batch: list[_Pending]) -> None:
         """Answer or refuse every one of the batch, whatever happens."""
-        batch = [pending for pending in batch if not pending.answer.done()]
-        try:
-            if self._cache is None:
-                await self._settle(batch)
+        found = self._look_up(batch)
+        if found is not None:
+            await asyncio.wait([found.reply])
+            batch = self._answer_known(batch, found)
+        await self._run_rest(batch, found)
+
+    def _look_up(self, batch: list[_Pending]) -> LookUp | None:
+        if self._cache is None:
+            return None
+        return self._cache.look_up(self._tenant, [pending.observation for pending in batch])
+
+    def _answer_known(self, batch: list[_Pending], found: LookUp) -> list[_Pending]:
+        """Those to whom the cache has no answer."""
+        assert self._cache is not None  # noqa: S101 - where else would it have been found
+        rest: list[_Pending] = []
+        for pending, answer in zip(batch, self._cache.answers(found), strict=True):
+            if answer is None:
+                rest.append(pending)
             else:
-                await self._settle_unknown(batch, self._cache)
+                pending.settle(answer)
+        return rest
+
+    async def _run_rest(self, batch: list[_Pending], found: LookUp | None) -> None:
+        """`_run` for those to whom the cache has no answer."""
+        batch = [pending for pending in batch if not pending.is_settled]
+        try:
+            if self._cache is not None and found is not None:
+                await self._cache.lease(self._tenant, found)
+            await self._settle(batch, found)
         except StoreUnavailable as refusal:
             for pending in batch:
-                pending.fail(refusal)
+                pending.settle(refusal)
         except Exception as error:  # noqa: BLE001 - whatever it is, only its own request may fail
             await self._run_halves(batch, error)
 
@@ -290,31 +344,20 @@ class Service:
 
     async def _run_halves(self, batch: list[_Pending], error: Exception) -> None:
         """Find the one that is in the way, so that it harms nobody else."""
-        batch = [pending for pending in batch if not pending.answer.done()]
+        batch = [pending for pending in batch if not pending.is_settled]
         if len(batch) > 1:
             middle = len(batch) // 2
             await self._run(batch[:middle])
             await self._run(batch[middle:])
         elif batch and isinstance(error, BitespeedError):
-            batch[0].fail(error)
+            batch[0].settle(error)
         elif batch:
             # The text of a foreign error may quote a value; its type and place do not.
             place = "".join(traceback.format_tb(error.__traceback__))
             log.error("No decision for one observation: %s\n%s", type(error).__name__, place)
-            batch[0].fail(BitespeedError("Internal error"))
+            batch[0].settle(BitespeedError("Internal error"))
 
-    async def _settle_unknown(self, batch: list[_Pending], cache: AnswerCache) -> None:
-        """Answer from the cache what it knows, and settle the rest."""
-        found = await cache.look_up(self._tenant, [pending.observation for pending in batch])
-        rest: list[_Pending] = []
-        for pending, answer in zip(batch, found.answers, strict=True):
-            if answer is None:
-                rest.append(pending)
-            else:
-                pending.succeed(answer)
-        await self._settle(rest, found)
-
-    async def _settle(self, batch: list[_Pending], found: LookUp | None = None) -> None:
+    async def _settle(self, batch: list[_Pending], found: LookUp | None) -> None:
         """Read, decide, commit; again when somebody else was faster. Raises `Contention`."""
         waiting = batch
         for pause in _pauses() if batch else ():
@@ -327,7 +370,7 @@ class Service:
             for pending, reply in zip(waiting, replies, strict=True):
                 if reply.is_settled:
                     answer = reply.answer()
-                    pending.succeed(answer)
+                    pending.settle(answer)
                     settled.append((pending.observation, answer))
                 else:
                     unsettled.append((pending, reply))
@@ -340,10 +383,10 @@ class Service:
                 committed = await self._commit(changes, snapshot, asked)
             except Conflict:
                 await asyncio.sleep(pause)
-                waiting = [pending for pending, _ in unsettled if not pending.answer.done()]
+                waiting = [pending for pending, _ in unsettled if not pending.is_settled]
                 continue
             for pending, reply in unsettled:
-                pending.succeed(reply.answer(committed))
+                pending.settle(reply.answer(committed))
             return
         raise Contention(_CONTENTION)
 
@@ -363,6 +406,15 @@ def _pauses() -> Iterator[float]:
     for _ in range(MAX_ATTEMPTS):
         yield random.uniform(0, longest)  # noqa: S311 - no secret
         longest = min(2 * longest, LONGEST_PAUSE)
+
+
+def _settle(answer: asyncio.Future[Answer], outcome: Outcome) -> None:
+    if answer.done():
+        return  # its caller has given up
+    if isinstance(outcome, Answer):
+        answer.set_result(outcome)
+    else:
+        answer.set_exception(outcome)
 
 
 def _identifiers(observations: Sequence[Observation]) -> tuple[list[Email], list[Phone]]:

@@ -9,7 +9,7 @@ checker of histories must notice.
 import argparse
 import asyncio
 import random
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from typing import Any
 
 import uvicorn
@@ -17,8 +17,8 @@ from sleepy_server import CachedAnswers  # beside it
 
 from bitespeed import settings as settings_of
 from bitespeed.caches.answers import AnswerCache
-from bitespeed.caches.engine import FILL, RELEASE
-from bitespeed.caches.redis import RedisEngine
+from bitespeed.caches.engine import FILL, RELEASE, run
+from bitespeed.caches.redis import _Link
 from bitespeed.http.app import Application
 from bitespeed.http.server import DRAIN, OPTIONS
 from bitespeed.identity import Changes, Committed
@@ -33,14 +33,19 @@ Call = Callable[..., Awaitable[Any]]
 def sleepy(call: Call) -> Call:
     """The same, with sleeps before and after."""
 
-    async def slowly(*args: Any, **kwargs: Any) -> Any:
-        await asyncio.sleep(random.uniform(0, LATE if FILL in args else BETWEEN))
+    async def slowly(*args: Any) -> Any:
+        await asyncio.sleep(random.uniform(0, LATE if is_fill(args) else BETWEEN))
         try:
-            return await call(*args, **kwargs)
+            return await call(*args)
         finally:
             await asyncio.sleep(random.uniform(0, BETWEEN))
 
-    return slowly
+    return lambda *args: asyncio.ensure_future(slowly(*args))
+
+
+def is_fill(args: Sequence[Any]) -> bool:
+    """Is this a fill, by its digest or by its text?"""
+    return any({FILL.digest, FILL.source}.intersection(a) for a in args if isinstance(a, tuple))
 
 
 async def delete_after_commit(
@@ -51,7 +56,7 @@ async def delete_after_commit(
     """
     committed = await self._store.commit(tenant, changes, epoch)
     await asyncio.sleep(random.uniform(0, LATE))
-    await self._engine.run(RELEASE, self._keys(epoch, tenant, values), ["nobody's"])
+    await run(self._engine, RELEASE, self._keys(epoch, tenant, values), ["nobody's"])
     return committed
 
 
@@ -81,8 +86,7 @@ def main() -> None:
     random.seed(flags.port)
     make(flags.mistake)
     PostgresStore._call = sleepy(PostgresStore._call)
-    for name in ("look_up", "run"):
-        setattr(RedisEngine, name, sleepy(getattr(RedisEngine, name)))
+    _Link.send = sleepy(_Link.send)
     settings = settings_of.load({"database": flags.database, "port": flags.port})
     application: Any = Application(settings)
     if flags.mistake == "cached-answers":

@@ -5,6 +5,7 @@ import socket
 import struct
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from ssl import SSLContext
 
 from support.background import PATIENCE, Background, background
 from support.database_url import address_of, at_port
@@ -115,8 +116,9 @@ class TcpProxy:
                     for one in both:
                         _reset(one)
         await self._passes.wait()
-        with suppress(OSError):
-            writer.write_eof()
+        if writer.can_write_eof():  # not where the line is encrypted
+            with suppress(OSError):
+                writer.write_eof()
 
     def _let_through(self, chunk: bytes) -> bytes:
         if self._may_answer is None:
@@ -139,11 +141,11 @@ async def _close(listener: asyncio.Server) -> None:
 
 
 @contextmanager
-def tcp_proxy(address: tuple[str, int]) -> Iterator[TcpProxy]:
-    """A line to this address."""
+def tcp_proxy(address: tuple[str, int], encryption: SSLContext | None = None) -> Iterator[TcpProxy]:
+    """A line to this address; clients come to it by TLS where that is told how."""
     with background() as loop:
         proxy = TcpProxy(address, loop)
-        listener = loop.run(asyncio.start_server(proxy.connected, "127.0.0.1", 0))
+        listener = loop.run(asyncio.start_server(proxy.connected, "127.0.0.1", 0, ssl=encryption))
         proxy.port = listener.sockets[0].getsockname()[1]
         try:
             yield proxy

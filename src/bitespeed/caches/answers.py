@@ -24,7 +24,7 @@ from typing import Any
 import msgspec
 
 from bitespeed.caches.breaker import Breaker
-from bitespeed.caches.engine import FENCE, FILL, FORGET, LEASE, RELEASE, Engine
+from bitespeed.caches.engine import FENCE, FILL, FORGET, LEASE, RELEASE, Engine, run
 from bitespeed.caches.entries import (
     counts_of,
     hit,
@@ -62,12 +62,17 @@ class Counts(msgspec.Struct):
 
 
 class LookUp(msgspec.Struct):
-    """What a batch found: for each observation its answer or None, and what it may fill."""
+    """A look-up for a batch, and what may be filled after it."""
 
-    answers: list[Answer | None]
-    epoch: str | None = None
+    observations: Sequence[Observation]
+    values: Sequence[str]
+    epoch: str
+    until: float
+    """When the licence ends, on the event loop's clock."""
+    reply: asyncio.Future[list[bytes | None]]
+    missing: Sequence[str] = ()
     token: str | None = None
-    leased: frozenset[str] = frozenset()
+    """Of the lease on what was missing."""
 
 
 class AnswerCache:
@@ -85,54 +90,58 @@ class AnswerCache:
 
     # Reading
 
-    async def look_up(self, tenant: str, observations: Sequence[Observation]) -> LookUp:
-        """The answers that are there. Never fails: without the cache nothing is found."""
-        epoch = self._epoch.to_read()
-        values = list({value for o in observations for value in values_of(o)})
-        held = await self._held(epoch, tenant, values)
-        if epoch is None or held is None:
+    def look_up(self, tenant: str, observations: Sequence[Observation]) -> LookUp | None:
+        """Begin to ask for what is there; None when the cache is not to be asked."""
+        licence = self._epoch.licence()
+        if licence is None or not self._breaker.allows():
             self.counts.away += len(observations)
-            return LookUp([None] * len(observations))
-        answers = [hit(observation, held) for observation in observations]
+            return None
+        epoch, until = licence
+        values = list({value for o in observations for value in values_of(o)})
+        keys = [mark_of(epoch), *self._keys(epoch, tenant, values)]
+        return LookUp(observations, values, epoch, until, self._engine.look_up(keys))
+
+    def answers(self, found: LookUp) -> list[Answer | None]:
+        """The answers that are there, once the reply is; without the cache there are none."""
+        held = self._held(found)
+        if held is None:
+            self.counts.away += len(found.observations)
+            return [None] * len(found.observations)
+        answers = [hit(observation, held) for observation in found.observations]
         hits = sum(answer is not None for answer in answers)
         self.counts.hits += hits
         self.counts.misses += len(answers) - hits
         log.debug("cache.hit %d of %d", hits, len(answers))
-        found = LookUp(answers, epoch)
         if hits < len(answers):
-            await self._lease(found, tenant, [value for value in values if held[value] is None])
-        return found
+            found.missing = [value for value in found.values if held[value] is None]
+        return answers
 
-    async def _held(
-        self, epoch: str | None, tenant: str, values: Sequence[str]
-    ) -> dict[str, bytes | None] | None:
+    def _held(self, found: LookUp) -> dict[str, bytes | None] | None:
         """What is under each value; None when that is not to be known, or not to be used."""
-        if epoch is None or not self._breaker.allows():
-            return None
-        keys = [mark_of(epoch), *self._keys(epoch, tenant, values)]
-        try:
-            mark, *held = await self._engine.look_up(keys)
-        except CacheUnavailable:
+        if found.reply.exception() is not None:
             self._breaker.failed()
             return None
         self._breaker.succeeded()
+        mark, *held = found.reply.result()
         if mark is None:
-            self._epoch.end_soon(epoch)
+            self._epoch.end_soon(found.epoch)
+        if mark is None or self._loop.time() > found.until:
             return None
-        return dict(zip(values, held, strict=True))
+        return dict(zip(found.values, held, strict=True))
 
-    async def _lease(self, found: LookUp, tenant: str, missing: list[str]) -> None:
+    async def lease(self, tenant: str, found: LookUp) -> None:
         """Before the store is read, so that no writer since then goes unnoticed."""
-        if not missing or found.epoch is None:
+        if not found.missing:
             return
         token = secrets.token_hex(TOKEN)
-        keys = [mark_of(found.epoch), *self._keys(found.epoch, tenant, missing)]
+        keys = [mark_of(found.epoch), *self._keys(found.epoch, tenant, found.missing)]
+        arguments = [token, LEASE_TTL * 1000]
         try:
-            await self._engine.run(LEASE, keys, [token, LEASE_TTL * 1000], self._engine.read_time)
+            await run(self._engine, LEASE, keys, arguments, self._engine.read_time)
         except CacheUnavailable:
             self._breaker.failed()
         else:
-            found.token, found.leased = token, frozenset(missing)
+            found.token = token
 
     def fill_soon(
         self,
@@ -142,18 +151,19 @@ class AnswerCache:
         answers: Iterable[tuple[Observation, Answer]],
     ) -> None:
         """Keep answers that show nothing but the snapshot, where the lease is unbroken."""
-        if found.token is None or found.epoch is None:
+        if found.token is None:
             return
         texts: dict[str, bytes] = {}
+        leased = frozenset(found.missing)
         for observation, answer in answers:
-            missing = found.leased.intersection(values_of(observation)) - texts.keys()
+            missing = leased.intersection(values_of(observation)) - texts.keys()
             identity = _holder(snapshot, observation)
             if missing and is_kept(identity):
                 texts |= dict.fromkeys(missing, text_of(identity, answer))
         if texts:
             keys = [mark_of(found.epoch), *self._keys(found.epoch, tenant, texts)]
             arguments = [found.token, self._ttl * 1000, *texts.values()]
-            self._soon(self._engine.run(FILL, keys, arguments))
+            self._soon(run(self._engine, FILL, keys, arguments))
 
     # Writing
 
@@ -198,7 +208,7 @@ class AnswerCache:
             return False
         arguments = [token, FENCE_TTL * 1000, MAX_FENCES]
         try:
-            fenced = await self._engine.run(FENCE, [mark_of(epoch), *keys], arguments)
+            fenced = await run(self._engine, FENCE, [mark_of(epoch), *keys], arguments)
         except CacheUnavailable:
             return False
         if fenced == 1:
@@ -206,7 +216,7 @@ class AnswerCache:
         return fenced == 1
 
     def _release_soon(self, keys: Sequence[bytes], token: str) -> None:
-        self._soon(self._engine.run(RELEASE, keys, [token]))
+        self._soon(run(self._engine, RELEASE, keys, [token]))
 
     # Operations
 
@@ -216,7 +226,7 @@ class AnswerCache:
         Raises `CacheUnavailable` and `StoreUnavailable`.
         """
         state = await self._store.cache_state()
-        told: dict[str, str | int | None] = {"epoch": state.epoch, "used": str(bool(state.in_use))}
+        told: dict[str, str | int | None] = {"epoch": state.epoch, "used": state.in_use is not None}
         if state.in_use is not None:
             await self._engine.connected()
             counted = await self._engine.call("HGETALL", counts_of(state.in_use))
@@ -240,7 +250,7 @@ class AnswerCache:
         """Drop what has changed behind our back, and tell what was counted."""
         keys = [key for tenant, value in changed for key in self._keys(epoch, tenant, [value])]
         if keys:
-            await self._engine.run(FORGET, keys, [])
+            await run(self._engine, FORGET, keys)
         counts, self.counts = self.counts, Counts()
         for name, count in msgspec.structs.asdict(counts).items():
             if count:

@@ -1,10 +1,12 @@
 """What is asked of a server, and the scripts that run there."""
 
+import asyncio
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from functools import cached_property
 from typing import Any, Protocol
 
+from bitespeed.errors import CacheUnavailable
 from bitespeed.stores.sql import text
 
 Word = bytes | str | int
@@ -30,6 +32,10 @@ RELEASE = Script("release")
 FORGET = Script("forget")
 
 
+class UnknownScript(CacheUnavailable):
+    """The server has not seen a script, or has forgotten it."""
+
+
 class Engine(Protocol):
     """A way to a server. All of it raises `CacheUnavailable`, at the latest when time is over."""
 
@@ -49,24 +55,29 @@ class Engine(Protocol):
         """Return when there is a connection, for those who would rather wait than do without."""
         ...
 
-    async def look_up(self, keys: Sequence[bytes]) -> list[bytes | None]:
+    def look_up(self, keys: Sequence[bytes]) -> asyncio.Future[list[bytes | None]]:
         """The values under the keys, as they are where writes go, within ``read_time``."""
         ...
 
-    async def call(self, *command: Word, patience: float | None = None) -> Any:
+    def call(self, *command: Word, patience: float | None = None) -> Awaitable[Any]:
         """Run one command, within ``write_time`` unless told otherwise."""
-        ...
-
-    async def run(
-        self,
-        script: Script,
-        keys: Sequence[bytes],
-        arguments: Sequence[Word],
-        patience: float | None = None,
-    ) -> Any:
-        """Run a script, within ``write_time`` unless told otherwise."""
         ...
 
     async def close(self) -> None:
         """Let go of the connection."""
         ...
+
+
+async def run(
+    engine: Engine,
+    script: Script,
+    keys: Sequence[bytes],
+    arguments: Sequence[Word] = (),
+    patience: float | None = None,
+) -> Any:
+    """Run a script by its digest, or by its text where the server does not know it yet."""
+    rest = (len(keys), *keys, *arguments)
+    try:
+        return await engine.call("EVALSHA", script.digest, *rest, patience=patience)
+    except UnknownScript:
+        return await engine.call("EVAL", script.source, *rest, patience=patience)

@@ -57,21 +57,23 @@ def counts_of(epoch: str) -> bytes:
 
 
 def hit(observation: Observation, held: Mapping[str, bytes | None]) -> Answer | None:
-    """The answer, if all that the observation names is held by one identity at one version.
-
-    A fence (``F``) and a lease (``L``) are no answers.
-    """
-    texts = [held[value] for value in values_of(observation)]
-    if any(text is None or text.startswith((b"F", b"L")) for text in texts):
+    """The answer, if all that the observation names is held by one identity at one version."""
+    first, *others = [held[value] for value in values_of(observation)]
+    entry = _entry(first)
+    if entry is None:
         return None
-    first, *others = [_entry(text) for text in dict.fromkeys(texts) if text is not None]
-    if any((other.identity, other.version) != (first.identity, first.version) for other in others):
+    if others and others[0] != first:
+        other = _entry(others[0])
+        if other is None or (other.identity, other.version) != (entry.identity, entry.version):
+            return None
+    return Answer(entry.primary_id, entry.emails, entry.phones, entry.secondary_ids)
+
+
+def _entry(text: bytes | None) -> Entry | None:
+    """What is kept, plain or compressed; a fence (``F``) and a lease (``L``) are no entries."""
+    if text is None or text[:1] in {b"F", b"L"}:
         return None
-    return Answer(first.primary_id, first.emails, first.phones, first.secondary_ids)
-
-
-def _entry(text: bytes) -> Entry:
-    return _decode(zlib.decompress(b64decode(text[1:])) if text.startswith(b"Z") else text[1:])
+    return _decode(zlib.decompress(b64decode(text[1:])) if text[:1] == b"Z" else text[1:])
 
 
 def text_of(identity: Identity, answer: Answer) -> bytes:

@@ -46,12 +46,14 @@ class Epoch:
         """What was heard last, by whatever way. Good for writing: a commit finds out."""
         self._follower = self._loop.create_task(self._follow())
 
-    def to_read(self) -> str | None:
-        """The epoch in which the cache may be read at this instant, if it may."""
+    def licence(self) -> tuple[str, float] | None:
+        """The epoch in which the cache may be read, and until when on the event loop's clock."""
         if self._licence is None:
             return None
         epoch, until = self._licence
-        return epoch if self._loop.time() < until and self.is_of_this_server(epoch) else None
+        return (
+            self._licence if self._loop.time() < until and self.is_of_this_server(epoch) else None
+        )
 
     async def to_write(self) -> CacheState:
         """The state to write in, which may be over by now."""

@@ -5,6 +5,7 @@ parses for it, takes 12; see docs/decisions/0009-cache.md.
 """
 
 import asyncio
+import logging
 import ssl
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -13,8 +14,10 @@ from urllib.parse import unquote, urlsplit
 
 import hiredis
 
-from bitespeed.caches.engine import Script, Word
+from bitespeed.caches.engine import UnknownScript, Word
 from bitespeed.errors import CacheUnavailable, InvalidInput
+
+log = logging.getLogger(__name__)
 
 CONNECT_TIME = 1.0  # seconds until the server must have accepted and told who it is
 RETRY_PAUSE = 0.25  # seconds between attempts to connect
@@ -51,39 +54,15 @@ class RedisEngine:
         except TimeoutError:
             raise CacheUnavailable(_AWAY) from None
 
-    async def look_up(self, keys: Sequence[bytes]) -> list[bytes | None]:
+    def look_up(self, keys: Sequence[bytes]) -> asyncio.Future[list[bytes | None]]:
         """See `Engine.look_up`."""
-        return await self.call("MGET", *keys, patience=self.read_time)
+        return self.call("MGET", *keys, patience=self.read_time)
 
-    async def call(self, *command: Word, patience: float | None = None) -> Any:
+    def call(self, *command: Word, patience: float | None = None) -> asyncio.Future[Any]:
         """See `Engine.call`."""
         if self._link is None:
-            raise CacheUnavailable(_AWAY)
-        answer = self._link.send(command)
-        try:
-            async with asyncio.timeout(patience or self.write_time):
-                reply = await answer
-        except TimeoutError:
-            raise CacheUnavailable("The cache did not answer in time") from None
-        if isinstance(reply, hiredis.ReplyError):
-            raise _Refused(str(reply).partition(" ")[0])
-        return reply
-
-    async def run(
-        self,
-        script: Script,
-        keys: Sequence[bytes],
-        arguments: Sequence[Word],
-        patience: float | None = None,
-    ) -> Any:
-        """See `Engine.run`."""
-        rest = (len(keys), *keys, *arguments)
-        try:
-            return await self.call("EVALSHA", script.digest, *rest, patience=patience)
-        except _Refused as refusal:
-            if refusal.code != "NOSCRIPT":
-                raise
-            return await self.call("EVAL", script.source, *rest, patience=patience)
+            return _failed(CacheUnavailable(_AWAY))
+        return self._link.send(command, patience or self.write_time)
 
     async def close(self) -> None:
         """See `Engine.close`."""
@@ -91,6 +70,7 @@ class RedisEngine:
         await asyncio.gather(self._connecting, return_exceptions=True)
 
     async def _stay_connected(self) -> None:
+        told = ""  # why the server cannot be used, so that the log has it once
         while True:
             link = None
             try:
@@ -99,22 +79,18 @@ class RedisEngine:
                     self._server = await _identity(link)
                 self._link = link
                 self._has_connected.set()
+                told = ""
                 await link.lost
-            except (OSError, TimeoutError, CacheUnavailable):
+            except (OSError, TimeoutError):
                 pass
+            except CacheUnavailable as refusal:
+                if told != (told := str(refusal)):
+                    log.warning("cache.refused: %s", refusal)
             finally:
                 self._link = self._server = None
                 if link is not None:
                     link.close()
             await asyncio.sleep(RETRY_PAUSE)
-
-
-class _Refused(CacheUnavailable):
-    """The server refused a command; its words may quote a key and go nowhere."""
-
-    def __init__(self, code: str) -> None:
-        super().__init__(f"The cache refuses a command: {code}")
-        self.code = code
 
 
 class _Target:
@@ -137,11 +113,12 @@ class _Target:
     async def connect(self) -> "_Link":
         loop = asyncio.get_running_loop()
         _, link = await loop.create_connection(_Link, self._host, self._port, ssl=self._tls)
-        for command in self._greeting:
-            reply = await link.send(command)
-            if isinstance(reply, hiredis.ReplyError):
-                link.close()
-                raise CacheUnavailable("The cache refuses the password or the database")
+        try:
+            for command in self._greeting:
+                await link.send(command, CONNECT_TIME)
+        except CacheUnavailable:
+            link.close()
+            raise
         return link
 
 
@@ -151,21 +128,21 @@ class _Link(asyncio.Protocol):
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
         self._reader = hiredis.Reader()
-        self._waiting: deque[asyncio.Future[Any]] = deque()
+        self._waiting: deque[tuple[asyncio.Future[Any], asyncio.TimerHandle]] = deque()
         self._transport: asyncio.Transport | None = None
         self.lost: asyncio.Future[None] = self._loop.create_future()
 
-    def send(self, command: Sequence[Word]) -> asyncio.Future[Any]:
-        """Send a command; its reply comes to the future."""
-        answer: asyncio.Future[Any] = self._loop.create_future()
+    def send(self, command: tuple[Word, ...], patience: float) -> asyncio.Future[Any]:
+        """Send a command; its reply, or `CacheUnavailable`, comes to the future in time."""
         if self._transport is None or self._transport.is_closing():
-            answer.set_exception(CacheUnavailable(_AWAY))
-        elif len(self._waiting) >= MAX_UNANSWERED:
+            return _failed(CacheUnavailable(_AWAY))
+        if len(self._waiting) >= MAX_UNANSWERED:
             self._transport.abort()
-            answer.set_exception(CacheUnavailable("The cache lags too far behind"))
-        else:
-            self._waiting.append(answer)
-            self._transport.write(_pack(tuple(command)))
+            return _failed(CacheUnavailable("The cache lags too far behind"))
+        answer: asyncio.Future[Any] = self._loop.create_future()
+        expiry = self._loop.call_later(patience, _expire, answer)
+        self._waiting.append((answer, expiry))
+        self._transport.write(_pack(command))
         return answer
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -177,18 +154,20 @@ class _Link(asyncio.Protocol):
         self._reader.feed(data)
         try:
             while (reply := self._reader.gets()) is not False:
-                answer = self._waiting.popleft()
-                if not answer.done():
+                answer, expiry = self._waiting.popleft()
+                expiry.cancel()
+                if isinstance(reply, hiredis.ReplyError):
+                    _fail(answer, _refusal(reply))
+                elif not answer.done():
                     answer.set_result(reply)
         except (hiredis.HiredisError, IndexError):
             self.close()
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002
         """See `asyncio.Protocol`."""
-        for answer in self._waiting:
-            if not answer.done():
-                answer.set_exception(CacheUnavailable(_AWAY))
-                answer.exception()  # its caller may have stopped waiting
+        for answer, expiry in self._waiting:
+            expiry.cancel()
+            _fail(answer, CacheUnavailable(_AWAY))
         self._waiting.clear()
         if not self.lost.done():
             self.lost.set_result(None)
@@ -199,13 +178,37 @@ class _Link(asyncio.Protocol):
             self._transport.abort()
 
 
+def _fail(answer: asyncio.Future[Any], error: CacheUnavailable) -> None:
+    if not answer.done():
+        answer.set_exception(error)
+        answer.exception()  # perhaps nobody waits for it any more
+
+
+def _expire(answer: asyncio.Future[Any]) -> None:
+    _fail(answer, CacheUnavailable("The cache did not answer in time"))
+
+
+def _failed(error: CacheUnavailable) -> asyncio.Future[Any]:
+    answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+    _fail(answer, error)
+    return answer
+
+
+def _refusal(reply: Exception) -> CacheUnavailable:
+    """The server's own words may quote a key and go nowhere; their first one is a code."""
+    code = str(reply).partition(" ")[0]
+    if code == "NOSCRIPT":
+        return UnknownScript("The cache does not know a script yet")
+    return CacheUnavailable(f"The cache refuses a command: {code}")
+
+
 async def _identity(link: _Link) -> str:
     """The server's own name for itself since it was started.
 
     Raises `CacheUnavailable` for a server that may drop what nobody asked it to drop, since a
     fence that is dropped fences nothing.
     """
-    told = await link.send(("INFO",))
+    told = await link.send(("INFO",), CONNECT_TIME)
     if not isinstance(told, bytes):
         raise CacheUnavailable("The cache does not tell who it is")
     facts = dict(line.split(":", 1) for line in told.decode().splitlines() if ":" in line)

@@ -4,6 +4,7 @@ Commands are JSON arrays that are posted, replies come with their strings in Bas
 a script too: scripts run where writes go, and a replica elsewhere may lag behind a fence.
 """
 
+import asyncio
 from base64 import b64decode
 from collections.abc import Sequence
 from typing import Any
@@ -11,7 +12,7 @@ from typing import Any
 import httpx
 import msgspec
 
-from bitespeed.caches.engine import LOOK_UP, Script, Word
+from bitespeed.caches.engine import LOOK_UP, UnknownScript, Word, run
 from bitespeed.errors import CacheUnavailable, InvalidInput
 
 MAX_CONNECTIONS = 10  # a fence need not wait for a look-up
@@ -56,23 +57,9 @@ class UpstashEngine:
     async def connected(self) -> None:
         """See `Engine.connected`. There is none to wait for."""
 
-    async def look_up(self, keys: Sequence[bytes]) -> list[bytes | None]:
+    def look_up(self, keys: Sequence[bytes]) -> asyncio.Future[list[bytes | None]]:
         """See `Engine.look_up`."""
-        return await self.run(LOOK_UP, keys, [], self.read_time)
-
-    async def run(
-        self,
-        script: Script,
-        keys: Sequence[bytes],
-        arguments: Sequence[Word],
-        patience: float | None = None,
-    ) -> Any:
-        """See `Engine.run`."""
-        rest = (len(keys), *keys, *arguments)
-        try:
-            return await self.call("EVALSHA", script.digest, *rest, patience=patience)
-        except _UnknownScript:
-            return await self.call("EVAL", script.source, *rest, patience=patience)
+        return asyncio.ensure_future(run(self, LOOK_UP, keys, patience=self.read_time))
 
     async def call(self, *command: Word, patience: float | None = None) -> Any:
         """See `Engine.call`."""
@@ -88,17 +75,13 @@ class UpstashEngine:
             raise CacheUnavailable("The cache refuses the token")
         if reply.error is not None:
             if "NOSCRIPT" in reply.error:
-                raise _UnknownScript("The cache does not know a script yet")
+                raise UnknownScript("The cache does not know a script yet")
             raise CacheUnavailable("The cache refuses a command")
         return _decoded(reply.result)
 
     async def close(self) -> None:
         """See `Engine.close`."""
         await self._client.aclose()
-
-
-class _UnknownScript(CacheUnavailable):
-    """The server has not seen it, or has forgotten it."""
 
 
 def _decoded(result: Any) -> Any:

@@ -1,8 +1,7 @@
 """What each endpoint does. `openapi.yaml` beside this file is what it promises."""
 
-import asyncio
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from urllib.parse import unquote, unquote_plus
 
 import msgspec
@@ -21,12 +20,14 @@ from bitespeed.http.asgi import (
 )
 from bitespeed.identifiers import Observation, observe
 from bitespeed.identity import Answer
-from bitespeed.service import Service
+from bitespeed.service import Outcome, Service
 
 MAX_BODY = 64 * 1024  # bytes; two values of 255 characters, and room for members we ignore
 MAX_BATCH_BODY = 1024 * 1024  # bytes; a kilobyte for each observation
 MAX_OBSERVATIONS = 1000  # in one batch: a few hundred milliseconds of work
 MAX_ID = 2**63 - 1
+
+Headers = Iterable[tuple[bytes, bytes]]
 
 
 class Endpoints:
@@ -38,14 +39,17 @@ class Endpoints:
 
     async def identify(self, scope: Scope, receive: Receive, send: Send) -> None:
         """POST /identify"""
-        answer = await self.ask(scope["headers"], await read_body(receive, MAX_BODY))
-        await send_json(send, 200, wire.encode(answer))
+        asked = self._asked(scope["headers"], await read_body(receive, MAX_BODY))
+        await send_json(send, 200, wire.encode(await self._service.identify(asked)))
 
-    def ask(self, headers: Iterable[tuple[bytes, bytes]], body: bytes) -> asyncio.Future[Answer]:
-        """Begin to answer a POST /identify. Raises what can be told at once."""
+    def ask(self, headers: Headers, body: bytes, tell: Callable[[Outcome], None]) -> None:
+        """POST /identify, see `Service.submit`. Raises what can be told at once."""
+        self._service.submit(self._asked(headers, body), tell)
+
+    def _asked(self, headers: Headers, body: bytes) -> Observation:
         if content_type(headers) is NDJSON:
             raise WrongType("Send one observation as application/json, or many to /identify/batch")
-        return self._service.submit(wire.decode(body, self._region))
+        return wire.decode(body, self._region)
 
     async def identify_batch(self, scope: Scope, receive: Receive, send: Send) -> None:
         """POST /identify/batch"""
@@ -80,7 +84,7 @@ class Endpoints:
 
     async def look_up(self, scope: Scope, receive: Receive, send: Send) -> None:
         """GET /contacts?email=…&phoneNumber=…"""
-        asked = observe(*_asked(scope["query_string"]), self._region)
+        asked = observe(*_in_query(scope["query_string"]), self._region)
         answer = await self._service.look_up(asked.email, asked.phone)
         await send_json(send, 200, wire.encode(answer))
 
@@ -112,7 +116,7 @@ def _contact_id(text: str) -> int:
     return int(text)
 
 
-def _asked(query: bytes) -> tuple[str | None, str | None]:
+def _in_query(query: bytes) -> tuple[str | None, str | None]:
     """The email and the phone number in a query string.
 
     A plus sign is what it says in an email and at the head of a phone number, where

@@ -11,11 +11,14 @@ from bitespeed import wire
 from bitespeed.http.asgi import JSON, TooLarge, refused
 from bitespeed.http.endpoints import MAX_BODY, Endpoints
 from bitespeed.identity import Answer
+from bitespeed.service import Outcome
 
 if TYPE_CHECKING:
     from bitespeed.http.connection import Connection
 
 Headers = list[tuple[bytes, bytes]]
+
+_JSON: Headers = [(b"content-type", JSON)]
 
 
 class Exchange:
@@ -42,18 +45,15 @@ class Exchange:
         if self.response_complete:
             return
         try:
-            answer = self._endpoints.ask(headers, self._body)
+            self._endpoints.ask(headers, self._body, self._on_outcome)
         except Exception as error:  # noqa: BLE001 - answered and logged as one place knows how
             self._refuse(error)
-        else:
-            answer.add_done_callback(self._on_answer)
 
-    def _on_answer(self, answer: asyncio.Future[Answer]) -> None:
-        error = answer.exception()
-        if error is None:
-            self._respond(200, wire.encode(answer.result()), [(b"content-type", JSON)])
+    def _on_outcome(self, outcome: Outcome) -> None:
+        if isinstance(outcome, Answer):
+            self._respond(200, wire.encode(outcome), _JSON)
         else:
-            self._refuse(error)
+            self._refuse(outcome)
 
     def _refuse(self, error: BaseException) -> None:
         self._respond(*refused(error))
