@@ -248,7 +248,6 @@ def test_what_comes_over_the_data_api_is_the_same(
 
 def test_nothing_is_copied_into_the_data_api(people: str) -> None:
     async def test() -> None:
-        pytest.importorskip("httpx")
         from bitespeed.stores.supabase.store import SupabaseStore
 
         far = SupabaseStore("https://project.supabase.example", Options(key="a key"))

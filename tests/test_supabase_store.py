@@ -94,12 +94,28 @@ def refuses(url, error, words, **options):
 
 TABLES = ("identity", "contact_record", "identifier", "event", "contact", "migration")
 DOCUMENTS = {
-    "read": {"tenant": "default", "asked": {"values": [["email", "a@x", None]], "contact": 1,
-             "members": True, "remembered": []}},
-    "commit": {"tenant": "default", "changes": {"identities": [], "contacts": [], "events": [],
-               "deleted": [1], "freed_emails": ["a@x"], "freed_phones": []}},
+    "read": {
+        "tenant": "default",
+        "asked": {
+            "values": [["email", "a@x", None]],
+            "contact": 1,
+            "members": True,
+            "remembered": [],
+        },
+    },
+    "commit": {
+        "tenant": "default",
+        "changes": {
+            "identities": [],
+            "contacts": [],
+            "events": [],
+            "deleted": [1],
+            "freed_emails": ["a@x"],
+            "freed_phones": [],
+        },
+    },
     "scan": {"most": 1000},
-}  # fmt: skip
+}
 
 
 def attempts():

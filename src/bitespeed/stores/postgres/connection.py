@@ -24,6 +24,11 @@ PARAMETERS: dict[str, Any] = {
 }
 KEEPALIVE = {"keepalives_idle": 5, "keepalives_interval": 2, "keepalives_count": 3}
 """Seconds, seconds and tries until a server that has vanished is given up."""
+READ_ONLY = "25006"  # the SQLSTATE of a server that has become, or still is, a standby
+
+Texts = Sequence[bytes | None]
+
+_LOST = "The connection to the database was lost; try again"
 
 
 def connect(url: str, patience: float) -> psycopg.Connection[Any]:
@@ -43,15 +48,6 @@ async def connect_async(url: str, patience: float) -> psycopg.AsyncConnection[An
 def _whole(patience: float) -> int:
     """Seconds as libpq counts them, which waits no less than two."""
     return max(2, int(patience))
-
-
-Texts = Sequence[bytes | None]
-
-
-_LOST = "The connection to the database was lost; try again"
-
-
-READ_ONLY = "25006"
 
 
 class ConnectionLost(StoreUnavailable):

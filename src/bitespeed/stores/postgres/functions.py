@@ -149,7 +149,7 @@ class FunctionStore(ABC):
     async def _fetch(self, function: Function, arguments: Arguments) -> bytes:
         """`_call` of a function that always returns a document."""
         answer = await self._call(function, arguments)
-        assert answer is not None  # noqa: S101
+        assert answer is not None  # noqa: S101 - these functions return no null
         return answer
 
 
