@@ -133,13 +133,15 @@ def test_import_reports_what_was_new_and_sets_rejects_aside(tmp_path: Path) -> N
         "primaries": 2,
         "secondaries": 1,
         "merges": 1,
+        "older": 0,
+        "erased": 0,
         "repeats": 1,
     }
     rejects = cells(tmp_path / "people.csv.rejects.csv")
     assert rejects == [
-        ["line", "reason", "email", "phone"],
-        ["4", "email is not an email address", "bad", "2"],
-        ["5", "Either email or phoneNumber is required", "", ""],
+        ["line", "reason", "email", "phone", "date"],
+        ["4", "email is not an email address", "bad", "2", ""],
+        ["5", "Either email or phoneNumber is required", "", "", ""],
     ]
 
 

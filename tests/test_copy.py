@@ -21,10 +21,11 @@ from bitespeed.copying import MAX_DIFFERENCES, Comparison, Counts, Difference, c
 from bitespeed.errors import InvalidInput, StoreUnavailable
 from bitespeed.identifiers import observe
 from bitespeed.service import DEFAULT_TENANT, Service
+from bitespeed.stored import StoredHead, StoredIdentity
 from bitespeed.stores import Store, open_store
 from bitespeed.stores.options import Options
+from bitespeed.stores.pages import PAGE
 from bitespeed.stores.postgres import load as postgres_load
-from bitespeed.stores.stored import PAGE, StoredHead, StoredIdentity
 from support.invariants import assert_clean
 from support.postgres_server import Postgres
 from support.postgrest import postgrest

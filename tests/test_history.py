@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bitespeed.stores.stored import StoredContact, StoredEvent, StoredHead, StoredIdentity
+from bitespeed.stored import StoredContact, StoredEvent, StoredHead, StoredIdentity
 from support.history import KINDS, Answer, Operation, check
 
 STEP = 1000  # nanoseconds between two requests of a model

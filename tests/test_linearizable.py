@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bitespeed.stores.stored import StoredContact, StoredIdentity
+from bitespeed.stored import StoredContact, StoredIdentity
 from support.history import Answer, Operation
 from support.linearizable import check
 

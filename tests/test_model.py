@@ -11,8 +11,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
+from bitespeed.erasing import Whom
 from bitespeed.errors import NotFound
-from bitespeed.identifiers import Observation, observe
+from bitespeed.identifiers import Email, Observation, Phone, observe
 from bitespeed.identity import Answer
 from bitespeed.service import Service
 from bitespeed.stores.sqlite import SqliteStore
@@ -36,6 +37,7 @@ class Model:
 
     def __init__(self) -> None:
         self.live: dict[int, Observation] = {}
+        self.kept: dict[int, Observation] = {}  # deleted ones too
         self.holders: dict[str, int] = {}
         self._parents: dict[int, int] = {}
 
@@ -50,7 +52,7 @@ class Model:
         if new:
             contact = self.last_id + 1
             self._parents[contact] = contact
-            self.live[contact] = observation
+            self.live[contact] = self.kept[contact] = observation
             self.holders.update(dict.fromkeys(new, contact))
             groups.add(contact)
         for group in groups:
@@ -63,6 +65,35 @@ class Model:
         for value in values_of(gone):
             if value not in kept:
                 del self.holders[value]
+
+    def erase(self, value: str | None, contact: int | None) -> int:
+        """The number of contacts removed."""
+        groups = {self._group(c) for c in self.kept if c == contact}
+        groups |= {self._group(self.holders[value])} if value in self.holders else set()
+        while True:
+            values = {v for c in self._of(groups) for v in values_of(self.kept[c])} | {value}
+            taken = {v for v, c in self.holders.items() if self._group(c) not in groups}
+            nobody = {
+                self._group(c)
+                for c, o in self.kept.items()
+                if not (values - taken).isdisjoint(values_of(o))
+            } - {self._group(c) for c in self.live}
+            if nobody <= groups:
+                break
+            groups |= nobody
+        gone = self._of(groups) | {
+            c
+            for c, o in self.kept.items()
+            if c not in self.live and not (values - taken).isdisjoint(values_of(o))
+        }
+        self.holders = {v: c for v, c in self.holders.items() if self._group(c) not in groups}
+        for c in gone:
+            del self.kept[c]
+            self.live.pop(c, None)
+        return len(gone)
+
+    def _of(self, groups: set[int]) -> set[int]:
+        return {contact for contact in self.kept if self._group(contact) in groups}
 
     def answer(self, contact: int) -> Answer:
         ids = sorted(c for c in self.live if self._are_one(c, contact))
@@ -152,7 +183,7 @@ class ServiceAndModel(RuleBasedStateMachine):
 
     @rule(side=SIDES, batch=BATCHES)
     def absorb(self, side: int, batch: list[Observation]) -> None:
-        changes = self.runner.run(self.services[side].absorb(batch))
+        changes, _ = self.runner.run(self.services[side].absorb(batch))
         contacts_before = self.model.last_id
         for observation in batch:
             self.model.identify(observation)
@@ -166,6 +197,23 @@ class ServiceAndModel(RuleBasedStateMachine):
             self.model.delete(contact)
         else:
             self._is_not_there(self.services[side].delete(contact))
+
+    @rule(side=SIDES, value=st.sampled_from(EMAILS + PHONES))
+    def erase(self, side: int, value: str) -> None:
+        whom = Whom(Email(value)) if "@" in value else Whom(phone=Phone(value))
+        self._erase(side, whom, self.model.erase(value, None))
+
+    @rule(side=SIDES, data=st.data())
+    def erase_by_contact(self, side: int, data: st.DataObject) -> None:
+        contact = data.draw(st.integers(1, self.model.last_id + 1), label="contact")
+        self._erase(side, Whom(contact=contact), self.model.erase(None, contact))
+
+    def _erase(self, side: int, whom: Whom, contacts: int) -> None:
+        if contacts:
+            receipt = self.runner.run(self.services[side].erase(whom))
+            assert receipt.contacts == contacts
+        else:
+            self._is_not_there(self.services[side].erase(whom))
 
     def _is_not_there(self, request) -> None:
         try:

@@ -145,6 +145,8 @@ class TestExamples:
                 value, SPEC["paths"][path][method]["requestBody"]["content"][kind]["schema"]
             )
         body = value if kind == "application/x-ndjson" else json.dumps(value)
+        if path == "/erase":
+            server.identify(value.get("email", fresh_email()))
         reply = server.ask(method.upper(), path, body.encode(), {"Content-Type": kind})
         assert (reply.status, reply.headers["content-type"]) == (200, kind)
         assert_documented(reply, path, method)
@@ -174,6 +176,10 @@ class TestExamples:
             ("GET", "/contacts/999999", "/contacts/{id}", None, 404),
             ("DELETE", "/contacts/x", "/contacts/{id}", None, 400),
             ("DELETE", "/contacts/999999", "/contacts/{id}", None, 404),
+            ("POST", "/erase", "/erase", b"{}", 400),
+            ("POST", "/erase", "/erase", b'{"email": "a@x", "contactId": 1}', 400),
+            ("POST", "/erase", "/erase", b'{"contactId": 999999}', 404),
+            ("POST", "/erase", "/erase", b" " * 70_000, 413),
         ],
     )
     def test_refusals_are_as_described(self, server, method, target, path, body, status):

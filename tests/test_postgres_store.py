@@ -21,7 +21,7 @@ from bitespeed.errors import Conflict, StoreDamaged, StoreUnavailable
 from bitespeed.identifiers import observe
 from bitespeed.identity import Answer, Changes
 from bitespeed.service import DEFAULT_TENANT
-from bitespeed.stores import open_store, stored
+from bitespeed.stores import open_store, pages
 from bitespeed.stores.options import Options
 from bitespeed.stores.postgres import pool as pool_module
 from bitespeed.stores.postgres import scan as scanning
@@ -918,7 +918,7 @@ def test_a_database_not_prepared_any_more_is_told(postgres):
 
 
 def test_a_scan_whose_connection_is_lost_says_so(url, monkeypatch):
-    monkeypatch.setattr(stored, "PAGE", 1)
+    monkeypatch.setattr(pages, "PAGE", 1)
     monkeypatch.setattr(scanning, "ROWS", 1)
 
     async def test(store):
@@ -982,7 +982,7 @@ def test_a_scan_given_up_while_it_connects_holds_up_nobody(url):
 
 
 def test_a_scan_ended_by_the_server_since_its_reader_was_slow_says_so(postgres, monkeypatch):
-    monkeypatch.setattr(stored, "PAGE", 1)
+    monkeypatch.setattr(pages, "PAGE", 1)
     monkeypatch.setattr(scanning, "ROWS", 1)
 
     async def test(store):

@@ -263,7 +263,7 @@ def test_what_was_absorbed_after_conflicts_is_told_once(path, conflicts):
     async def main():
         async with watched(path) as (store, service):
             store.committing.hooks = [failing(Conflict())] * conflicts
-            changes = await service.absorb([observe("a@x", "1"), observe("b@x", "1")])
+            changes, _ = await service.absorb([observe("a@x", "1"), observe("b@x", "1")])
             assert len(changes.contacts) == 2
             assert len((await service.contact(1)).secondary_ids) == 1
 
@@ -587,10 +587,10 @@ def test_those_in_turn_that_cannot_be_stored_are_refused_one_by_one(path):
 def test_absorbing_is_one_read_without_members_and_one_commit(path):
     async def main():
         async with watched(path) as (store, service):
-            changes = await service.absorb([observe(f"{n}@x", "1") for n in range(1000)])
+            changes, _ = await service.absorb([observe(f"{n}@x", "1") for n in range(1000)])
             assert (len(store.reads), len(store.commits)) == (1, 1)
             assert len(changes.contacts) == 1000
-            again = await service.absorb([observe(f"{n}@x", "1") for n in range(1000)])
+            again, _ = await service.absorb([observe(f"{n}@x", "1") for n in range(1000)])
             assert not again
             assert len(store.commits) == 1
             assert (await service.contact(1000)).primary_id == 1

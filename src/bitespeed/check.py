@@ -7,7 +7,8 @@ new; I7 an identity is what its observations connect, no more; I8 counts and ver
 true. I6 is about answers as they are given, so no look at the data can tell.
 
 Contacts that were adopted from a table of others need not have brought anything, and those
-adopted into one identity are connected: what they were is taken as it was.
+adopted into one identity are connected: what they were is taken as it was. What connected the
+contacts of an identity may have been erased.
 """
 
 from collections import Counter
@@ -16,8 +17,8 @@ from contextlib import aclosing
 from itertools import pairwise
 from typing import NamedTuple
 
+from bitespeed.stored import StoredContact, StoredEvent, StoredHead, StoredIdentity
 from bitespeed.stores import Store
-from bitespeed.stores.stored import StoredContact, StoredEvent, StoredHead, StoredIdentity
 
 INVARIANTS = {
     "I1": "every live identity has exactly one primary",
@@ -61,6 +62,8 @@ async def check(store: Store, on_page: Callable[[int], None] = lambda _: None) -
 def broken(identity: StoredIdentity) -> Iterator[Violation]:
     """What is wrong with all that is stored under one root."""
     root = identity.root_id
+    if root is None and _is_what_erasures_leave(identity):
+        return
     head = next((h for h in identity.heads if h.id == root), None)
     if head is None or head.root_id != root:
         ids = sorted(c.id for c in identity.contacts) or sorted(h.id for h in identity.heads)
@@ -78,6 +81,12 @@ def broken(identity: StoredIdentity) -> Iterator[Violation]:
     ]
     for invariant, what in found:
         yield Violation(invariant, root, what)
+
+
+def _is_what_erasures_leave(identity: StoredIdentity) -> bool:
+    """Of those who are gone as a whole."""
+    rows = (identity.heads, identity.contacts, identity.identifiers)
+    return not any(rows) and all(event.kind == "identity.erased" for event in identity.events)
 
 
 def _primary(head: StoredHead, live: list[StoredContact]) -> Iterator[tuple[str, str]]:
@@ -120,7 +129,12 @@ def _events(identity: StoredIdentity) -> Iterator[tuple[str, str]]:
     """Each contact created or adopted once, deleted once if it is, each merged identity ended
     once.
     """
-    told = Counter((event.kind, event.contact_id or event.merged_id) for event in identity.events)
+    erased = _erased(identity)
+    told = Counter(
+        (event.kind, event.contact_id or event.merged_id)
+        for event in identity.events
+        if event.contact_id is None or event.contact_id not in erased
+    )
     true: Counter[tuple[str, int | None]] = Counter()
     adopted = _adopted(identity)
     for contact in identity.contacts:
@@ -154,6 +168,8 @@ def _novelty(identity: StoredIdentity) -> Iterator[tuple[str, str]]:
 
 def _connection(identity: StoredIdentity) -> Iterator[tuple[str, str]]:
     """All contacts ever, and the observations that merged identities, must hang together."""
+    if _erased(identity):
+        return
     parent: dict[Value, Value] = {}
 
     def find(value: Value) -> Value:
@@ -185,6 +201,10 @@ def _ties(identity: StoredIdentity) -> Iterator[tuple[Value, Value]]:
 
 def _adopted(identity: StoredIdentity) -> set[int | None]:
     return {event.contact_id for event in identity.events if event.kind == "contact.adopted"}
+
+
+def _erased(identity: StoredIdentity) -> set[int | None]:
+    return {event.contact_id for event in identity.events if event.kind == "contact.erased"}
 
 
 def _numbers(

@@ -6,8 +6,8 @@ from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from bitespeed.stored import StoredIdentity
 from bitespeed.stores import Store
-from bitespeed.stores.stored import StoredIdentity
 
 MAX_DIFFERENCES = 1000  # found before the search ends; by then the cause matters, not the number
 
@@ -23,8 +23,8 @@ class Counts:
 
     def add(self, page: list[StoredIdentity]) -> None:
         """Count a page."""
-        self.identities += len(page)
         for identity in page:
+            self.identities += identity.root_id is not None
             self.contacts += len(identity.contacts)
             self.events += len(identity.events)
             if identity.events:
@@ -115,7 +115,7 @@ class _Comparing:
         self._changed = 0
         self._differences: list[Difference] = []
         self._only_in_copy: set[int | None] = set()
-        self._ended: set[int | None] = set()  # merged into another one since
+        self._ended: set[int | None] = set()  # merged into another one, or erased, since
 
     def add(self, our: StoredIdentity | None, their: StoredIdentity | None) -> None:
         """Compare what has the same root, either of which may be missing."""
@@ -125,8 +125,9 @@ class _Comparing:
         elif their is None or not _is_equal(our, their):
             since = [event for event in our.events if event.seq > self._last_event]
             if since:
-                self._changed += 1
+                self._changed += len(since) if our.root_id is None else 1
                 self._ended.update(event.merged_id for event in since)
+                self._ended.update(e.identity_id for e in since if e.kind == "identity.erased")
             else:
                 what = "is not in the copy" if their is None else _unlike(our, their)
                 self._differences.append(Difference(our.root_id, what))
@@ -182,6 +183,7 @@ def _is_equal(our: StoredIdentity, their: StoredIdentity) -> bool:
         and our.contacts == their.contacts
         and our.events == their.events
         and set(our.identifiers) == set(their.identifiers)  # they come in no order
+        and (our.tombstones, our.secrets) == (their.tombstones, their.secrets)
     )
 
 
@@ -202,6 +204,8 @@ def _parts(our: StoredIdentity, their: StoredIdentity) -> Iterator[str]:
     unlike = set(our.identifiers).symmetric_difference(their.identifiers)
     if unlike:
         yield f"identifiers ({', '.join(sorted({row.kind for row in unlike}))})"
+    if (our.tombstones, our.secrets) != (their.tombstones, their.secrets):
+        yield "tombstones"
 
 
 def _some(ids: list[int], most: int = 10) -> str:

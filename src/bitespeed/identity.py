@@ -93,16 +93,40 @@ class Event(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
     ``merged`` is the identity that ended in a merge; ``email`` and ``phone`` are
     then the observation that joined the two. A contact that was adopted had been one before,
-    and of ``identity``: whether it brought anything new was not ours to decide.
+    and of ``identity``: whether it brought anything new was not ours to decide. Of what was erased
+    no other event is left.
     """
 
-    kind: Literal["contact.created", "contact.adopted", "identities.merged", "contact.deleted"]
+    kind: Literal[
+        "contact.created",
+        "contact.adopted",
+        "identities.merged",
+        "contact.deleted",
+        "contact.erased",
+        "identity.erased",
+    ]
     identity: Ref
     version: int
     contact: Ref | None = None
     merged: Ref | None = None
     email: Email | None = None
     phone: Phone | None = None
+
+
+class Erasure(msgspec.Struct, frozen=True):
+    """What is removed for good: ``identities`` with all that has them as root, the ``contacts`` of
+    others, and the values in the ``events`` of others, which are named by their number.
+
+    ``references`` are those of tombstones, made with ``secret``, which the store takes as its own
+    if it has none yet.
+    """
+
+    id: str
+    identities: list[int]
+    contacts: list[int]
+    events: list[int]
+    secret: str
+    references: list[str]
 
 
 class Changes(msgspec.Struct, frozen=True):
@@ -114,16 +138,39 @@ class Changes(msgspec.Struct, frozen=True):
     deleted: list[int] = []
     freed_emails: list[Email] = []
     freed_phones: list[Phone] = []
+    erasure: Erasure | None = None
 
     def __bool__(self) -> bool:
         return bool(self.identities)
 
 
 class Committed(msgspec.Struct, frozen=True):
-    """The ids and ages that a store gave the contacts of some changes, in their order."""
+    """The ids and ages that a store gave the contacts of some changes, in their order, and ``at``,
+    the instant of the commit.
+    """
 
     ids: list[int]
     created_at: list[int]
+    at: int = 0
+
+
+class Receipt(msgspec.Struct, frozen=True):
+    """What an erasure has removed, without saying of whom."""
+
+    id: str
+    at: int
+    identities: int
+    contacts: int
+    identifiers: int
+    events: int
+    references: list[str]
+
+
+class Tombstones(msgspec.Struct, frozen=True):
+    """When the values behind references were erased. Without ``secret`` nothing ever was."""
+
+    secret: str | None
+    erased_at: dict[str, int]
 
 
 class Answer(msgspec.Struct, frozen=True):

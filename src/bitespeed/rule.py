@@ -9,6 +9,8 @@ the light of those before it:
   that identity;
 - two identities hold its values: they merge, under the oldest contact of both;
 - otherwise it brings nothing new, and nothing is written.
+
+What it means to erase a person stands beside this, in `erasing.py`.
 """
 
 from collections.abc import Iterable, Sequence

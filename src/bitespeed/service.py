@@ -7,6 +7,7 @@ whatever came while the ones before it were under way. There is no timer in the 
 import asyncio
 import logging
 import random
+import secrets
 import traceback
 from collections import deque
 from collections.abc import Callable, Coroutine, Iterator, Sequence
@@ -16,8 +17,9 @@ from typing import Any, TypeVar, cast
 
 import msgspec
 
-from bitespeed import rule
+from bitespeed import erasing, rule
 from bitespeed.caches.answers import AnswerCache, LookUp
+from bitespeed.erasing import Held, Whom
 from bitespeed.errors import (
     BitespeedError,
     Conflict,
@@ -28,7 +30,7 @@ from bitespeed.errors import (
     Unavailable,
 )
 from bitespeed.identifiers import Email, Observation, Phone
-from bitespeed.identity import Answer, Changes, Committed, Snapshot
+from bitespeed.identity import Answer, Changes, Committed, Receipt, Snapshot
 from bitespeed.stores import Store
 
 T = TypeVar("T")
@@ -45,6 +47,9 @@ SECOND = 2  # times as many must wait as are under way before another batch begi
 MAX_ATTEMPTS = 12  # of a batch that others get in the way of; with the pauses about half a second
 FIRST_PAUSE = 0.001  # seconds, doubled with each attempt and drawn at random below that ...
 LONGEST_PAUSE = 0.1  # ... so that processes in each other's way part
+MAX_LOOKS = 12  # at what is held about a person; each may show values to look for, mostly the first
+ERASURE_ID = 16  # bytes
+SECRET = 32  # bytes
 SWEEP = 0.05  # seconds between looks for requests past their deadline
 
 
@@ -142,8 +147,11 @@ class Service:
                 raise outcome
         return cast("list[Answer | BitespeedError]", outcomes)
 
-    async def absorb(self, observations: Sequence[Observation]) -> Changes:
-        """Write what the observations bring, without answers; returns what was new.
+    async def absorb(
+        self, observations: Sequence[Observation], made_at: Sequence[int | None] = ()
+    ) -> tuple[Changes, int]:
+        """Write what the observations bring, without answers; returns what was new, and how many
+        were left out because they name what has been erased since they were made.
 
         For imports: one read and one commit for all of them, so the caller chooses
         the size of the batch.
@@ -153,15 +161,29 @@ class Service:
             snapshot = await self._store.read(
                 self._tenant, emails=emails, phones=phones, members=False
             )
-            changes = rule.absorb(snapshot, observations)
+            # After the read: who is erased from here on has changed since, which is a conflict.
+            kept = await self._not_erased(observations, made_at)
+            changes = rule.absorb(snapshot, kept)
             try:
                 if changes:
                     await self._store.commit(self._tenant, changes)
             except Conflict:
                 await asyncio.sleep(pause)
             else:
-                return changes
+                return changes, len(observations) - len(kept)
         raise Contention(_CONTENTION)
+
+    async def _not_erased(
+        self, observations: Sequence[Observation], made_at: Sequence[int | None]
+    ) -> Sequence[Observation]:
+        secret = (await self._store.tombstones(self._tenant)).secret
+        if secret is None:
+            return observations
+        values = {v for o in observations for v in (o.email, o.phone) if v is not None}
+        references = {value: erasing.reference(secret, self._tenant, value) for value in values}
+        known = await self._store.tombstones(self._tenant, references.values())
+        erased_at = {v: known.erased_at[r] for v, r in references.items() if r in known.erased_at}
+        return erasing.not_erased(observations, made_at, erased_at)
 
     async def look_up(self, email: Email | None, phone: Phone | None) -> Answer:
         """The identity that holds the values, without writing anything. Raises `NotFound`."""
@@ -192,6 +214,38 @@ class Service:
                 await asyncio.sleep(pause)
             else:
                 return
+        raise Contention(_CONTENTION)
+
+    async def erase(self, whom: Whom) -> Receipt:
+        """Remove all that is held about a person, for good. Raises `NotFound` when nothing is."""
+        return await self._bounded(self._erase(whom))
+
+    async def _erase(self, whom: Whom) -> Receipt:
+        id_ = secrets.token_hex(ERASURE_ID)
+        for pause in _pauses():
+            person = await self.held(whom)
+            known = await self._store.tombstones(self._tenant)
+            secret = known.secret or secrets.token_hex(SECRET)
+            erasure = erasing.erasure(self._tenant, person, id_, secret)
+            try:
+                committed = await self._commit(
+                    erasing.erase(person, erasure), erasing.snapshot(person), []
+                )
+            except Conflict:
+                await asyncio.sleep(pause)
+            else:
+                return erasing.receipt(person, erasure, committed.at)
+        raise Contention(_CONTENTION)
+
+    async def held(self, whom: Whom) -> Held:
+        """All that is held about a person, as of one instant. Raises `NotFound`."""
+        asked = whom.values()
+        for _ in range(MAX_LOOKS):
+            found = await self._store.traces(self._tenant, asked, whom.contact)
+            person = erasing.held(found, whom)
+            if person.all_values <= asked:
+                return person
+            asked |= person.all_values
         raise Contention(_CONTENTION)
 
     async def ping(self) -> None:

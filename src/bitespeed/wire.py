@@ -1,15 +1,30 @@
 """The published JSON: how observations are spelled by callers, and answers to them."""
 
+from datetime import UTC, datetime, timedelta
+from typing import Any, TypeVar
+
 import msgspec
 
-from bitespeed.errors import BitespeedError, InvalidInput
+from bitespeed.erasing import Held, Whom, head
+from bitespeed.errors import BitespeedError, InvalidInput, NotFound
 from bitespeed.identifiers import Email, Observation, Phone, observe
-from bitespeed.identity import Answer
+from bitespeed.identity import Answer, Receipt
+from bitespeed.stored import StoredContact, StoredEvent, StoredIdentity
+
+T = TypeVar("T")
+
+MAX_ID = 2**63 - 1  # of a contact, as databases count
 
 
 class _Request(msgspec.Struct):
     email: str | None = None
     phone_number: str | int | None = msgspec.field(default=None, name="phoneNumber")
+
+
+class _Whom(msgspec.Struct):
+    email: str | None = None
+    phone_number: str | int | None = msgspec.field(default=None, name="phoneNumber")
+    contact_id: int | None = msgspec.field(default=None, name="contactId")
 
 
 class _Contact(msgspec.Struct):
@@ -24,22 +39,46 @@ class _Response(msgspec.Struct):
 
 
 _request = msgspec.json.Decoder(_Request)
+_whom = msgspec.json.Decoder(_Whom)
 _requests = msgspec.json.Decoder(list[msgspec.Raw])
 _encoder = msgspec.json.Encoder()
 
 
 def decode(body: bytes | msgspec.Raw, region: str | None) -> Observation:
     """The observation in one JSON object. Raises `InvalidInput` in words for the caller."""
-    body = bytes(body)
+    request = _decoded(_request, bytes(body))
+    return observe(request.email, request.phone_number, region)
+
+
+def decode_whom(body: bytes, region: str | None) -> Whom:
+    """Who is meant in one JSON object. Raises `InvalidInput` in words for the caller."""
+    request = _decoded(_whom, body)
+    return whom(request.email, request.phone_number, request.contact_id, region)
+
+
+def whom(
+    email: str | None, phone: str | int | None, contact: int | None, region: str | None
+) -> Whom:
+    """Who is meant. Raises `InvalidInput` unless it is told in one way."""
+    if sum(given not in (None, "") for given in (email, phone, contact)) != 1:
+        raise InvalidInput("Name a person by one of email, phoneNumber and contactId")
+    if contact is not None:
+        if not 0 <= contact <= MAX_ID:
+            raise NotFound("There is no contact with this id")
+        return Whom(contact=contact)
+    observation = observe(email, phone, region)
+    return Whom(observation.email, observation.phone)
+
+
+def _decoded(decoder: msgspec.json.Decoder[T], body: bytes) -> T:
     try:
         if not body.isascii():
             body.decode()  # also where the decoder does not look, in members that are ignored
-        request = _request.decode(body)
+        return decoder.decode(body)
     except msgspec.ValidationError as error:
         raise InvalidInput(_in_words(error)) from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         raise InvalidInput("This is not valid JSON in UTF-8") from None
-    return observe(request.email, request.phone_number, region)
 
 
 def convert(email: object, phone: object, region: str | None) -> Observation:
@@ -65,6 +104,8 @@ def _in_words(error: msgspec.ValidationError) -> str:
         return "email must be a string or null"
     if place.startswith("phoneNumber"):
         return "phoneNumber must be a string, a whole number or null"
+    if place.startswith("contactId"):
+        return "contactId must be a whole number or null"
     return "An observation must be a JSON object"
 
 
@@ -90,3 +131,79 @@ def _response(answer: Answer) -> _Response:
     return _Response(
         _Contact(answer.primary_id, answer.emails, answer.phones, answer.secondary_ids)
     )
+
+
+def encode_receipt(receipt: Receipt) -> bytes:
+    """What an erasure has removed."""
+    members = msgspec.structs.asdict(receipt)
+    members["erasedAt"] = _instant(members.pop("at"))
+    return _encoder.encode({"erasure": members})
+
+
+def encode_person(person: Held) -> bytes:
+    """All that is held about one person, as one JSON object."""
+    return _encoder.encode(
+        {
+            "identities": [_identity(identity) for identity in person.whole],
+            "deletedElsewhere": [
+                _theirs(_stored_contact(contact, None), person)
+                for _, contacts in person.elsewhere
+                for contact in contacts
+            ],
+        }
+    )
+
+
+def _identity(identity: StoredIdentity) -> dict[str, Any]:
+    row = head(identity)
+    return {
+        "id": row.id,
+        "contacts": [_stored_contact(contact, row.primary_id) for contact in identity.contacts],
+        "identifiers": [{"kind": i.kind, "value": i.value} for i in identity.identifiers],
+        "mergedIdentities": [merged.id for merged in identity.heads if merged.id != row.id],
+        "events": [_event(event) for event in identity.events],
+    }
+
+
+def _stored_contact(contact: StoredContact, primary: int | None) -> dict[str, Any]:
+    is_primary = primary in (None, contact.id)
+    return {
+        "id": contact.id,
+        "email": contact.email,
+        "phoneNumber": contact.phone,
+        "emailAsSent": contact.raw_email or contact.email,
+        "phoneNumberAsSent": contact.raw_phone or contact.phone,
+        "linkedId": None if is_primary else primary,
+        "linkPrecedence": "primary" if is_primary else "secondary",
+        "createdAt": _instant(contact.created_at),
+        "updatedAt": _instant(contact.updated_at),
+        "deletedAt": None if contact.deleted_at is None else _instant(contact.deleted_at),
+    }
+
+
+def _theirs(contact: dict[str, Any], person: Held) -> dict[str, Any]:
+    """A contact of somebody else without what is not this person's."""
+    for kind in ("email", "phoneNumber"):
+        if contact[kind] not in person.values:
+            contact[kind] = contact[f"{kind}AsSent"] = None
+    return contact
+
+
+def _event(event: StoredEvent) -> dict[str, Any]:
+    return {
+        "number": event.seq,
+        "at": _instant(event.at),
+        "kind": event.kind,
+        "identity": event.identity_id,
+        "version": event.version,
+        "contact": event.contact_id,
+        "mergedIdentity": event.merged_id,
+        "email": event.email,
+        "phoneNumber": event.phone,
+    }
+
+
+def _instant(microseconds: int) -> str:
+    """RFC 3339, in UTC."""
+    at = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=microseconds)
+    return at.isoformat().replace("+00:00", "Z")

@@ -30,6 +30,8 @@ LOOK = 0.005  # seconds between two looks
 FAR = 4_102_444_800_000_000  # the year 2100, in microseconds: a clock that has stepped back since
 
 CLEAR = """
+delete from bitespeed.tombstone;
+delete from bitespeed.erasure_secret;
 delete from bitespeed.event;
 delete from bitespeed.identifier;
 delete from bitespeed.contact_record;

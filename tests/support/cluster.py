@@ -15,8 +15,8 @@ from contextlib import closing, contextmanager, suppress
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 
+from bitespeed.stored import StoredIdentity
 from bitespeed.stores import open_store
-from bitespeed.stores.stored import StoredIdentity
 from support.server import free_port
 
 START = 30.0  # seconds until a process must be ready

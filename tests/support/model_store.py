@@ -21,7 +21,7 @@ from bitespeed.identity import (
     Ref,
     Snapshot,
 )
-from bitespeed.stores.stored import (
+from bitespeed.stored import (
     StoredContact,
     StoredEvent,
     StoredHead,

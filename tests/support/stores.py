@@ -1,15 +1,16 @@
 """Stores and services on real files, opened for one test."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 from bitespeed import rule
 from bitespeed.identifiers import Observation, observe
-from bitespeed.identity import Answer, Changes, Committed, Snapshot
+from bitespeed.identity import Answer, Changes, Committed, Snapshot, Tombstones
 from bitespeed.service import DEFAULT_TENANT, Limits, Service
+from bitespeed.stored import StoredIdentity
 from bitespeed.stores import Store
 from bitespeed.stores.sqlite import SqliteStore
 
@@ -98,6 +99,12 @@ class Watched:
         self.commits.append(changes)
         await self.committing.pass_through()
         return await self._store.commit(tenant, changes)
+
+    async def tombstones(self, tenant: str, references: Collection[str] = ()) -> Tombstones:
+        return await self._store.tombstones(tenant, references)
+
+    async def traces(self, *asked: Any) -> list[StoredIdentity]:
+        return await self._store.traces(*asked)
 
     async def ping(self) -> None:
         await self._store.ping()

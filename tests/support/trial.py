@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from bitespeed.check import broken
-from bitespeed.stores.stored import StoredIdentity
+from bitespeed.stored import StoredIdentity
 from support import linearizable
 from support.cluster import cluster
 from support.history import Operation, check

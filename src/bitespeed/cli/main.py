@@ -10,6 +10,7 @@ from bitespeed.cli.caching import cache
 from bitespeed.cli.checking import check
 from bitespeed.cli.copying import copy
 from bitespeed.cli.customers import identify, lookup
+from bitespeed.cli.erasing import erase
 from bitespeed.cli.migrating import migrate
 from bitespeed.cli.serving import serve
 from bitespeed.cli.transfer import export, import_
@@ -48,6 +49,7 @@ _COMMANDS: Iterable[click.Command] = (
     lookup,
     import_,
     export,
+    erase,
     check,
     copy,
     migrate,

@@ -24,11 +24,12 @@ from rich.progress import (
 from bitespeed import settings as settings_of
 from bitespeed import wire
 from bitespeed.cli.common import INTERRUPTED, as_json, awaiting, database, err, opened, region
+from bitespeed.errors import InvalidInput
 from bitespeed.identity import Answer, Contact
-from bitespeed.importing import Reject, Tally, import_rows, read_rows
+from bitespeed.importing import Columns, Reject, Tally, import_rows, instant, read_rows
 from bitespeed.rule import consolidate
+from bitespeed.stored import StoredIdentity
 from bitespeed.stores import open_store
-from bitespeed.stores.stored import StoredIdentity
 
 
 @click.command("import")
@@ -36,6 +37,12 @@ from bitespeed.stores.stored import StoredIdentity
 @click.option("--email-column", metavar="NAME", help="[default: email]")
 @click.option(
     "--phone-column", metavar="NAME", help="[default: phoneNumber, phone_number or phone]"
+)
+@click.option("--date-column", metavar="NAME", help="[default: createdAt, created_at or date]")
+@click.option(
+    "--since",
+    metavar="TIME",
+    help="Leave out rows from before this time, such as 2026-11-22 or 2026-11-22T09:30:00Z.",
 )
 @click.option(
     "--rejects",
@@ -50,6 +57,8 @@ async def import_(
     file: str,
     email_column: str | None,
     phone_column: str | None,
+    date_column: str | None,
+    since: str | None,
     rejects: str | None,
     as_json: bool,
     database: str | None,
@@ -61,17 +70,28 @@ async def import_(
     again: rows that are there already add nothing. A row that cannot be understood goes to
     the rejects file with its line number and the reason, and stops nothing; correct it there
     and import that file.
+
+    Who was erased (see bitespeed erase) stays so: a row that names them is left out, unless its
+    date tells that it is from after that. With --since every row needs a date.
     """
+    columns = Columns(email_column, phone_column, date_column, needs_date=since is not None)
+    begin = instant(since) if since is not None else None
     async with opened(database, region) as (service, settings):
         with ExitStack() as stack:
             stream = stack.enter_context(_input(file))
             on_reject = stack.enter_context(_Rejects(rejects or _beside(file)))
             on_chunk = stack.enter_context(_progress(stream, file))
-            rows = read_rows(stream, email_column, phone_column)
+            rows = read_rows(stream, columns)
             tally = Tally()
             try:
                 await import_rows(
-                    service, rows, settings.region, tally, on_reject=on_reject, on_chunk=on_chunk
+                    service,
+                    rows,
+                    settings.region,
+                    tally,
+                    since=begin,
+                    on_reject=on_reject,
+                    on_chunk=on_chunk,
                 )
             except asyncio.CancelledError:
                 err.print(
@@ -142,26 +162,59 @@ def _report(tally: Tally, rejects: str, *, as_json: bool) -> None:
         f"{tally.rows:,} rows: {tally.primaries:,} new customers,"
         f" {tally.secondaries:,} new contacts of known ones, {tally.merges:,} merges,"
         f" {tally.repeats:,} with nothing new,"
-        f" {tally.rejected:,} rejected" + (f" (see {rejects})" if tally.rejected else "")
+        + (f" {tally.older:,} from before that time," if tally.older else "")
+        + (f" {tally.erased:,} of people erased since," if tally.erased else "")
+        + f" {tally.rejected:,} rejected"
+        + (f" (see {rejects})" if tally.rejected else "")
     )
 
 
 @click.command()
-@click.option(
-    "--format", "format_", type=click.Choice(["ndjson", "csv"]), default="ndjson", show_default=True
-)
+@click.option("--format", "format_", type=click.Choice(["ndjson", "csv"]), help="[default: ndjson]")
+@click.option("--email", help="Of the person with this email address alone.")
+@click.option("--phone", help="Of the person with this phone number alone.")
+@click.option("--contact", type=int, metavar="ID", help="Of the person with this contact alone.")
 @click.option(
     "--output", type=click.Path(dir_okay=False, writable=True), help="[default: standard output]"
 )
 @database
+@region
 @awaiting
-async def export(format_: str, output: str | None, database: str | None) -> None:
-    """Write every identity, as of one instant, also while a server is running.
+async def export(
+    format_: str | None,
+    email: str | None,
+    phone: str | None,
+    contact: int | None,
+    output: str | None,
+    database: str | None,
+    region: str | None,
+) -> None:
+    r"""Write every identity, or all that is held about one person.
 
-    NDJSON has a line for each identity, as POST /identify would answer it. CSV has the
-    columns primary_contact_id, emails, phone_numbers and secondary_contact_ids, with blanks
-    between several values.
+    \b
+      bitespeed export > customers.ndjson
+      bitespeed export --email mcfly@hillvalley.edu
+
+    Everything is as of one instant, also while a server is running. NDJSON has a line for each
+    identity, as POST /identify would answer it. CSV has the columns primary_contact_id, emails,
+    phone_numbers and secondary_contact_ids, with blanks between several values.
+
+    With --email, --phone or --contact it is one JSON document, for a person who asks what is
+    known: contacts with what was sent and when, deleted ones too, identifiers and events. It is
+    what bitespeed erase would remove.
     """
+    if (email, phone, contact) != (None, None, None):
+        if format_ is not None:
+            raise InvalidInput("What is held about one person comes as JSON; leave --format out")
+        async with opened(database, region) as (service, settings):
+            person = await service.held(wire.whom(email, phone, contact, settings.region))
+        with click.open_file(output or "-", "wb") as stream:
+            stream.write(wire.encode_person(person) + b"\n")
+    else:
+        await _export_all(format_ or "ndjson", output, database)
+
+
+async def _export_all(format_: str, output: str | None, database: str | None) -> None:
     settings = settings_of.load({"database": database})
     store = await open_store(settings.database, settings.options)
     try:

@@ -97,6 +97,7 @@ def _routes(endpoints: Endpoints) -> list[Route]:
         Route("/identify/batch", _Endpoint(endpoints.identify_batch), methods=["POST"]),
         Route("/contacts", _Endpoint(endpoints.look_up), methods=["GET"]),
         Route("/contacts/{id}", _Endpoint(endpoints.contact), methods=["GET", "DELETE"]),
+        Route("/erase", _Endpoint(endpoints.erase), methods=["POST"]),
         Route("/health", _Endpoint(endpoints.health), methods=["GET"]),
         Route("/ready", _Endpoint(endpoints.ready), methods=["GET"]),
         *documentation.routes(),

@@ -25,7 +25,6 @@ from bitespeed.service import Outcome, Service
 MAX_BODY = 64 * 1024  # bytes; two values of 255 characters, and room for members we ignore
 MAX_BATCH_BODY = 1024 * 1024  # bytes; a kilobyte for each observation
 MAX_OBSERVATIONS = 1000  # in one batch: a few hundred milliseconds of work
-MAX_ID = 2**63 - 1
 
 Headers = Iterable[tuple[bytes, bytes]]
 
@@ -98,6 +97,13 @@ class Endpoints:
             answer = await self._service.contact(contact_id)
             await send_json(send, 200, wire.encode(answer))
 
+    async def erase(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """POST /erase"""
+        if content_type(scope["headers"]) is NDJSON:
+            raise WrongType("Name one person as application/json")
+        whom = wire.decode_whom(await read_body(receive, MAX_BODY), self._region)
+        await send_json(send, 200, wire.encode_receipt(await self._service.erase(whom)))
+
     async def health(self, scope: Scope, receive: Receive, send: Send) -> None:
         """GET /health: the process lives."""
         await send_json(send, 200, json.dumps({"status": "alive"}).encode())
@@ -111,7 +117,7 @@ class Endpoints:
 def _contact_id(text: str) -> int:
     if not (text.isascii() and text.isdigit()):
         raise InvalidInput("A contact id is a whole number")
-    if len(text) > len(str(MAX_ID)) or int(text) > MAX_ID:
+    if len(text) > len(str(wire.MAX_ID)) or int(text) > wire.MAX_ID:
         raise NotFound("There is no contact with this id")
     return int(text)
 

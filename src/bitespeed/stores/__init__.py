@@ -8,10 +8,10 @@ from typing import Protocol
 from bitespeed.errors import InvalidInput
 from bitespeed.extras import extra
 from bitespeed.identifiers import Email, Phone
-from bitespeed.identity import Changes, Committed, Snapshot
+from bitespeed.identity import Changes, Committed, Snapshot, Tombstones
+from bitespeed.stored import StoredIdentity
 from bitespeed.stores.epochs import CacheState, Feed
 from bitespeed.stores.options import Options
-from bitespeed.stores.stored import StoredIdentity
 
 
 class Store(Protocol):
@@ -38,8 +38,21 @@ class Store(Protocol):
         """Write all of the changes, durably, or nothing.
 
         Raises `Conflict` when a touched identity is no longer as it was read or a new
-        value has been taken meanwhile.
+        value has been taken meanwhile. What an erasure removes can no longer be read from the
+        files of an embedded store either.
         """
+        ...
+
+    async def traces(
+        self, tenant: str, values: Collection[Email | Phone], contact: int | None = None
+    ) -> list[StoredIdentity]:
+        """Every identity that has the contact, or one that carries one of the values, live or
+        deleted, with all that is stored of it, as of one instant.
+        """
+        ...
+
+    async def tombstones(self, tenant: str, references: Collection[str] = ()) -> Tombstones:
+        """Those of the references that there are."""
         ...
 
     async def ping(self) -> None:
@@ -63,6 +76,13 @@ class Store(Protocol):
 
     async def size(self) -> int | None:
         """How many contacts there are, or a few more; None where that cannot be told at once."""
+        ...
+
+    async def vacuum(self) -> None:
+        """Free what old versions of rows take, of those that were erased too; may take minutes.
+
+        Raises `InvalidInput` when this store cannot do so.
+        """
         ...
 
     async def close(self) -> None:

@@ -13,13 +13,24 @@ import msgspec
 
 from bitespeed.errors import Conflict, Contention
 from bitespeed.identifiers import Email, Phone
-from bitespeed.identity import Changes, Committed, Identity, Snapshot
+from bitespeed.identity import Changes, Committed, Identity, Snapshot, Tombstones
+from bitespeed.stored import StoredIdentity
 from bitespeed.stores.epochs import WITHOUT_CACHE, CacheState, EpochOver, Feed, fresh_epoch
+from bitespeed.stores.pages import Rows, paged
 from bitespeed.stores.recent import Recent
 
 T = TypeVar("T", Email, Phone)
 
-Function = Literal["read", "commit", "cache_state", "cache_resume", "cache_suspend", "cache_feed"]
+Function = Literal[
+    "read",
+    "commit",
+    "traces",
+    "tombstones",
+    "cache_state",
+    "cache_resume",
+    "cache_suspend",
+    "cache_feed",
+]
 Arguments = Mapping[str, str | int | float | msgspec.Raw | None]
 MAX_EPOCHS = 3  # that may end while one commit tries to be admitted; each takes seconds
 
@@ -44,6 +55,7 @@ class _Outcome(msgspec.Struct):
 
     ids: list[int] = []
     created_at: list[int] = []
+    at: int = 0
     cache: CacheState | None = None
 
 
@@ -52,6 +64,8 @@ _found = msgspec.json.Decoder(_Found)
 _outcome = msgspec.json.Decoder(_Outcome)
 _state = msgspec.json.Decoder(CacheState)
 _feed = msgspec.json.Decoder(Feed)
+_rows = msgspec.json.Decoder(Rows)
+_tombstones = msgspec.json.Decoder(Tombstones)
 
 
 class FunctionStore(ABC):
@@ -126,7 +140,20 @@ class FunctionStore(ABC):
         outcome = _outcome.decode(answer)
         if outcome.cache is not None:
             raise EpochOver(outcome.cache)
-        return Committed(outcome.ids, outcome.created_at)
+        return Committed(outcome.ids, outcome.created_at, outcome.at)
+
+    async def traces(
+        self, tenant: str, values: Collection[Email | Phone], contact: int | None = None
+    ) -> list[StoredIdentity]:
+        """See `Store.traces`. One call."""
+        asked = _encode({"values": list(values), "contact": contact})
+        rows = await self._fetch("traces", {"tenant": tenant, "asked": msgspec.Raw(asked)})
+        return [identity for page in paged(_rows.decode(rows).streams()) for identity in page]
+
+    async def tombstones(self, tenant: str, references: Collection[str] = ()) -> Tombstones:
+        """See `Store.tombstones`. One call."""
+        arguments = {"tenant": tenant, "asked": msgspec.Raw(_encode(list(references)))}
+        return _tombstones.decode(await self._fetch("tombstones", arguments))
 
     async def cache_state(self) -> CacheState:
         """See `CacheableStore.cache_state`."""

@@ -8,16 +8,15 @@ from typing import Any
 import psycopg
 
 from bitespeed.errors import InvalidInput
+from bitespeed.stored import PARTS, StoredIdentity
 from bitespeed.stores.postgres.errors import translated
 from bitespeed.stores.sql import named, text
-from bitespeed.stores.stored import StoredIdentity
 
 CONTACTS = 10_000  # sent in one go: few turns with a distant server, some tens of megabytes
 
 _SCRIPT = text("bitespeed.stores.postgres", "sql/load.sql")
 _SQL = {name: statement.encode() for name, statement in named(_SCRIPT).items()}
 SIZE = _SQL["size"]
-_PARTS = ("heads", "contacts", "identifiers", "events")
 
 Connection = psycopg.AsyncConnection[Any]
 
@@ -44,7 +43,7 @@ async def load(connection: Connection, pages: AsyncIterable[list[StoredIdentity]
 async def _send(connection: Connection, batch: list[StoredIdentity]) -> None:
     """One COPY for each table."""
     async with connection.cursor() as cursor:
-        for part in _PARTS:
+        for part in PARTS:
             async with cursor.copy(_SQL[part]) as copy:
                 for row in chain.from_iterable(map(attrgetter(part), batch)):
                     await copy.write_row(row)

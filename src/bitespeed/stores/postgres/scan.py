@@ -5,9 +5,10 @@ from typing import Any
 
 import psycopg
 
+from bitespeed.stored import StoredIdentity
+from bitespeed.stores.pages import paged
 from bitespeed.stores.postgres.errors import translated
 from bitespeed.stores.sql import named, text
-from bitespeed.stores.stored import StoredIdentity, paged
 
 ROWS = 5_000  # fetched at a time, of each stream
 

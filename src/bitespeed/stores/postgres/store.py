@@ -11,6 +11,7 @@ import msgspec
 import psycopg
 
 from bitespeed.errors import Conflict, StoreUnavailable
+from bitespeed.stored import StoredIdentity
 from bitespeed.stores.options import Options
 from bitespeed.stores.postgres.connection import ConnectionLost, Texts, connect, connect_async
 from bitespeed.stores.postgres.errors import translated
@@ -19,18 +20,23 @@ from bitespeed.stores.postgres.load import SIZE, load
 from bitespeed.stores.postgres.migrate import migrate, require_migrated
 from bitespeed.stores.postgres.pool import Pool
 from bitespeed.stores.postgres.scan import scan
-from bitespeed.stores.stored import StoredIdentity
+from bitespeed.stores.sql import text
 
 _STATEMENTS: dict[Function, bytes] = {
     "read": b"select bitespeed.read($1, $2)",
     "commit": b"select bitespeed.commit($1, $2, $3)",
+    "traces": b"select bitespeed.traces($1, $2)",
+    "tombstones": b"select bitespeed.tombstones($1, $2)",
     "cache_state": b"select bitespeed.cache_state()",
     "cache_resume": b"select bitespeed.cache_resume($1, $2)",
     "cache_suspend": b"select bitespeed.cache_suspend($1, $2, $3)",
     "cache_feed": b"select bitespeed.cache_feed($1, $2)",
 }
 
-_HARMLESS: set[Function] = {"read", "cache_state", "cache_feed"}  # asked again after a restart, say
+_VACUUM = text("bitespeed.stores.postgres", "sql/vacuum.sql").encode()
+
+# Asked again after a restart, say.
+_HARMLESS: set[Function] = {"read", "traces", "tombstones", "cache_state", "cache_feed"}
 
 
 class PostgresStore(FunctionStore):
@@ -98,6 +104,18 @@ class PostgresStore(FunctionStore):
     async def size(self) -> int:
         """See `Store.size`."""
         return int(await self._fetch_value(SIZE, []) or 0)
+
+    async def vacuum(self) -> None:
+        """See `Store.vacuum`."""
+        await asyncio.to_thread(self._vacuum)
+
+    def _vacuum(self) -> None:
+        warnings: list[str | None] = []
+        with translated(), self._connect() as connection:
+            connection.add_notice_handler(lambda notice: warnings.append(notice.sqlstate))
+            connection.execute(_VACUUM)
+        if warnings:  # that is how the server tells whose tables these are not
+            raise StoreUnavailable("Only the owner of the tables may do this; see docs/postgres.md")
 
     async def close(self) -> None:
         """See `Store.close`."""

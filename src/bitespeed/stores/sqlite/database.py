@@ -2,8 +2,9 @@
 
 import asyncio
 import sqlite3
+import time
 from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from queue import SimpleQueue
@@ -17,6 +18,7 @@ T = TypeVar("T")
 LOCK_WAIT = 4.0  # seconds to wait for another process's commit; below a request's deadline
 PAGE_CACHE = 64  # MiB for each connection: the inner pages of ten million contacts fit
 MAPPED = 2047  # MiB of the file read in place, without a system call for each page; SQLite's limit
+WAL_RETRY = 0.05  # seconds between attempts to empty the write-ahead log
 WAL_KEPT = 64  # MiB of write-ahead log kept after a burst such as an import
 
 OLDEST_SQLITE = (3, 37, 0)  # strict tables
@@ -42,6 +44,7 @@ def connect(path: Path, lock_wait: float = LOCK_WAIT) -> sqlite3.Connection:
                 "checkpoint_fullfsync = on",
                 f"cache_size = -{PAGE_CACHE * 1024}",
                 f"mmap_size = {MAPPED * 1024 * 1024}",
+                "secure_delete = on",  # what is deleted is overwritten, see docs/privacy.md
                 f"journal_size_limit = {WAL_KEPT * 1024 * 1024}",
                 f"busy_timeout = {int(lock_wait * 1000)}",  # last: the others may have to wait
             ):
@@ -123,6 +126,22 @@ def begin_patiently(connection: sqlite3.Connection) -> None:
         connection.execute("begin immediate")
     finally:
         connection.execute("pragma busy_timeout = 0")
+
+
+def empty_log(connection: sqlite3.Connection) -> bool:
+    """Bring all of the write-ahead log into the file and cut it to nothing, within `LOCK_WAIT`.
+
+    False when that cannot be, mostly since somebody is still reading what was there before. For a
+    connection that waits for no lock, so that nobody waits for this one.
+    """
+    end = time.monotonic() + LOCK_WAIT
+    with suppress(sqlite3.Error):
+        while connection.execute("pragma wal_checkpoint(truncate)").fetchone()[0] != 0:
+            if time.monotonic() > end:
+                return False
+            time.sleep(WAL_RETRY)
+        return True
+    return False
 
 
 _MEANING = {

@@ -5,11 +5,10 @@ from itertools import chain
 from operator import attrgetter
 
 from bitespeed.errors import InvalidInput
+from bitespeed.stored import PARTS, StoredIdentity
 from bitespeed.stores.sql import named, text
-from bitespeed.stores.stored import StoredIdentity
 
 _SQL = named(text("bitespeed.stores.sqlite", "sql/load.sql"))
-_PARTS = ("heads", "contacts", "identifiers", "events")
 
 
 class Loading:
@@ -26,7 +25,7 @@ class Loading:
 
     def add(self, page: list[StoredIdentity]) -> None:
         """Write a page."""
-        for part in _PARTS:
+        for part in PARTS:
             rows = chain.from_iterable(map(attrgetter(part), page))
             self._connection.executemany(_SQL[part], rows)
 

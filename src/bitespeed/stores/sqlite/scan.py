@@ -3,9 +3,10 @@
 import sqlite3
 from collections.abc import Generator
 
+from bitespeed.stored import StoredIdentity
+from bitespeed.stores.pages import paged
 from bitespeed.stores.sql import named, text
 from bitespeed.stores.sqlite.database import transaction
-from bitespeed.stores.stored import StoredIdentity, paged
 
 _SQL = named(text("bitespeed.stores.sqlite", "sql/scan.sql"))
 

@@ -5,6 +5,7 @@ may wait, for another process's lock or for the disk, does so in a thread.
 """
 
 import asyncio
+import logging
 import sqlite3
 from collections.abc import AsyncGenerator, AsyncIterable, Collection
 from contextlib import ExitStack, closing
@@ -12,12 +13,14 @@ from functools import partial
 from pathlib import Path
 
 from bitespeed.identifiers import Email, Phone
-from bitespeed.identity import Changes, Committed, Snapshot
+from bitespeed.identity import Changes, Committed, Snapshot, Tombstones
+from bitespeed.stored import StoredIdentity
 from bitespeed.stores.sqlite.database import (
     LOCK_WAIT,
     Lane,
     begin_patiently,
     connect,
+    empty_log,
     roll_back,
     translated,
 )
@@ -25,8 +28,10 @@ from bitespeed.stores.sqlite.load import Loading, size
 from bitespeed.stores.sqlite.migrate import migrate
 from bitespeed.stores.sqlite.read import Reader
 from bitespeed.stores.sqlite.scan import scan
+from bitespeed.stores.sqlite.traces import tombstones, traces
 from bitespeed.stores.sqlite.write import write
-from bitespeed.stores.stored import StoredIdentity
+
+log = logging.getLogger(__name__)
 
 
 class SqliteStore:
@@ -96,7 +101,27 @@ class SqliteStore:
                 except BaseException:
                     await self._writing.run(lambda: roll_back(self._writer))
                     raise
+                if changes.erasure is not None and not await self._writing.run(self._empty_log):
+                    log.warning("erasure.in_log")
                 return committed
+
+    def _empty_log(self) -> bool:
+        """Take what was erased out of the write-ahead log as well."""
+        return empty_log(self._writer)
+
+    async def traces(
+        self, tenant: str, values: Collection[Email | Phone], contact: int | None = None
+    ) -> list[StoredIdentity]:
+        """See `Store.traces`."""
+        work = partial(traces, self._connections[1], tenant, values, contact)
+        with translated():
+            return await self._reading.run(work)
+
+    async def tombstones(self, tenant: str, references: Collection[str] = ()) -> Tombstones:
+        """See `Store.tombstones`."""
+        work = partial(tombstones, self._connections[1], tenant, references)
+        with translated():
+            return await self._reading.run(work)
 
     async def _begin(self) -> None:
         """Take the write lock, in the thread when somebody else holds it."""
@@ -139,6 +164,9 @@ class SqliteStore:
         """See `Store.size`."""
         with translated():
             return await self._reading.run(lambda: size(self._connections[1]))
+
+    async def vacuum(self) -> None:
+        """See `Store.vacuum`; a commit that erases has done so already."""
 
     async def close(self) -> None:
         """See `Store.close`."""

@@ -5,7 +5,7 @@ import time
 from collections.abc import Iterable
 
 from bitespeed.errors import Conflict
-from bitespeed.identity import Changes, Committed, Ref
+from bitespeed.identity import Changes, Committed, Erasure, Ref
 from bitespeed.stores.sql import named, text
 
 _SQL = named(text("bitespeed.stores.sqlite", "sql/commit.sql"))
@@ -38,11 +38,13 @@ class _Writing:
             self._insert_contacts(ids, ages)
             self._insert_identifiers()
             self._insert_identities(dict(zip(ids, ages, strict=True)))
-        if self._changes.deleted:
+        if self._changes.deleted or self._changes.erasure is not None:
             self._delete()
         self._end_identities()
+        if self._changes.erasure is not None:
+            self._erase(self._changes.erasure)
         self._insert_events()
-        return Committed(ids, ages)
+        return Committed(ids, ages, self._now)
 
     def _id(self, ref: Ref) -> int:
         return ref if ref > 0 else self._last_id - ref
@@ -123,6 +125,21 @@ class _Writing:
         self._run("delete_contact", [(self._now, id_) for id_ in changes.deleted])
         self._run("delete_identifier", [(self._tenant, "email", v) for v in changes.freed_emails])
         self._run("delete_identifier", [(self._tenant, "phone", v) for v in changes.freed_phones])
+
+    def _erase(self, erasure: Erasure) -> None:
+        self._connection.execute(_SQL["erase_secret"], (erasure.secret,))
+        if self._connection.execute(_SQL["secret"]).fetchone() != (erasure.secret,):
+            raise Conflict("Another erasure was the first one")
+        roots = [(root,) for root in erasure.identities]
+        self._run("erase_contacts", roots)
+        self._run("erase_contact", [(id_,) for id_ in erasure.contacts])
+        self._run("erase_events", roots)
+        self._run("erase_values_of_event", [(seq,) for seq in erasure.events])
+        self._run("erase_identities", roots)
+        self._run(
+            "insert_tombstone",
+            [(self._tenant, ref, self._now, erasure.id) for ref in erasure.references],
+        )
 
     def _insert_events(self) -> None:
         self._run(

@@ -6,16 +6,16 @@ here as well. See docs/supabase.md for the key and the settings of the project.
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterable
-from typing import Any
 
 import httpx
 import msgspec
 
 from bitespeed.errors import InvalidInput, StoreDamaged, StoreUnavailable
+from bitespeed.stored import StoredIdentity
 from bitespeed.stores.options import Options
+from bitespeed.stores.pages import Rows, paged
 from bitespeed.stores.postgres.functions import Arguments, Function, FunctionStore
 from bitespeed.stores.postgres.sqlstates import meaning
-from bitespeed.stores.stored import StoredIdentity, paged
 
 MAX_SCAN = 100_000  # contacts; a scan comes in one answer, of some 60 MB then
 SCAN_TIME = 120.0  # seconds for it
@@ -29,13 +29,6 @@ class _Refusal(msgspec.Struct):
     """How PostgREST tells an error; its message may quote values and goes nowhere."""
 
     code: str | None = None
-
-
-class _Rows(msgspec.Struct):
-    heads: list[tuple[Any, ...]]
-    contacts: list[tuple[Any, ...]]
-    identifiers: list[tuple[Any, ...]]
-    events: list[tuple[Any, ...]]
 
 
 class SupabaseStore(FunctionStore):
@@ -110,13 +103,13 @@ class SupabaseStore(FunctionStore):
     async def scan(self) -> AsyncGenerator[list[StoredIdentity]]:
         """See `Store.scan`. Raises `StoreUnavailable` at more than `MAX_SCAN` contacts."""
         answer = await self._post("scan", b'{"most":%d}' % MAX_SCAN, SCAN_TIME)
-        rows = await asyncio.to_thread(msgspec.json.decode, answer, type=_Rows | None)
+        rows = await asyncio.to_thread(msgspec.json.decode, answer, type=Rows | None)
         if rows is None:
             raise StoreUnavailable(
                 f"There are more than {MAX_SCAN} contacts, too many for the Data API;"
                 " use the project's connection string"
             )
-        for page in paged([rows.heads, rows.contacts, rows.identifiers, rows.events]):
+        for page in paged(rows.streams()):
             yield page
 
     async def load(self, pages: AsyncIterable[list[StoredIdentity]]) -> None:  # noqa: ARG002
@@ -127,6 +120,10 @@ class SupabaseStore(FunctionStore):
 
     async def size(self) -> None:
         """See `Store.size`; counting would take as long as the scan."""
+
+    async def vacuum(self) -> None:
+        """Raises `InvalidInput`: it is no function."""
+        raise InvalidInput("The Data API cannot vacuum; use the project's connection string")
 
     async def close(self) -> None:
         """See `Store.close`."""

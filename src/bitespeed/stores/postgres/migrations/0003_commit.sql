@@ -1,12 +1,12 @@
 -- Write all of the changes, or nothing, and tell the ids and ages of the new contacts, in their
--- order: {"ids": [...], "created_at": [...]}. Null when an identity is no longer as it was read;
+-- order: {"ids": [...], "created_at": [...], "at": instant}. Null when an identity is no longer as it was read;
 -- SQLSTATE 23505 when a new value has been taken meanwhile; {"cache": ...}, see `cache_state`, when
 -- the cache is in another epoch than the writer took it to be.
 --
 -- Each list in the changes holds arrays, in the order of the fields of the Python structs:
 -- identities [id, root, primary, primary_at, contacts, version], contacts [identity, email, phone,
 -- raw_email, raw_phone, new_email, new_phone, not_before], events [kind, identity, version,
--- contact, merged, email, phone]. A reference -n means the n-th new contact.
+-- contact, merged, email, phone]. A reference -n means the n-th new contact. For the erasure, see `erase`.
 create function bitespeed.commit(tenant text, changes jsonb, epoch text default null)
 returns json
 language plpgsql volatile
@@ -119,6 +119,10 @@ begin
         where i.tenant = commit.tenant and i.kind = 'phone' and i.value = change #>> '{}';
     end loop;
 
+    if changes -> 'erasure' <> 'null' then
+        perform bitespeed.erase(commit.tenant, changes -> 'erasure', now_);
+    end if;
+
     insert into bitespeed.event (is_told, tenant, at, kind, identity_id, version, contact_id, merged_id, email, phone)
     select true, commit.tenant, now_, e ->> 0,
            case when (e ->> 1)::bigint < 0 then ids[-(e ->> 1)::bigint] else (e ->> 1)::bigint end, (e ->> 2)::integer,
@@ -128,7 +132,7 @@ begin
     from jsonb_array_elements(changes -> 'events') with ordinality as n (e, place)
     order by place;
 
-    return json_build_object('ids', coalesce(ids, '{}'), 'created_at', coalesce(ages, '{}'));
+    return json_build_object('ids', coalesce(ids, '{}'), 'created_at', coalesce(ages, '{}'), 'at', now_);
 end
 $$;
 

@@ -1,5 +1,6 @@
 -- All that is stored, as of one instant, for those who have no connection that could hold a cursor:
--- {"heads": [...], "contacts": [...], "identifiers": [...], "events": [...]}, each a row as an
+-- {"heads": [...], "contacts": [...], "identifiers": [...], "events": [...], "tombstones": [...],
+-- "secrets": [...]}, each a row as an
 -- array that begins with the root it leads to, 0 for none, and ordered by that. Null when there are
 -- more contacts than `most`, since all of it is made in memory.
 create function bitespeed.scan(most integer)
@@ -37,7 +38,12 @@ begin
                        e.contact_id, e.merged_id, e.email, e.phone)
                        order by coalesce(named.root_id, 0), e.seq), '[]')
             from bitespeed.event e
-            left join bitespeed.identity named on named.id = e.identity_id));
+            left join bitespeed.identity named on named.id = e.identity_id),
+        'tombstones', (
+            select coalesce(json_agg(json_build_array(0, t.tenant, t.reference, t.at, t.erasure)
+                       order by t.tenant, t.reference), '[]')
+            from bitespeed.tombstone t),
+        'secrets', (select coalesce(json_agg(json_build_array(0, s.secret)), '[]') from bitespeed.erasure_secret s));
 end
 $$;
 

@@ -14,6 +14,7 @@ select not exists (select from bitespeed.identity)
    and not exists (select from bitespeed.contact_record)
    and not exists (select from bitespeed.identifier)
    and not exists (select from bitespeed.event)
+   and not exists (select from bitespeed.erasure_secret)
 
 -- name: heads
 copy bitespeed.identity (id, tenant, root_id, primary_id, primary_at, contacts, version)
@@ -33,6 +34,14 @@ copy bitespeed.event (
     seq, tenant, at, kind, identity_id, version, contact_id, merged_id, email, phone)
 from stdin
 
+-- name: tombstones
+copy bitespeed.tombstone (tenant, reference, at, erasure)
+from stdin
+
+-- name: secrets
+copy bitespeed.erasure_secret (secret)
+from stdin
+
 -- name: last_numbers
 -- Never backwards: a number given out before, if only to a commit that failed, is not given again.
 select setval('bitespeed.contact_id', greatest(c.last, (select last_value from bitespeed.contact_id))),
@@ -42,5 +51,5 @@ from (select max(id) as last from bitespeed.contact_record) as c,
 where c.last is not null
 
 -- name: size
--- No contact is ever removed, so the last id tells how many there are; few are skipped.
+-- Few contacts are ever removed, so the last id tells how many there are; few are skipped.
 select last_value from bitespeed.contact_id

@@ -38,6 +38,43 @@ where id = ?2;
 delete from identifier
 where tenant = ? and kind = ? and value = ?;
 
+-- name: erase_secret
+-- The first erasure brings it; it never changes.
+insert into erasure_secret (is_only, secret)
+values (1, ?)
+on conflict do nothing;
+
+-- name: secret
+select secret
+from erasure_secret;
+
+-- name: erase_contacts
+delete from contact_record
+where identity_id in (select id from identity where root_id = ?);
+
+-- name: erase_contact
+delete from contact_record
+where id = ?;
+
+-- name: erase_events
+delete from event
+where identity_id in (select id from identity where root_id = ?);
+
+-- name: erase_values_of_event
+update event
+set email = null, phone = null
+where seq = ?;
+
+-- name: erase_identities
+-- Last: it is by these rows that the others are found.
+delete from identity
+where root_id = ?;
+
+-- name: insert_tombstone
+insert into tombstone (tenant, reference, at, erasure)
+values (?, ?, ?, ?)
+on conflict do update set at = excluded.at, erasure = excluded.erasure;
+
 -- name: insert_event
 insert into event (tenant, at, kind, identity_id, version, contact_id, merged_id, email, phone)
 values (?, ?, ?, ?, ?, ?, ?, ?, ?);

@@ -5,7 +5,8 @@
 select not exists (select 1 from identity)
    and not exists (select 1 from contact_record)
    and not exists (select 1 from identifier)
-   and not exists (select 1 from event);
+   and not exists (select 1 from event)
+   and not exists (select 1 from erasure_secret);
 
 -- name: heads
 insert into identity (id, tenant, root_id, primary_id, primary_at, contacts, version)
@@ -25,6 +26,14 @@ insert into event (
     seq, tenant, at, kind, identity_id, version, contact_id, merged_id, email, phone)
 values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
 
+-- name: tombstones
+insert into tombstone (tenant, reference, at, erasure)
+values (?, ?, ?, ?);
+
+-- name: secrets
+insert into erasure_secret (is_only, secret)
+values (1, ?);
+
 -- name: size
--- No contact is ever removed, so the last id tells how many there are.
+-- Few contacts are ever removed, so the last id tells how many there are.
 select coalesce((select seq from sqlite_sequence where name = 'contact_record'), 0);

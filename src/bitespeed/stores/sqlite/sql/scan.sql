@@ -1,4 +1,5 @@
--- Four streams, each ordered by the root, which is 0 for rows that lead to no identity.
+-- A stream for each of `bitespeed.stored.PARTS`, each ordered by the root, which is 0 for rows that
+-- lead to no identity.
 
 -- name: heads
 select root_id, id, tenant, root_id, primary_id, primary_at, contacts, version
@@ -24,3 +25,12 @@ select coalesce(named.root_id, 0) as root, e.seq, e.tenant, e.at, e.kind, e.iden
 from event e
 left join identity named on named.id = e.identity_id
 order by root, e.seq;
+
+-- name: tombstones
+select 0, tenant, reference, at, erasure
+from tombstone
+order by tenant, reference;
+
+-- name: secrets
+select 0, secret
+from erasure_secret;

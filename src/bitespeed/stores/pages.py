@@ -1,0 +1,58 @@
+"""Identities put together from streams of rows."""
+
+from collections.abc import Iterable, Iterator
+from itertools import groupby
+from operator import itemgetter
+from typing import Any
+
+import msgspec
+
+from bitespeed.stored import PARTS, StoredIdentity
+
+PAGE = 500  # identities at a time: enough to make the hand-over between threads cheap
+
+
+class Rows(msgspec.Struct):
+    """Streams that come in one piece, as the functions of a database tell them."""
+
+    heads: list[tuple[Any, ...]]
+    contacts: list[tuple[Any, ...]]
+    identifiers: list[tuple[Any, ...]]
+    events: list[tuple[Any, ...]]
+    tombstones: list[tuple[Any, ...]] = []
+    secrets: list[tuple[Any, ...]] = []
+
+    def streams(self) -> list[list[tuple[Any, ...]]]:
+        """In the order of `PARTS`."""
+        return [getattr(self, part) for part in PARTS]
+
+
+def paged(streams: Iterable[Iterable[tuple[Any, ...]]]) -> Iterator[list[StoredIdentity]]:
+    """Pages of identities from a stream of rows for each of `PARTS`.
+
+    Each row begins with the root it leads to, 0 for none, and the streams are ordered by that;
+    so the rows that belong to no identity come first.
+    """
+    page: list[StoredIdentity] = []
+    for identity in _assembled(streams):
+        page.append(identity)
+        if len(page) == PAGE:
+            yield page
+            page = []
+    if page:
+        yield page
+
+
+def _assembled(streams: Iterable[Iterable[tuple[Any, ...]]]) -> Iterator[StoredIdentity]:
+    """One pass over all streams side by side."""
+    groups = [groupby(stream, key=itemgetter(0)) for stream in streams]
+    waiting = [next(group, None) for group in groups]
+    while any(group is not None for group in waiting):
+        key = min(group[0] for group in waiting if group is not None)
+        identity = StoredIdentity(root_id=key or None)
+        parts = zip(waiting, PARTS.items(), strict=False)  # traces have the first ones alone
+        for position, (group, (part, row_type)) in enumerate(parts):
+            if group is not None and group[0] == key:
+                getattr(identity, part).extend(row_type(*row[1:]) for row in group[1])
+                waiting[position] = next(groups[position], None)
+        yield identity

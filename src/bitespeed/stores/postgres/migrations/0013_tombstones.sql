@@ -1,0 +1,31 @@
+-- What erasures have left of the references asked for, in a JSON array: {"secret": text, "erased_at":
+-- {reference: instant}}. The secret is null while nothing has ever been erased.
+create function bitespeed.tombstones(tenant text, asked jsonb)
+returns json
+language plpgsql stable
+security definer
+set search_path = pg_catalog, pg_temp
+set enable_seqscan = off
+set enable_bitmapscan = off
+set plan_cache_mode = force_generic_plan
+set jit = off
+as $$
+begin
+    return json_build_object(
+        'secret', (select s.secret from bitespeed.erasure_secret s),
+        'erased_at', (
+            select coalesce(json_object_agg(t.reference, t.at), '{}')
+            from jsonb_array_elements_text(asked) as a (reference)
+            join bitespeed.tombstone t on t.tenant = tombstones.tenant and t.reference = a.reference));
+end
+$$;
+
+revoke execute on function bitespeed.tombstones from public;
+
+do $$
+begin
+    if exists (select from pg_roles where rolname = 'service_role') then
+        grant execute on function bitespeed.traces, bitespeed.tombstones to service_role;
+    end if;
+end
+$$;
