@@ -39,6 +39,7 @@ class Model:
         self.live: dict[int, Observation] = {}
         self.kept: dict[int, Observation] = {}  # deleted ones too
         self.holders: dict[str, int] = {}
+        self.erased: set[str] = set()
         self._parents: dict[int, int] = {}
 
     @property
@@ -86,6 +87,8 @@ class Model:
             for c, o in self.kept.items()
             if c not in self.live and not (values - taken).isdisjoint(values_of(o))
         }
+        if gone:
+            self.erased |= values - taken
         self.holders = {v: c for v, c in self.holders.items() if self._group(c) not in groups}
         for c in gone:
             del self.kept[c]
@@ -183,11 +186,13 @@ class ServiceAndModel(RuleBasedStateMachine):
 
     @rule(side=SIDES, batch=BATCHES)
     def absorb(self, side: int, batch: list[Observation]) -> None:
-        changes, _ = self.runner.run(self.services[side].absorb(batch))
+        changes, left_out = self.runner.run(self.services[side].absorb(batch))
         contacts_before = self.model.last_id
-        for observation in batch:
+        kept = [o for o in batch if self.model.erased.isdisjoint(values_of(o))]
+        for observation in kept:
             self.model.identify(observation)
         assert len(changes.contacts) == self.model.last_id - contacts_before
+        assert left_out == len(batch) - len(kept)
 
     @rule(side=SIDES, data=st.data())
     def delete(self, side: int, data: st.DataObject) -> None:
