@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 
 from support.cluster import Cluster, cluster
+from support.erased import erasures_recorded
 from support.load import CLIENTS, drive, mix
 from support.redis_server import RedisServer, redis_server
 from support.tcp_proxy import tcp_proxy
@@ -107,13 +108,15 @@ def trial(
     mistake: str | None = None,
     length: int = LENGTH,
     deletes: float = DELETES,
+    erases: float = 0,
 ) -> Trial:
     command = (*SLEEPY, "--mistake", mistake) if mistake else SLEEPY
     with cluster(folder, PROCESSES, command, database=database, REDIS_URL=redis.url) as servers:
         wait_until_used(redis)
-        with disturbed(disturb, servers, redis):
-            history = drive(servers.ports, mix(11, length, REPEATS), CLIENTS, deletes=deletes)
-        found = Trial(history, servers.stored(), servers.log())
+        with disturbed(disturb, servers, redis), erasures_recorded(database) as erased:
+            requests = mix(11, length, REPEATS)
+            history = drive(servers.ports, requests, CLIENTS, deletes=deletes, erases=erases)
+        found = Trial(history, servers.stored(), servers.log(), erased)
     print(found.summary())
     return found
 
@@ -141,6 +144,15 @@ def test_no_answer_is_stale_when_nothing_fails(
     assert len(found.history) >= LENGTH
     assert found.statuses().keys() <= {200, 204, 404, 503}
     assert hits(redis) > LENGTH / 10
+
+
+@pytest.mark.parametrize("disturb", [nothing, flushed], ids=lambda d: d.__name__)
+def test_nobody_is_answered_of_who_is_erased(
+    tmp_path: Path, database: str, redis: RedisServer, disturb: Disturbance
+) -> None:
+    found = trial(tmp_path, database, redis, disturb, deletes=0, erases=DELETES)
+    assert found.violations() == []
+    assert len(found.erased) > LENGTH / 50
 
 
 @pytest.mark.parametrize(

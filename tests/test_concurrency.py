@@ -9,6 +9,8 @@ import pytest
 from support.cluster import SERVER, SLEEPY_SERVER
 from support.trial import Trial, damage, under_load
 
+ERASES = 0.05  # of the answers are followed by an erasure
+
 
 def assert_right(run: Trial, length: int) -> None:
     """Every promise is kept, and enough was asked and answered that this says something."""
@@ -28,6 +30,19 @@ def test_no_answer_is_stale_torn_or_from_the_future(tmp_path: Path) -> None:
 def test_nor_when_everyone_dawdles_wherever_another_may_come_between(tmp_path: Path) -> None:
     length = 3000
     assert_right(under_load(tmp_path, SLEEPY_SERVER, length, seed=2), length)
+
+
+def test_who_is_erased_begins_anew(tmp_path: Path) -> None:
+    run = under_load(tmp_path, SLEEPY_SERVER, length=1000, seed=5, erases=ERASES)
+    assert run.violations() == []
+    assert len(run.erased) > 50
+    assert run.statuses().keys() <= {200, 404, 503}
+    assert "Traceback" not in run.log
+
+
+def test_an_answer_of_who_is_erased_is_noticed(tmp_path: Path) -> None:
+    command = (*SLEEPY_SERVER, "--mistake", "cached-answers")
+    assert under_load(tmp_path, command, length=500, seed=6, erases=ERASES).kinds() == {"order"}
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""What is erased is gone from the files as well, from the command line and over HTTP, and stays so."""
+"""Who is erased is gone from the files as well, and stays so when old rows are imported again."""
 
 import json
 import os
@@ -141,14 +141,12 @@ def test_erase_wants_one_way_to_name_a_person(tmp_path: Path, arguments: list[st
 
 
 def test_an_adopted_table_forgets_too_and_tables_are_vacuumed(database: str) -> None:
-    fill(
-        database,
-        [Row(1, *ANN), Row(2, "canary-ann@work.test", ANN[1], 1, "secondary"), Row(3, *BOB)],
-    )
+    second = Row(2, "canary-ann@work.test", ANN[1], 1, "secondary")
+    fill(database, [Row(1, *ANN), second, Row(3, *BOB)])
     succeed("adopt", "--report", os.devnull, database=database)
     succeed("erase", "--email", ANN[0], "--vacuum", database=database)
     assert query(database, "select id from bitespeed.adopted_contact") == [(3,)]
     assert query(database, "select email from public.contact") == [(BOB[0],)]
-    vacuumed = "select count(*) from pg_stat_all_tables where schemaname = 'bitespeed' and vacuum_count > 0"
+    vacuumed = "select count(*) from pg_stat_all_tables where vacuum_count > 0"
     assert query(database, vacuumed) == [(4,)]
     succeed("check", database=database)

@@ -1,6 +1,6 @@
 """Does the commit of the PostgreSQL store hold in every interleaving? A model of it says so.
 
-Any three of nine requests come at the same time to a small database, and every schedule of their
+Any three of ten requests come at the same time to a small database, and every schedule of their
 steps is taken. Each must end, and answer, as if they had come one after the other. Protocols with
 a mistake show that the same walk finds what there is to find.
 """
@@ -51,6 +51,7 @@ REQUESTS = {
         identify("chain", ("c", "2")),  # 2, or what has become of it, ends in 3
         identify("swallow", ("e", "4")),  # 3 and its dead row end in 5
         Request("delete", deletes=2),  # b and 2 are free again
+        Request("erase", erases=4),  # 3 and its dead row go
     )
 }
 
@@ -154,7 +155,7 @@ def partition(state: State) -> set[frozenset[str]]:
 
 def components(requests: Sequence[Request]) -> set[frozenset[str]] | None:
     """The values that belong together, whatever the order; None if something is deleted."""
-    if any(request.deletes is not None for request in requests):
+    if any((request.deletes, request.erases) != (None, None) for request in requests):
         return None
     blobs = Blobs()
     observed = [(o.email, o.phone) for request in requests for o in request.observations]

@@ -81,6 +81,8 @@ class Operation(NamedTuple):
     """It only looked, so it connects nothing."""
     deletes: int | None = None
     """The contact that was to be deleted; `support.linearizable` checks histories with these."""
+    erases: str | None = None
+    """The value whose holder was to be erased; the same."""
     said: str | None = None
     """The sentence of a refusal."""
 

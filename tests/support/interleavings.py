@@ -15,6 +15,7 @@ from typing import Literal, NamedTuple, Protocol
 from bitespeed.identity import Committed
 from support.model_store import (
     EMPTY,
+    GONE,
     Database,
     Decision,
     Key,
@@ -123,6 +124,7 @@ def commit_steps(decision: Decision, variant: Variant) -> list[Step]:
         *[Insert(key) for key in keys],
         *[Relabel(change.id, change.root) for change in ended],
         *[Free(key) for key in freed_keys(changes)],
+        *[Relabel(root, GONE) for root in (changes.erasure.identities if changes.erasure else [])],
         InsertEvents(len(changes.events)),
         Commit(),
     ]
@@ -163,8 +165,8 @@ class Compare(NamedTuple):
     version: int
 
     def take(self, run: Run, state: State) -> list[State]:
-        head = state.database.heads[self.id]
-        is_as_read = head.root_id == self.id and head.version == self.version
+        head = state.database.heads.get(self.id)
+        is_as_read = head and head.root_id == self.id and head.version == self.version
         return [state.then(run.onward() if is_as_read else run.roll_back())]
 
 
@@ -194,6 +196,7 @@ class Insert(NamedTuple):
 
 class Relabel(NamedTuple):
     """Update identity set root_id = root where root_id = ended: one row, and lock, after another.
+    With `GONE`, delete from identity where root_id = ended.
 
     The statement sees which rows they are when it begins, comes to them in any order, and looks
     at each again once it is locked.

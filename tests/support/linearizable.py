@@ -1,4 +1,5 @@
-"""Could the requests have been carried out one after the other? For histories with deletions.
+"""Could the requests have been carried out one after the other? For histories with deletions or
+erasures, though not with both: of who is erased, deleted contacts are not known any more.
 
 A deletion frees values, which another identity may then take, so `support.history` and its
 union-finds do not hold. Here an order is searched for: one that lies within the time of each
@@ -25,10 +26,14 @@ Person = frozenset[int]
 """The live contacts of an identity."""
 
 
-def check(history: Sequence[Operation], final: Sequence[StoredIdentity]) -> list[Violation]:
-    """Every group of requests that no order explains."""
+def check(
+    history: Sequence[Operation],
+    final: Sequence[StoredIdentity],
+    erased: Sequence[StoredContact] = (),
+) -> list[Violation]:
+    """Every group of requests that no order explains. ``erased`` are the contacts that were."""
     violations: list[Violation] = []
-    for operations, contacts, persons in _groups(history, final):
+    for operations, contacts, persons in _groups(history, final, erased):
         search = _Search(operations, contacts, persons)
         if not search.succeeds():
             furthest = [op for op in operations if op not in search.furthest]
@@ -40,17 +45,19 @@ def check(history: Sequence[Operation], final: Sequence[StoredIdentity]) -> list
 _Group = tuple[list[Operation], list[StoredContact], set[Person]]
 
 
-def _groups(history: Sequence[Operation], final: Sequence[StoredIdentity]) -> Iterator[_Group]:
-    blobs = Blobs()
-    for op in history:
-        blobs.join(_nodes(op))
-    for identity in final:
-        blobs.join(node for contact in identity.contacts for node in _of_contact(contact))
+def _groups(
+    history: Sequence[Operation],
+    final: Sequence[StoredIdentity],
+    erased: Sequence[StoredContact],
+) -> Iterator[_Group]:
+    blobs = _connected(history, final, erased)
     operations: dict[Node, list[Operation]] = defaultdict(list)
     contacts: dict[Node, list[StoredContact]] = defaultdict(list)
     persons: dict[Node, set[Person]] = defaultdict(set)
     for op in history:
         operations[blobs.find(_nodes(op)[0])].append(op)
+    for contact in erased:
+        contacts[blobs.find(contact.id)].append(contact)
     for identity in final:
         for contact in identity.contacts:
             contacts[blobs.find(contact.id)].append(contact)
@@ -61,9 +68,27 @@ def _groups(history: Sequence[Operation], final: Sequence[StoredIdentity]) -> It
         yield operations[key], contacts[key], persons[key]
 
 
+def _connected(
+    history: Sequence[Operation],
+    final: Sequence[StoredIdentity],
+    erased: Sequence[StoredContact],
+) -> Blobs:
+    """All that has to do with each other."""
+    blobs = Blobs()
+    for op in history:
+        blobs.join(_nodes(op))
+    for identity in final:
+        blobs.join(node for contact in identity.contacts for node in _of_contact(contact))
+    for contact in erased:
+        blobs.join(_of_contact(contact))
+    return blobs
+
+
 def _nodes(op: Operation) -> tuple[Node, ...]:
     if op.deletes is not None:
         return (op.deletes,)
+    if op.erases is not None:
+        return (op.erases,)
     return (*op.values(), *(op.answer.nodes() if op.answer else ()))
 
 
@@ -173,6 +198,8 @@ class _Search:
         """What the request may make of the state, if what it was answered allows it."""
         if op.deletes is not None:
             yield from self._deleted(state, op)
+        elif op.erases is not None:
+            yield from self._erased(state, op)
         elif op.is_look_up:
             touched = self._touched(state, op)
             answer = self._answer(touched[0]) if len(touched) == 1 else None
@@ -192,10 +219,21 @@ class _Search:
             rest = person - {op.deletes}
             yield state._replace(persons=state.persons - {person} | ({rest} if rest else set()))
 
+    def _erased(self, state: _State, op: Operation) -> Iterator[_State]:
+        person = next((p for p in state.persons if op.erases in self._values_of(p)), None)
+        if person is None:
+            if op.status != 200:
+                yield state
+        elif op.status != 404:
+            yield state._replace(persons=state.persons - {person})
+
+    def _values_of(self, person: Person) -> set[str]:
+        return {value for id_ in person for value in _values(self._contacts[id_])}
+
     def _identified(self, state: _State, op: Operation) -> Iterator[tuple[Person, _State]]:
         touched = self._touched(state, op)
         old = frozenset[int]().union(*touched)
-        known = {value for id_ in old for value in _values(self._contacts[id_])}
+        known = self._values_of(old)
         if len(touched) == 2:
             yield old, state._replace(persons=state.persons - {*touched} | {old})
         elif known.issuperset(op.values()):
@@ -210,11 +248,7 @@ class _Search:
 
     def _touched(self, state: _State, op: Operation) -> list[Person]:
         asked = set(op.values())
-        return [
-            person
-            for person in state.persons
-            if any(asked.intersection(_values(self._contacts[id_])) for id_ in person)
-        ]
+        return [person for person in state.persons if asked & self._values_of(person)]
 
     def _answer(self, person: Person) -> Answer:
         answer = self._answers.get(person)

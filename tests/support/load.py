@@ -174,9 +174,10 @@ def drive(
     clients: int = CLIENTS,
     *,
     deletes: float = 0,
+    erases: float = 0,
 ) -> list[Operation]:
     """Send all requests and return their history. See `send`."""
-    return run(send(ports, requests, clients, deletes=deletes))
+    return run(send(ports, requests, clients, deletes=deletes, erases=erases))
 
 
 def run(work: Coroutine[Any, Any, T]) -> T:
@@ -192,11 +193,13 @@ async def send(
     *,
     look_up: bool = False,
     deletes: float = 0,
+    erases: float = 0,
     history: list[Operation] | None = None,
 ) -> list[Operation]:
     """Send the requests by so many clients, each with one under way, each time at any server.
 
-    Of the answers, a share of ``deletes`` is followed by the deletion of one of their contacts. A
+    Of the answers, a share of ``deletes`` is followed by the deletion of one of their contacts, and
+    a share of ``erases`` by the erasure of who has one of their values. A
     client stays away from a server that closed or refused a connection, and stops when none is
     left; so the history may be shorter than the requests. A ``history`` that is given is added to,
     and may be looked at meanwhile.
@@ -205,14 +208,20 @@ async def send(
     stream = iter(requests)
     async with asyncio.TaskGroup() as group:
         for number in range(clients):
-            client = _Client(number, ports, look_up=look_up, deletes=deletes)
+            client = _Client(number, ports, look_up=look_up, deletes=deletes, erases=erases)
             group.create_task(client.run(stream, history))
     return history
 
 
 class _Client:
     def __init__(
-        self, number: int, ports: Collection[int], *, look_up: bool, deletes: float
+        self,
+        number: int,
+        ports: Collection[int],
+        *,
+        look_up: bool,
+        deletes: float,
+        erases: float,
     ) -> None:
         self._number = number
         self._rng = random.Random(number)
@@ -220,6 +229,7 @@ class _Client:
         self._connections: dict[int, _Connection] = {}
         self._look_up = look_up
         self._deletes = deletes
+        self._erases = erases
 
     async def run(self, requests: Iterator[Request], history: list[Operation]) -> None:
         try:
@@ -233,13 +243,18 @@ class _Client:
                 await connection.close()
 
     async def _go_on_from(self, operation: Operation, history: list[Operation]) -> None:
-        """Delete one of the contacts answered, or draw breath after a refusal."""
+        """Delete or erase something of what was answered, or draw breath after a refusal."""
+        drawn = self._rng.random()
+        removal = None
         if operation.status == 503:
             await asyncio.sleep(BREATH)
-        elif operation.answer and self._ports and self._rng.random() < self._deletes:
-            deletion = await self._delete(self._rng.choice(operation.answer.ids()))
-            if deletion is not None:
-                history.append(deletion)
+        elif operation.answer and self._ports and drawn < self._deletes:
+            removal = await self._delete(self._rng.choice(operation.answer.ids()))
+        elif operation.answer and self._ports and drawn < self._deletes + self._erases:
+            values = operation.answer.emails + operation.answer.phones
+            removal = await self._erase(self._rng.choice(values))
+        if removal is not None:
+            history.append(removal)
 
     async def _ask(self, request: Request) -> Operation | None:
         """What became of the request; None when it could not be sent."""
@@ -264,6 +279,17 @@ class _Client:
         said = response.refusal()
         return Operation(
             self._number, begin, end, None, None, None, response.status, deletes=contact, said=said
+        )
+
+    async def _erase(self, value: str) -> Operation | None:
+        name = "email" if "@" in value else "phoneNumber"
+        exchanged = await self._exchange(_posted(b"/erase", {name: value}))
+        if exchanged is None:
+            return None
+        begin, end, response = exchanged
+        said = response.refusal()
+        return Operation(
+            self._number, begin, end, None, None, None, response.status, erases=value, said=said
         )
 
     async def _exchange(self, message: bytes) -> "tuple[int, int, _Response] | None":
@@ -297,11 +323,13 @@ def _answer(body: bytes) -> Answer:
 
 
 def _post(request: Request) -> bytes:
-    body = msgspec.json.encode({"email": request.email, "phoneNumber": request.phone})
-    return b"POST /identify HTTP/1.1\r\nHost: test\r\nContent-Length: %d\r\n\r\n%b" % (
-        len(body),
-        body,
-    )
+    return _posted(b"/identify", {"email": request.email, "phoneNumber": request.phone})
+
+
+def _posted(path: bytes, value: dict[str, str | None]) -> bytes:
+    body = msgspec.json.encode(value)
+    head = b"POST %b HTTP/1.1\r\nHost: test\r\nContent-Length: %d\r\n\r\n" % (path, len(body))
+    return head + body
 
 
 def _get(request: Request) -> bytes:

@@ -8,7 +8,8 @@ from functools import cache
 from itertools import chain
 from typing import NamedTuple
 
-from bitespeed import rule
+from bitespeed import erasing, rule
+from bitespeed.erasing import Whom
 from bitespeed.errors import NotFound
 from bitespeed.identifiers import Observation
 from bitespeed.identity import (
@@ -30,6 +31,9 @@ from bitespeed.stored import (
 )
 
 TENANT = "default"
+
+GONE = 0
+"""Instead of the root of an identity that is removed."""
 
 Key = tuple[str, str]
 """The kind and the value of an identifier."""
@@ -88,7 +92,9 @@ class Database:
 
     def identities(self) -> list[StoredIdentity]:
         """Everything, as `Store.scan` gives it."""
-        found = {head.root_id: StoredIdentity(head.root_id) for head in self.rows.heads}
+        found: dict[int | None, StoredIdentity] = {
+            head.root_id: StoredIdentity(head.root_id) for head in self.rows.heads
+        }
         for head in self.rows.heads:
             found[head.root_id].heads.append(head)
         for contact in self.rows.contacts:
@@ -97,7 +103,9 @@ class Database:
             row = StoredIdentifier(TENANT, *key, born_in)
             found[self.heads[born_in].root_id].identifiers.append(row)
         for event in self.rows.events:
-            found[self.heads[event.identity_id].root_id].events.append(event)
+            head = self.heads.get(event.identity_id)
+            root = head and head.root_id
+            found.setdefault(root, StoredIdentity(root)).events.append(event)
         return list(found.values())
 
     def told(self, answers: list[Answer]) -> tuple:
@@ -136,11 +144,12 @@ EMPTY = database(Rows())
 
 @dataclass(frozen=True, eq=False)
 class Request:
-    """Observations to identify as one batch, or a contact to delete."""
+    """Observations to identify as one batch, or a contact to delete or whose person to erase."""
 
     name: str
     observations: tuple[Observation, ...] = ()
     deletes: int | None = None
+    erases: int | None = None
 
     def asked(self) -> list[Key]:
         """The values in it."""
@@ -151,13 +160,16 @@ class Request:
 class Decision:
     """What a request makes of one snapshot. Raises what the rule raises."""
 
-    def __init__(self, request: Request, snapshot: Snapshot) -> None:
-        self._request, self._snapshot = request, snapshot
+    def __init__(self, request: Request, snapshot: Snapshot, all_: list[StoredIdentity]) -> None:
+        self._request, self._snapshot, self._all = request, snapshot, all_
         self.changes, _ = self._decide()
 
     def _decide(self) -> tuple[Changes, list[rule.Reply]]:
         if self._request.deletes is not None:
             return rule.delete(self._snapshot, self._request.deletes), []
+        if self._request.erases is not None:
+            person = erasing.held(self._all, Whom(contact=self._request.erases))
+            return erasing.erase(person, erasing.erasure(TENANT, person, "e", "s")), []
         return rule.identify(self._snapshot, self._request.observations)
 
     def answers(self, committed: Committed) -> list[Answer]:
@@ -178,17 +190,18 @@ def decide(request: Request, found_in: Database, read_from: Database) -> Decisio
     holders = {key: found_in.holder(key) for key in request.asked()}
     held = {key: root for key, root in holders.items() if root is not None}
     roots = set(held.values())
-    if request.deletes is not None:
+    if request.deletes in found_in.contacts:
         roots.add(found_in.home(request.deletes))
+    all_ = read_from.identities() if request.erases is not None else []
     snapshot = Snapshot(
         read_from.read(roots),
         {value: root for (kind, value), root in held.items() if kind == "email"},
         {value: root for (kind, value), root in held.items() if kind == "phone"},
     )
-    key = request, repr(snapshot)
+    key = request, repr((snapshot, all_))
     try:
         if key not in _DECISIONS:
-            _DECISIONS[key] = Decision(request, snapshot)
+            _DECISIONS[key] = Decision(request, snapshot, all_)
     except NotFound:
         return "there is no such contact"
     except KeyError:
@@ -228,14 +241,19 @@ class Writing:
         """The database afterwards. Rows of identities are relabelled as told, no others."""
         self._write_identities()
         for id_, root in new_roots.items():
-            self._heads[id_] = self._heads[id_]._replace(root_id=root)
+            if root == GONE:
+                del self._heads[id_]
+            else:
+                self._heads[id_] = self._heads[id_]._replace(root_id=root)
         self._write_contacts()
         self._delete()
+        gone = self._before.heads.keys() - self._heads.keys()
+        kept_events = [e for e in self._before.rows.events if e.identity_id not in gone]
         rows = Rows(
             tuple(sorted(self._heads.values())),
-            tuple(sorted(self._contacts.values())),
+            tuple(sorted(c for c in self._contacts.values() if c.identity_id not in gone)),
             tuple(sorted(self._identifiers.items())),
-            tuple(sorted((*self._before.rows.events, *self._events(first_event)))),
+            tuple(sorted((*kept_events, *self._events(first_event)))),
         )
         return database(rows)
 

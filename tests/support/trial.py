@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from bitespeed.check import broken
-from bitespeed.stored import StoredIdentity
+from bitespeed.stored import StoredContact, StoredIdentity
 from support import linearizable
 from support.cluster import cluster
+from support.erased import erasures_recorded
 from support.history import Operation, check
 from support.load import CLIENTS, drive, mix
 
@@ -22,6 +23,7 @@ class Trial(NamedTuple):
     history: list[Operation]
     final: list[StoredIdentity]
     log: str
+    erased: Sequence[StoredContact] = ()
 
     def statuses(self) -> Counter[int]:
         """How often each was answered."""
@@ -40,13 +42,13 @@ class Trial(NamedTuple):
         return [*self._of_answers(), *damage(self.final)]
 
     def _of_answers(self) -> list[object]:
-        if any(operation.deletes is not None for operation in self.history):
-            return [*linearizable.check(self.history, self.final)]
+        if any(o.deletes is not None or o.erases is not None for o in self.history):
+            return [*linearizable.check(self.history, self.final, self.erased)]
         return [*check(self.history, self.final)]
 
     def kinds(self) -> set[str]:
         """Which promises about answers were broken."""
-        return {violation.kind for violation in check(self.history, self.final)}
+        return {violation.kind for violation in self._of_answers()}
 
     def summary(self) -> str:
         """For people who want to know how hard it was."""
@@ -55,7 +57,8 @@ class Trial(NamedTuple):
         span = (max(o.end for o in self.history) - min(o.begin for o in self.history)) / 1e9
         return (
             f"{len(self.history)} requests in {span:.1f} s: {dict(self.statuses())},"
-            f" {self.merges()} merges, {self.deletions()} deletions, {len(self.final)} identities"
+            f" {self.merges()} merges, {self.deletions()} deletions,"
+            f" {len(self.erased)} contacts erased, {len(self.final)} identities"
         )
 
 
@@ -66,12 +69,18 @@ def under_load(
     seed: int,
     *,
     deletes: float = 0,
+    erases: float = 0,
     **where: Any,
 ) -> Trial:
     """The mix of workloads from many clients on so many processes; see `cluster` for where."""
-    with cluster(folder, PROCESSES, command, **where) as servers:
-        history = drive(servers.ports, mix(seed, length), CLIENTS, deletes=deletes)
-    trial = Trial(history, servers.stored(), servers.log())
+    with (
+        cluster(folder, PROCESSES, command, **where) as servers,
+        erasures_recorded(servers.database) as erased,
+    ):
+        requests = mix(seed, length)
+        history = drive(servers.ports, requests, CLIENTS, deletes=deletes, erases=erases)
+        final = servers.stored()
+    trial = Trial(history, final, servers.log(), erased)
     print(trial.summary())
     return trial
 
