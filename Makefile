@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help install serve test lint format bench soak lock clean
+.PHONY: help install serve test lint format bench soak lock sbom clean
 
 help:  ## List the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -40,6 +40,10 @@ lock: .venv/installed-dev  ## Resolve the dependencies anew, with hashes
 		--custom-compile-command "make lock" --upgrade -o requirements/runtime.txt pyproject.toml requirements/build.in
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --all-extras --group dev \
 		--custom-compile-command "make lock" --upgrade -c requirements/runtime.txt -o requirements/dev.txt pyproject.toml requirements/build.in
+
+sbom: .venv/installed-dev  ## List what an installation consists of, as CycloneDX, into build/
+	@mkdir -p build
+	$(BIN)/cyclonedx-py requirements requirements/runtime.txt --pyproject pyproject.toml --output-reproducible -o build/sbom.cdx.json
 
 clean:  ## Remove what was installed and built
 	rm -rf .venv build dist .pytest_cache .ruff_cache .hypothesis .import_linter_cache

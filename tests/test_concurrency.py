@@ -33,9 +33,9 @@ def test_nor_when_everyone_dawdles_wherever_another_may_come_between(tmp_path: P
 
 
 def test_who_is_erased_begins_anew(tmp_path: Path) -> None:
-    run = under_load(tmp_path, SLEEPY_SERVER, length=1000, seed=5, erases=ERASES)
+    run = under_load(tmp_path, SLEEPY_SERVER, length=600, seed=5, erases=ERASES)
     assert run.violations() == []
-    assert len(run.erased) > 50
+    assert len(run.erased) > 30
     assert run.statuses().keys() <= {200, 404, 503}
     assert "Traceback" not in run.log
 

@@ -16,7 +16,7 @@ from urllib.error import URLError
 
 import pytest
 
-from bitespeed import settings
+from support import operations
 from support.server import free_port
 
 ROOT = Path(__file__).parent.parent
@@ -132,10 +132,5 @@ def test_every_test_that_a_document_names_exists() -> None:
             assert f"def {name}(" in sources, f"{document.name}: {name}"
 
 
-def test_the_settings_table_is_complete_and_true() -> None:
-    defaults = settings.load(environ={})
-    rows = dict(re.findall(r"^\| `(\w+)` \|[^|]*\| ([^|]+) \|", README.read_text(), re.MULTILINE))
-    for name, variable in settings.VARIABLES.items():
-        default = getattr(defaults, name)
-        assert rows.pop(variable) == ("none" if default is None else f"`{default}`"), variable
-    assert rows == {}
+def test_the_settings_and_the_capacity_are_as_code_and_measurements_have_them() -> None:
+    assert operations.PAGE.read_text() == operations.written_anew(), operations.__doc__

@@ -53,7 +53,7 @@ async def check(store: Store, on_page: Callable[[int], None] = lambda _: None) -
         async for page in pages:
             for identity in page:
                 violations.extend(broken(identity))
-            on_page(len(page))
+            on_page(sum(identity.root_id is not None for identity in page))
             if len(violations) >= MAX_VIOLATIONS:
                 break
     return violations[:MAX_VIOLATIONS]

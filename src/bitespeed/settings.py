@@ -24,7 +24,9 @@ class Settings(msgspec.Struct, frozen=True):
     key: str | None = None
     """Key of the Supabase project: the secret one, which is also called service_role."""
     host: str = "127.0.0.1"
+    """Address to listen on."""
     port: int = 8000
+    """Port to listen on."""
     workers: int = 1
     """Server processes; they share the database."""
     region: str | None = None
@@ -38,6 +40,7 @@ class Settings(msgspec.Struct, frozen=True):
     upstash_url: str | None = None
     """The same at Upstash, over its REST API."""
     upstash_token: str | None = None
+    """The token of that."""
     cache_ttl: int = TTL
     """Seconds an answer is kept in the cache."""
     connections: int = CONNECTIONS

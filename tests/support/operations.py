@@ -1,0 +1,99 @@
+"""The parts of docs/operations.md that come from code and from measurements.
+
+python tests/support/operations.py     writes them anew
+"""
+
+import ast
+import json
+import re
+from collections.abc import Iterator
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import bitespeed.settings
+from bitespeed.cli.serving import serve
+from bitespeed.settings import VARIABLES, Settings
+
+ROOT = Path(__file__).parent.parent.parent
+PAGE = ROOT / "docs" / "operations.md"
+MILLION = 1_000_000
+
+
+def settings() -> Iterator[str]:
+    """A row for each setting: its variable, its flag, its default, what it says in the code."""
+    yield "| variable | flag of `serve` | default | |"
+    yield "|---|---|---|---|"
+    flags = {parameter.name: parameter.opts[0] for parameter in serve.params}
+    defaults, says = Settings(), _docstrings()
+    for name, variable in VARIABLES.items():
+        default = getattr(defaults, name)
+        shown = "none" if default is None else f"`{default}`"
+        flag = f"`{flags[name]}`" if name in flags else ""
+        yield f"| `{variable}` | {flag} | {shown} | {says[name]} |"
+
+
+def _docstrings() -> dict[str, str]:
+    """What stands below each field of `Settings`."""
+    source = Path(bitespeed.settings.__file__).read_text()
+    (fields,) = (
+        node.body
+        for node in ast.parse(source).body
+        if isinstance(node, ast.ClassDef) and node.name == "Settings"
+    )
+    return {
+        field.target.id: " ".join(says.value.value.replace("``", "`").split())
+        for field, says in pairwise(fields)
+        if isinstance(field, ast.AnnAssign)
+        and isinstance(field.target, ast.Name)
+        and isinstance(says, ast.Expr)
+        and isinstance(says.value, ast.Constant)
+        and isinstance(says.value.value, str)
+    }
+
+
+def capacity() -> Iterator[str]:
+    """What one worker did on two cores, its database and the clients beside it."""
+    sqlite, postgres = (_figures(name) for name in ("sqlite", "postgres"))
+    yield "| one worker on two cores, with its database and its clients | SQLite | PostgreSQL |"
+    yield "|---|---|---|"
+    for kind, what in (
+        ("repeats", "repeats a second"),
+        ("new", "new customers a second"),
+        ("mix", "90 % repeats and 10 % new, a second"),
+    ):
+        rates = _rate(sqlite, kind, "service_rate"), _rate(postgres, kind, "rate")
+        yield f"| {what} | {rates[0]:,.0f} | {rates[1]:,.0f} |"
+    bytes_ = [f["size"]["big_bytes"] / f["size"]["big_contacts"] for f in (sqlite, postgres)]
+    yield f"| bytes of disk for each contact, with indexes | {bytes_[0]:,.0f} | {bytes_[1]:,.0f} |"
+    rows = sqlite["imports"]["rows"] / sqlite["imports"]["imported"]["median"]
+    yield f"| rows a second of an import | {rows:,.0f} | |"
+    soak = sqlite["soak"]
+    yield f"| MiB of memory after {soak['minutes']:.0f} minutes of load | {soak['most']:,.0f} | |"
+
+
+def _figures(name: str) -> dict[str, Any]:
+    measured = json.loads((ROOT / "docs" / "benchmarks" / f"{name}.json").read_text())
+    return {part: found["figures"] for part, found in measured.items()}
+
+
+def _rate(figures: dict[str, Any], kind: str, name: str) -> float:
+    return figures["ceilings"][kind][name]["median"]
+
+
+PARTS = {"settings": settings, "capacity": capacity}
+
+
+def written_anew() -> str:
+    """The page as it should be."""
+    page = PAGE.read_text()
+    for name, rows in PARTS.items():
+        mark = re.compile(rf"(<!-- {name} -->\n).*?(?=<!-- / -->)", re.DOTALL)
+        table = "\n".join(rows()) + "\n"
+        page, count = mark.subn(lambda match, table=table: match[1] + table, page)
+        assert count == 1, name
+    return page
+
+
+if __name__ == "__main__":
+    PAGE.write_text(written_anew())
