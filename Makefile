@@ -23,6 +23,7 @@ lint: .venv/installed-dev  ## Check style, types and the direction of imports
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports --no-logo
 	$(BIN)/basedpyright
+	$(BIN)/bandit --quiet --configfile pyproject.toml --severity-level medium --recursive src
 
 format: .venv/installed-dev  ## Put the code in the common style
 	$(BIN)/ruff check --fix-only .

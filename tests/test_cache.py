@@ -473,7 +473,7 @@ def test_a_server_that_refuses_us_is_not_used_and_the_log_says_so_once(
             await until(lambda: "cache.refused" in caplog.text)
             assert (await one.service.identify(MARTY)).primary_id == 1
             assert (await one.service.identify(MARTY)).primary_id == 1
-            assert one.cache._engine.server is None
+            assert one.cache.engine.server is None
 
     with redis_server() as server:
         server.ask("CONFIG", "SET", "requirepass", "secret")
@@ -499,7 +499,7 @@ def test_an_encrypted_line_is_used_where_the_certificate_is_right(
     async def does_without(url: str) -> None:
         async with process(database, CacheOptions(url)) as one:
             with pytest.raises(CacheUnavailable):
-                await one.cache._engine.connected()
+                await one.cache.engine.connected()
             assert (await one.service.identify(MARTY)).primary_id == 1
 
     with tcp_proxy(("127.0.0.1", shared_redis.port), encryption) as line:
@@ -523,7 +523,7 @@ def test_a_server_that_may_drop_a_fence_is_not_used(database: str) -> None:
         async with process(database, CacheOptions(url)) as one:
             for _ in range(3):
                 await one.service.identify(MARTY)
-            assert one.cache._engine.server is None
+            assert one.cache.engine.server is None
             assert (await one.store.cache_state()).epoch is None
 
     policy = {"maxmemory": "50mb", "maxmemory-policy": "allkeys-lru"}

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 from contextlib import contextmanager
+from functools import partial
 
 import psycopg
 import pytest
@@ -19,7 +20,8 @@ from bitespeed.stores.migrations import Migration, missing, of_package
 from bitespeed.stores.options import Options
 from bitespeed.stores.postgres import migrate as migrating
 from bitespeed.stores.postgres.migrate import migrate
-from support.backends import PATIENCE, connected, of_postgres, prepared, stores, waits_for_a_lock
+from support import backends
+from support.backends import PATIENCE, connected, of_postgres, stores, waits_for_a_lock
 from support.database_url import database_of
 from support.invariants import assert_clean
 from support.postgres_server import own_server, program
@@ -29,6 +31,8 @@ from support.stores import who, write
 PROCESSES = 20
 OURS = of_package("bitespeed.stores.postgres")
 NAMES = [migration.name for migration in OURS]
+
+prepared = partial(backends.prepared, bound=False)
 
 
 @pytest.fixture(scope="module")

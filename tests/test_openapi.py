@@ -22,7 +22,9 @@ from starlette.routing import Route
 
 import bitespeed
 from bitespeed.http import app
+from bitespeed.http.access import SCOPES
 from bitespeed.http.endpoints import Endpoints
+from support.keys import bearing, guarded, made
 from support.server import fresh_email
 
 TEXT = files("bitespeed.http").joinpath("openapi.yaml").read_text()
@@ -124,7 +126,7 @@ class TestDescription:
         assert_valid(value, schema)
 
     def test_every_route_is_described(self):
-        routes = [r for r in app._routes(Endpoints(None, None)) if isinstance(r, Route)]
+        routes = [r for r in app.routes(Endpoints(None, None, None)) if isinstance(r, Route)]
         assert {route.path for route in routes} - UNDESCRIBED == set(SPEC["paths"])
 
     @pytest.mark.parametrize("path", SPEC["paths"])
@@ -197,6 +199,33 @@ def _lines(_, value):
 @settings(max_examples=EXAMPLES, derandomize=True, deadline=None, database=None)
 def test_generated_requests_get_what_is_described(server, case):
     case.call_and_validate(base_url=server.url, checks=CHECKS)
+
+
+@pytest.fixture(scope="module")
+def keys(tmp_path_factory):
+    """A server that needs keys, and the headers of one that opens everything, of one that opens
+    nothing here, and of none.
+    """
+    folder = tmp_path_factory.mktemp("keys")
+    good, bad = made(), made(scopes=["metrics"])
+    with guarded(folder, f"sqlite:///{folder / 'contacts.db'}", good[0], bad[0]) as server:
+        yield server, [bearing(good[1]), bearing(bad[1]), {}]
+
+
+@schemathesis.openapi.from_dict(yaml.safe_load(TEXT)).parametrize()
+@settings(max_examples=EXAMPLES // 3, derandomize=True, deadline=None, database=None)
+def test_generated_requests_with_keys_get_what_is_described(keys, case):
+    server, headers = keys
+    for sent, statuses in zip(headers, ({401, 403, 429}, None, None), strict=True):
+        case.headers = {k: v for k, v in (case.headers or {}).items() if k.lower() not in CARRIERS}
+        reply = case.call_and_validate(base_url=server.url, headers=sent, checks=CHECKS)
+        if statuses is not None:
+            assert reply.status_code not in statuses
+        elif (case.method.upper(), case.path) in SCOPES:
+            assert reply.status_code == (403 if sent else 401)
+
+
+CARRIERS = {"authorization", "x-api-key"}
 
 
 class Links(HTMLParser):

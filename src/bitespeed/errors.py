@@ -13,6 +13,22 @@ class NotFound(BitespeedError):
     """No live contact or identity fits what was asked for."""
 
 
+class Unauthorized(BitespeedError):
+    """No valid API key came with the request, where one is needed."""
+
+
+class Forbidden(BitespeedError):
+    """The API key is valid and lacks the scope that this takes."""
+
+
+class TooManyRequests(BitespeedError):
+    """The caller sends more than its limit; ``retry_after`` is in seconds."""
+
+    def __init__(self, text: str, retry_after: int = 1) -> None:
+        super().__init__(text)
+        self.retry_after = retry_after
+
+
 class Conflict(BitespeedError):
     """Somebody else changed a touched identity since it was read; nothing was written."""
 

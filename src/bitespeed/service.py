@@ -27,8 +27,10 @@ from bitespeed.errors import (
     DeadlineExceeded,
     Overloaded,
     StoreUnavailable,
+    TooManyRequests,
     Unavailable,
 )
+from bitespeed.growth import LARGE, Growth
 from bitespeed.identifiers import Email, Observation, Phone
 from bitespeed.identity import Answer, Changes, Committed, Receipt, Snapshot
 from bitespeed.stores import Store
@@ -54,6 +56,7 @@ SWEEP = 0.05  # seconds between looks for requests past their deadline
 
 
 QUEUE = 10_000  # observations: a second of work or less, so that waiting is worth while
+SHARE = 5_000  # of them for one tenant, so that others find room beside whoever sends the most
 DEADLINE = 5.0  # seconds; callers give up by then
 
 
@@ -63,8 +66,19 @@ class Limits:
 
     queue: int = QUEUE
     """Observations waiting or under way; beyond it requests are refused with `Overloaded`."""
+    share: int = SHARE
+    """The same of one tenant; beyond it, `TooManyRequests`."""
     deadline: float = DEADLINE
     """Seconds until a request is answered with `DeadlineExceeded`."""
+    large: int = LARGE
+    """Contacts of an identity from which on an alarm is raised."""
+
+
+class Load:
+    """What all services of a process bear together."""
+
+    waiting = 0  # observations and look-ups, waiting or under way
+    is_draining = False
 
 
 Outcome = Answer | Exception
@@ -95,11 +109,14 @@ class Service:
         tenant: str = DEFAULT_TENANT,
         limits: Limits | None = None,
         cache: AnswerCache | None = None,
+        load: Load | None = None,
     ) -> None:
         self._store = store
         self._cache = cache
         self._tenant = tenant
         self._limits = limits or Limits()
+        self._load = load or Load()
+        self._growth = Growth(self._limits.large)
         self._loop = asyncio.get_running_loop()
         self._queue: deque[_Pending] = deque()
         self._batches: dict[asyncio.Future[Any], list[_Pending]] = {}
@@ -107,7 +124,6 @@ class Service:
         self._gathered: set[asyncio.Future[Any]] = set()  # the batches that came from the queue
         self._is_gathering = False
         self._sweeper: asyncio.TimerHandle | None = None
-        self._is_draining = False
         self._unheard: set[asyncio.Task[Any]] = set()  # keeps what is under way from being lost
 
     async def identify(self, observation: Observation) -> Answer:
@@ -126,7 +142,8 @@ class Service:
     def submit(self, observation: Observation, tell: Callable[[Outcome], None]) -> None:
         """`identify`, whose outcome is told at some later turn of the event loop.
 
-        Raises `Unavailable` when it cannot be accepted. ``tell`` must not raise.
+        Raises `Unavailable` or `TooManyRequests` when it cannot be accepted. ``tell`` must not
+        raise.
         """
         self._accept(observation, tell)
 
@@ -167,6 +184,7 @@ class Service:
             try:
                 if changes:
                     await self._store.commit(self._tenant, changes)
+                    self._growth.notice(self._tenant, changes)
             except Conflict:
                 await asyncio.sleep(pause)
             else:
@@ -250,13 +268,11 @@ class Service:
 
     async def ping(self) -> None:
         """Return when the store can answer and requests are accepted."""
-        if self._is_draining:
-            raise Unavailable("The service is shutting down")
         await self._bounded(self._store.ping())
 
     async def drain(self) -> None:
         """Refuse new requests and return when those accepted are answered, or past the deadline."""
-        self._is_draining = True
+        self._load.is_draining = True
         end = self._loop.time() + self._limits.deadline
         while (work := {*self._batches, *self._unheard}) and (left := end - self._loop.time()) > 0:
             await asyncio.wait(work, timeout=left)
@@ -265,22 +281,45 @@ class Service:
 
     async def _bounded(self, work: Coroutine[None, None, T]) -> T:
         """Wait until the deadline; work that takes longer goes on to its end unheard."""
+        try:
+            self._admit(1)
+        except BaseException:
+            work.close()
+            raise
         task = self._loop.create_task(work)
         self._unheard.add(task)
-        task.add_done_callback(self._unheard.discard)
+        task.add_done_callback(self._heard)
         done, _ = await asyncio.wait({task}, timeout=self._limits.deadline)
         if not done:
             task.add_done_callback(lambda late: late.cancelled() or late.exception())
             raise DeadlineExceeded("The database did not answer in time; try again")
         return task.result()
 
+    def _heard(self, task: asyncio.Task[Any]) -> None:
+        self._unheard.discard(task)
+        self._load.waiting -= 1
+
     # The queue
 
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing waits here or is under way."""
+        return not self._waiting
+
+    @property
+    def _waiting(self) -> int:
+        """Observations and look-ups, waiting or under way."""
+        return len(self._queue) + self._under_way + len(self._unheard)
+
     def _admit(self, count: int) -> None:
-        if self._is_draining:
+        """Count them as waiting in this process, or refuse them."""
+        if self._load.is_draining:
             raise Unavailable("The service is shutting down")
-        if len(self._queue) + self._under_way + count > self._limits.queue:
+        if self._load.waiting + count > self._limits.queue:
             raise Overloaded("Too many requests are waiting; try again in a moment")
+        if self._waiting + count > self._limits.share:
+            raise TooManyRequests("Too many of your requests are waiting; try again in a moment")
+        self._load.waiting += count
 
     def _accept(self, observation: Observation, tell: Callable[[Outcome], None]) -> _Pending:
         self._admit(1)
@@ -326,6 +365,7 @@ class Service:
         """Answer at once what was in the cache."""
         rest = self._answer_known(batch, found)
         if rest:
+            self._load.waiting += len(rest)  # once more: the end of the look-up takes all away
             work = self._loop.create_task(self._run_rest(rest, found))
             self._gathered.add(work)
             self._begin(rest, work)
@@ -338,7 +378,9 @@ class Service:
             self._sweeper = self._loop.call_later(SWEEP, self._sweep)
 
     def _finish(self, work: asyncio.Future[Any]) -> None:
-        self._under_way -= len(self._batches.pop(work))
+        settled = len(self._batches.pop(work))
+        self._under_way -= settled
+        self._load.waiting -= settled
         self._gathered.discard(work)
         self._start_soon()
 
@@ -449,9 +491,13 @@ class Service:
     ) -> Committed:
         """See `Store.commit`; the cache is made consistent where there is one."""
         if self._cache is None:
-            return await self._store.commit(self._tenant, changes)
-        emails, phones = _identifiers(asked)
-        return await self._cache.commit(self._tenant, changes, snapshot, (*emails, *phones))
+            committed = await self._store.commit(self._tenant, changes)
+        else:
+            emails, phones = _identifiers(asked)
+            values = (*emails, *phones)
+            committed = await self._cache.commit(self._tenant, changes, snapshot, values)
+        self._growth.notice(self._tenant, changes)
+        return committed
 
 
 def _pauses() -> Iterator[float]:

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Mapping
+from ipaddress import ip_address
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -10,7 +11,8 @@ import msgspec
 from bitespeed.caches import CacheOptions
 from bitespeed.caches.answers import TTL
 from bitespeed.errors import InvalidInput
-from bitespeed.service import DEADLINE, QUEUE, Limits
+from bitespeed.growth import LARGE
+from bitespeed.service import DEADLINE, QUEUE, SHARE, Limits
 from bitespeed.stores.options import ANSWER_TIME, CONNECTIONS, Options
 
 
@@ -27,14 +29,28 @@ class Settings(msgspec.Struct, frozen=True):
     """Address to listen on."""
     port: int = 8000
     """Port to listen on."""
+    public: bool = False
+    """Whether everybody may come without an API key, on whatever address, while there is none."""
     workers: int = 1
     """Server processes; they share the database."""
+    rate: float | None = None
+    """Observations and look-ups a second that each API key may send, over all processes where there
+    is a cache, else to each; beyond it, 429.
+    """
+    clients: int = 4000
+    """Connections of callers to one process, at most."""
+    patience: float = 20.0
+    """Seconds for a caller to send the head of a request, to send its body, to take the answer."""
     region: str | None = None
     """ISO 3166 code of the country whose phone numbers come without a country code."""
     deadline: float = DEADLINE
     """Seconds within which a request is answered, if only with 503."""
     queue: int = QUEUE
     """Observations that may wait or be under way in one process; beyond it, 503."""
+    share: int = SHARE
+    """The same of one tenant; beyond it, 429."""
+    large: int = LARGE
+    """Contacts of an identity from which on the log raises an alarm."""
     redis: str | None = None
     """URL of a Redis or Valkey server that caches answers, ``redis://`` or ``rediss://``."""
     upstash_url: str | None = None
@@ -51,9 +67,22 @@ class Settings(msgspec.Struct, frozen=True):
     """Whether commands bring the schema of a database server to their version by themselves."""
 
     @property
+    def is_loopback(self) -> bool:
+        """Whether nobody but this machine reaches the address to listen on."""
+        try:
+            return ip_address(self.host).is_loopback
+        except ValueError:
+            return self.host == "localhost"
+
+    @property
+    def needs_key(self) -> bool:
+        """Whether nobody may come without an API key."""
+        return not (self.is_loopback or self.public)
+
+    @property
     def limits(self) -> Limits:
         """The part that the service takes."""
-        return Limits(queue=self.queue, deadline=self.deadline)
+        return Limits(self.queue, self.share, self.deadline, self.large)
 
     @property
     def options(self) -> Options:
@@ -115,9 +144,19 @@ def load(
 
 
 def _validate(settings: Settings) -> None:
-    for name in ("workers", "deadline", "queue", "connections", "answer_time", "cache_ttl"):
+    for name in (
+        "workers",
+        "deadline",
+        "queue",
+        "share",
+        "connections",
+        "answer_time",
+        "cache_ttl",
+    ):
         if getattr(settings, name) <= 0:
             raise InvalidInput(f"{VARIABLES[name]} must be more than 0")
+    if settings.rate is not None and settings.rate <= 0:
+        raise InvalidInput(f"{VARIABLES['rate']} must be more than 0")
     if not 0 <= settings.port <= 65_535:
         raise InvalidInput(f"{VARIABLES['port']} must be between 0 and 65535")
     if settings.region is not None:

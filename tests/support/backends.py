@@ -8,7 +8,7 @@ import asyncio
 import sqlite3
 import time
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, closing, contextmanager
+from contextlib import asynccontextmanager, closing, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -28,6 +28,8 @@ PATIENCE = 10.0  # seconds until what must come has come, on a busy machine
 LOOK = 0.005  # seconds between two looks
 
 FAR = 4_102_444_800_000_000  # the year 2100, in microseconds: a clock that has stepped back since
+
+OWNER = sql.Identifier("bitespeed_test_owner")
 
 CLEAR = """
 delete from bitespeed.tombstone;
@@ -149,13 +151,33 @@ def sessions(url: str) -> int:
         return int(count)
 
 
-def prepared(url: str) -> None:
-    """Bring an empty database to this version; it need not outlive a loss of power."""
+def prepared(url: str, *, bound: bool = True) -> None:
+    """Bring an empty database to this version; it need not outlive a loss of power.
+
+    Unless told otherwise all belongs to somebody whom row level security binds, which is no
+    superuser.
+    """
     with psycopg.connect(url, autocommit=True, connect_timeout=ENTRY) as connection:
-        migrate(connection)
+        with as_owner(connection) if bound else nullcontext():
+            migrate(connection)
         name = sql.Identifier(connection.info.dbname)
         setting = sql.SQL("alter database {} set synchronous_commit = off")
         connection.execute(setting.format(name))
+
+
+@contextmanager
+def as_owner(connection: psycopg.Connection[Any]) -> Iterator[None]:
+    """Act as a role that is no superuser, and may make a schema in this database."""
+    database = sql.Identifier(connection.info.dbname)
+    if connection.execute("select rolsuper from pg_roles where rolname = user").fetchone() == (
+        True,
+    ):
+        with suppress(psycopg.errors.DuplicateObject, psycopg.errors.UniqueViolation):
+            connection.execute(sql.SQL("create role {} nologin").format(OWNER))
+        connection.execute(sql.SQL("grant create on database {} to {}").format(database, OWNER))
+        connection.execute(sql.SQL("set role {}").format(OWNER))
+    yield
+    connection.execute("reset role")
 
 
 def cleared(url: str) -> None:

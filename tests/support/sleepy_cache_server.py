@@ -56,7 +56,7 @@ async def delete_after_commit(
     """
     committed = await self._store.commit(tenant, changes, epoch)
     await asyncio.sleep(random.uniform(0, LATE))
-    await run(self._engine, RELEASE, self._keys(epoch, tenant, values), ["nobody's"])
+    await run(self.engine, RELEASE, self._keys(epoch, tenant, values), ["nobody's"])
     return committed
 
 

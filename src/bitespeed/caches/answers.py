@@ -79,7 +79,7 @@ class AnswerCache:
     """The cache for one store; lives on one event loop."""
 
     def __init__(self, engine: Engine, store: CacheableStore, *, ttl: int = TTL) -> None:
-        self._engine = engine
+        self.engine = engine
         self._store = store
         self._ttl = ttl
         self._loop = asyncio.get_running_loop()
@@ -99,7 +99,7 @@ class AnswerCache:
         epoch, until = licence
         values = list({value for o in observations for value in values_of(o)})
         keys = [mark_of(epoch), *self._keys(epoch, tenant, values)]
-        return LookUp(observations, values, epoch, until, self._engine.look_up(keys))
+        return LookUp(observations, values, epoch, until, self.engine.look_up(keys))
 
     def answers(self, found: LookUp) -> list[Answer | None]:
         """The answers that are there, once the reply is; without the cache there are none."""
@@ -137,7 +137,7 @@ class AnswerCache:
         keys = [mark_of(found.epoch), *self._keys(found.epoch, tenant, found.missing)]
         arguments = [token, LEASE_TTL * 1000]
         try:
-            await run(self._engine, LEASE, keys, arguments, self._engine.read_time)
+            await run(self.engine, LEASE, keys, arguments, self.engine.read_time)
         except CacheUnavailable:
             self._breaker.failed()
         else:
@@ -163,7 +163,7 @@ class AnswerCache:
         if texts:
             keys = [mark_of(found.epoch), *self._keys(found.epoch, tenant, texts)]
             arguments = [found.token, self._ttl * 1000, *texts.values()]
-            self._soon(run(self._engine, FILL, keys, arguments))
+            self._soon(run(self.engine, FILL, keys, arguments))
 
     # Writing
 
@@ -208,7 +208,7 @@ class AnswerCache:
             return False
         arguments = [token, FENCE_TTL * 1000, MAX_FENCES]
         try:
-            fenced = await run(self._engine, FENCE, [mark_of(epoch), *keys], arguments)
+            fenced = await run(self.engine, FENCE, [mark_of(epoch), *keys], arguments)
         except CacheUnavailable:
             return False
         if fenced == 1:
@@ -216,7 +216,7 @@ class AnswerCache:
         return fenced == 1
 
     def _release_soon(self, keys: Sequence[bytes], token: str) -> None:
-        self._soon(run(self._engine, RELEASE, keys, [token]))
+        self._soon(run(self.engine, RELEASE, keys, [token]))
 
     # Operations
 
@@ -228,8 +228,8 @@ class AnswerCache:
         state = await self._store.cache_state()
         told: dict[str, str | int | None] = {"epoch": state.epoch, "used": state.in_use is not None}
         if state.in_use is not None:
-            await self._engine.connected()
-            counted = await self._engine.call("HGETALL", counts_of(state.in_use))
+            await self.engine.connected()
+            counted = await self.engine.call("HGETALL", counts_of(state.in_use))
             pairs = zip(counted[::2], counted[1::2], strict=True)
             told |= {name.decode(): int(count) for name, count in pairs}
         return told
@@ -244,18 +244,18 @@ class AnswerCache:
         """Finish what is under way and let go of the server."""
         await self._epoch.close()
         await asyncio.gather(*self._background, return_exceptions=True)
-        await self._engine.close()
+        await self.engine.close()
 
     async def _on_look(self, epoch: str, changed: list[tuple[str, str]]) -> None:
         """Drop what has changed behind our back, and tell what was counted."""
         keys = [key for tenant, value in changed for key in self._keys(epoch, tenant, [value])]
         if keys:
-            await run(self._engine, FORGET, keys)
+            await run(self.engine, FORGET, keys)
         counts, self.counts = self.counts, Counts()
         for name, count in msgspec.structs.asdict(counts).items():
             if count:
                 counted = "HINCRBY", counts_of(epoch), name, count
-                await self._engine.call(*counted)
+                await self.engine.call(*counted)
 
     def _keys(self, epoch: str, tenant: str, values: Iterable[str]) -> list[bytes]:
         state = self._epoch.state

@@ -30,6 +30,7 @@ FILL = Script("fill")
 FENCE = Script("fence")
 RELEASE = Script("release")
 FORGET = Script("forget")
+LEND = Script("lend")
 
 
 class UnknownScript(CacheUnavailable):

@@ -18,6 +18,7 @@ from bitespeed import settings as settings_of
 from bitespeed.cli.common import INTERRUPTED, as_json, database, err, region, telling_errors
 from bitespeed.errors import InvalidInput
 from bitespeed.extras import extra
+from bitespeed.keys import tenant_name
 from bitespeed.service import DEFAULT_TENANT
 
 if TYPE_CHECKING:  # psycopg is an extra
@@ -78,6 +79,7 @@ def adopt(
     with extra("postgres"):
         from bitespeed.stores.postgres.adopt import Wishes
         from bitespeed.stores.postgres.adopt import adopt as adopt_table
+    tenant_name(flags["tenant"])
     wishes = Wishes(region=settings.region, **flags)
     try:
         with _Report(Path(report)) as repairs, _progress() as on_step:

@@ -11,6 +11,7 @@ from bitespeed.cli.checking import check
 from bitespeed.cli.copying import copy
 from bitespeed.cli.customers import identify, lookup
 from bitespeed.cli.erasing import erase
+from bitespeed.cli.keys import keys
 from bitespeed.cli.migrating import migrate
 from bitespeed.cli.serving import serve
 from bitespeed.cli.transfer import export, import_
@@ -51,6 +52,7 @@ _COMMANDS: Iterable[click.Command] = (
     export,
     erase,
     check,
+    keys,
     copy,
     migrate,
     adopt,

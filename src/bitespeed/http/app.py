@@ -3,6 +3,7 @@
 import gc
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -16,13 +17,17 @@ from bitespeed import wire
 from bitespeed.caches import open_cache
 from bitespeed.errors import BitespeedError, NotFound
 from bitespeed.http import documentation
+from bitespeed.http.access import SCOPES, Access
 from bitespeed.http.asgi import JSON, send_error
 from bitespeed.http.endpoints import Endpoints
-from bitespeed.service import Service
+from bitespeed.http.keyring import Caller, Keyring
+from bitespeed.http.rates import Rates
 from bitespeed.settings import Settings
 from bitespeed.stores import Store, open_store
+from bitespeed.tenants import Tenants
 
 Handler = Callable[[Scope, Receive, Send], Awaitable[None]]
+GuardedHandler = Callable[[Caller, Scope, Receive, Send], Awaitable[None]]
 OpenStore = Callable[[], Awaitable[Store]]
 
 
@@ -46,16 +51,19 @@ class Application:
     async def _lifespan(self, _: Starlette) -> AsyncGenerator[None]:
         store = await self._open()
         cache = open_cache(self._settings.cache, store)
-        service = Service(store, limits=self._settings.limits, cache=cache)
-        endpoints = Endpoints(service, self._settings.region)
-        self._rest.router.routes[:] = _routes(endpoints)
-        self._identify = _Endpoint(endpoints.identify)
+        tenants = Tenants(store, limits=self._settings.limits, cache=cache)
+        keyring = Keyring(store, Rates(self._settings.rate, cache and cache.engine))
+        access = Access(keyring, needs_key=self._settings.needs_key)
+        endpoints = Endpoints(tenants, access, self._settings.region)
+        self._rest.router.routes[:] = routes(endpoints)
+        self._identify = _Guarded(access, "/identify", endpoints.identify)
         self.endpoints = endpoints
         gc.freeze()  # what was made so far stays; looking through it again cost a tenth of the time
         try:
             yield
         finally:
-            await service.drain()
+            await tenants.drain()
+            await keyring.close()
             if cache is not None:
                 await cache.close()
             await store.close()
@@ -78,8 +86,8 @@ def from_environment() -> Application:
     return Application(settings_of.load())
 
 
-class _Endpoint:
-    """A handler with every failure answered as the contract has it."""
+class _Open:
+    """A handler that anybody may ask, with every failure answered as the contract has it."""
 
     def __init__(self, handler: Handler) -> None:
         self._handler = handler
@@ -91,15 +99,34 @@ class _Endpoint:
             await send_error(send, error)
 
 
-def _routes(endpoints: Endpoints) -> list[Route]:
+class _Guarded(_Open):
+    """A handler for those whose key has the scope that it takes."""
+
+    def __init__(self, access: Access, path: str, handler: GuardedHandler) -> None:
+        async def admitted(scope: Scope, receive: Receive, send: Send) -> None:
+            method = "GET" if scope["method"] == "HEAD" else scope["method"]
+            caller = await access.admit(scope["headers"], SCOPES[method, path])
+            await handler(caller, scope, receive, send)
+
+        super().__init__(admitted)
+
+
+def routes(endpoints: Endpoints) -> list[Route]:
+    """Every path with what answers there."""
+    guarded = partial(_Guarded, endpoints.access)
+    contact = guarded("/contacts/{id}", endpoints.contact)
     return [
-        Route("/identify", _Endpoint(endpoints.identify), methods=["POST"]),
-        Route("/identify/batch", _Endpoint(endpoints.identify_batch), methods=["POST"]),
-        Route("/contacts", _Endpoint(endpoints.look_up), methods=["GET"]),
-        Route("/contacts/{id}", _Endpoint(endpoints.contact), methods=["GET", "DELETE"]),
-        Route("/erase", _Endpoint(endpoints.erase), methods=["POST"]),
-        Route("/health", _Endpoint(endpoints.health), methods=["GET"]),
-        Route("/ready", _Endpoint(endpoints.ready), methods=["GET"]),
+        Route("/identify", guarded("/identify", endpoints.identify), methods=["POST"]),
+        Route(
+            "/identify/batch",
+            guarded("/identify/batch", endpoints.identify_batch),
+            methods=["POST"],
+        ),
+        Route("/contacts", guarded("/contacts", endpoints.look_up), methods=["GET"]),
+        Route("/contacts/{id}", contact, methods=["GET", "DELETE"]),
+        Route("/erase", guarded("/erase", endpoints.erase), methods=["POST"]),
+        Route("/health", _Open(endpoints.health), methods=["GET"]),
+        Route("/ready", _Open(endpoints.ready), methods=["GET"]),
         *documentation.routes(),
     ]
 

@@ -4,12 +4,22 @@ import logging
 import traceback
 from collections.abc import Iterable
 
-from starlette.types import Message, Receive, Send
+from starlette.types import Message, Receive, Scope, Send
 
 from bitespeed import wire
-from bitespeed.errors import BitespeedError, InvalidInput, NotFound, Unavailable
+from bitespeed.errors import (
+    BitespeedError,
+    Forbidden,
+    InvalidInput,
+    NotFound,
+    TooManyRequests,
+    Unauthorized,
+    Unavailable,
+)
 
 log = logging.getLogger(__name__)
+
+Headers = Iterable[tuple[bytes, bytes]]
 
 JSON = b"application/json"
 NDJSON = b"application/x-ndjson"
@@ -31,14 +41,17 @@ class Gone(BitespeedError):
 _STATUS: tuple[tuple[type[BitespeedError], int], ...] = (
     (InvalidInput, 400),
     (Gone, 400),
+    (Unauthorized, 401),
+    (Forbidden, 403),
     (NotFound, 404),
     (TooLarge, 413),
     (WrongType, 415),
+    (TooManyRequests, 429),
     (Unavailable, 503),
 )
 
 
-def content_type(headers: Iterable[tuple[bytes, bytes]]) -> bytes:
+def content_type(headers: Headers) -> bytes:
     """`JSON` or `NDJSON`; JSON when nothing is said. Raises `WrongType` for others."""
     for name, value in headers:
         if name == b"content-type":
@@ -55,8 +68,12 @@ def _kind(value: bytes) -> bytes:
     raise WrongType("Send the body as application/json")
 
 
-async def read_body(receive: Receive, limit: int) -> bytes:
-    """The whole body. Raises `TooLarge` at more than ``limit`` bytes, before keeping more."""
+async def read_body(scope: Scope, receive: Receive, limit: int) -> bytes:
+    """The whole body. Raises `TooLarge` at more than ``limit`` bytes, before keeping more, and
+    before any of it is read where the head tells its length.
+    """
+    if declared_length(scope["headers"]) > limit:
+        raise TooLarge(f"The body may have at most {limit} bytes")
     message = await receive()
     body = _chunk(message)
     if message.get("more_body", False):
@@ -70,6 +87,14 @@ async def read_body(receive: Receive, limit: int) -> bytes:
     if len(body) > limit:
         raise TooLarge(f"The body may have at most {limit} bytes")
     return body
+
+
+def declared_length(headers: Headers) -> int:
+    """The length that a request says its body has; 0 when it says nothing."""
+    for name, value in headers:
+        if name == b"content-length":
+            return int(value)
+    return 0
 
 
 def _chunk(message: Message) -> bytes:
@@ -124,7 +149,9 @@ def refused(error: BaseException) -> tuple[int, bytes, list[tuple[bytes, bytes]]
         error = BitespeedError("Internal error")
     status = next((status for kind, status in _STATUS if isinstance(error, kind)), 500)
     headers = [(b"content-type", JSON)]
-    if isinstance(error, Unavailable):
+    if isinstance(error, Unauthorized):
+        headers.append((b"www-authenticate", b"Bearer"))
+    if isinstance(error, Unavailable | TooManyRequests):
         headers.append((b"retry-after", b"%d" % error.retry_after))
     if isinstance(error, TooLarge):
         headers.append((b"connection", b"close"))  # the rest of the body is not read

@@ -1,24 +1,128 @@
 """One HTTP/1.1 connection: uvicorn's, where it is too strict, too lax or too abrupt for us."""
 
-from typing import cast
+import asyncio
+import math
+from typing import Any, cast
 
 import httptools
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+from uvicorn.protocols.http.httptools_impl import (
+    STATUS_LINE,
+    HttpToolsProtocol,
+    RequestResponseCycle,
+)
 
-from bitespeed import wire
-from bitespeed.errors import InvalidInput
-from bitespeed.http.endpoints import Endpoints
+from bitespeed.errors import BitespeedError, InvalidInput, Overloaded
+from bitespeed.http.access import SCOPES
+from bitespeed.http.asgi import declared_length, refused
+from bitespeed.http.endpoints import MAX_BODY, Endpoints
 from bitespeed.http.exchange import Exchange
 
 MAX_HEAD = 64 * 1024  # bytes of a request's head; eight times what browsers and proxies send
+MAX_HEADERS = 100  # lines of it; what clients and proxies add together are 30 or so
+PATIENCE = 20.0  # seconds for a head to come, for a body, and for an answer to be taken
+CONNECTIONS = 4000  # of a process; each may hold as much as a body of `MAX_BODY`
+IDLE = 75.0  # seconds a connection is kept between requests; load balancers keep it for 60
+ROOM = 0.05  # of all connections, that are closed together when there is no room for another
 LAST_REQUESTS = 1.0  # seconds in which a request that was on its way at a shutdown is answered
 
 
 class Connection(HttpToolsProtocol):
-    """Answers what is under way at a shutdown, passes over offers to upgrade, bounds the head."""
+    """Answers what is under way at a shutdown, passes over offers to upgrade, and bounds what a
+    caller may send, how long it may take, and how many there may be.
+    """
 
     _is_parting = False
+    _is_receiving = False  # the rest of a request
+    _answering: RequestResponseCycle | None = None  # by way of ASGI
     _without_progress = 0  # bytes received since a head or a piece of a body was complete
+
+    def __init__(
+        self, *args: Any, patience: float = PATIENCE, most: int = CONNECTIONS, **kwargs: Any
+    ) -> None:
+        super().__init__(*args, **kwargs)
+        self._patience = patience
+        self._most = most
+        self.late_at = math.inf
+        """When the caller has taken too long for what is its turn to do, on the loop's clock."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # pyright: ignore[reportIncompatibleMethodOverride] - uvicorn's
+        """Wait for a request, if there is room for one more connection."""
+        is_full = len(self.connections) >= self._most and not self._make_room()
+        super().connection_made(transport)
+        self.late_at = self.loop.time() + self._patience
+        if is_full:
+            self._refuse(Overloaded("Too many connections; try again in a moment"))
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        self._answering = cycle
+        super()._start_asgi_task(cycle, app)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Tell whoever answers; uvicorn tells only the last of several requests in a row."""
+        if self._answering is not None:
+            self._answering.disconnected = True
+        super().connection_lost(exc)
+
+    def _make_room(self) -> bool:
+        """Close some connections that wait for a request, or for the rest of one: first those that
+        have never sent one, of these the oldest. Whether there were any.
+        """
+        others = cast("set[Connection]", self.connections)
+        waiting = [other for other in others if other.is_waiting]
+        waiting.sort(key=lambda other: (other.has_asked, other.late_at))
+        for other in waiting[: math.ceil(ROOM * self._most)]:
+            other.transport.abort()
+            self.connections.discard(other)
+        return bool(waiting)
+
+    @property
+    def has_asked(self) -> bool:
+        """Whether a request has ever come here."""
+        return cast("RequestResponseCycle | None", self.cycle) is not None
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether it is the caller's turn."""
+        return self._is_receiving or self._is_its_turn()
+
+    def look(self, now: float) -> None:
+        """Close the connection if its caller is late."""
+        if now < self.late_at:
+            return
+        if self.flow.write_paused:
+            self.transport.abort()  # what is still to be sent, nobody takes
+        else:
+            self.transport.close()
+
+    def pause_writing(self) -> None:
+        """The caller takes its answer slowly."""
+        super().pause_writing()
+        self.late_at = self.loop.time() + self._patience
+
+    def resume_writing(self) -> None:
+        """It has taken it."""
+        super().resume_writing()
+        self.late_at = self.loop.time() + IDLE
+
+    def on_message_begin(self) -> None:
+        """A request begins to come."""
+        super().on_message_begin()
+        self._is_receiving = True
+        self.late_at = self.loop.time() + self._patience
+
+    def on_response_complete(self) -> None:
+        """Wait for the next request, or go on with the one that waits already.
+
+        As uvicorn does, without a timer for each request.
+        """
+        self.server_state.total_requests += 1
+        if self.transport.is_closing():
+            return
+        if not self._is_receiving and not self.flow.write_paused:
+            self.late_at = self.loop.time() + IDLE
+        self.flow.resume_reading()
+        if self.pipeline:
+            self._start_asgi_task(*self.pipeline.pop())
 
     def shutdown(self) -> None:
         """Answer what has arrived, perhaps unread, and ask the caller to leave.
@@ -30,12 +134,17 @@ class Connection(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Take what has arrived; refuse what is no HTTP, or a head without end."""
-        self._unset_keepalive_if_required()
         self._without_progress += len(data)
         try:
             self.parser.feed_data(data)
         except httptools.HttpParserUpgrade as offer:
             self._pass_over(data[offer.args[0] :])
+        except httptools.HttpParserCallbackError as error:
+            refusal = error.__context__
+            if not isinstance(refusal, InvalidInput):
+                raise
+            self._refuse(refusal)
+            return
         except httptools.HttpParserError:
             self.send_400_response("This is not a valid HTTP request")
             return
@@ -63,31 +172,37 @@ class Connection(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         """Begin to answer; for the last time on this connection when it is parting."""
         self._without_progress = 0
+        self.late_at = self.loop.time() + self._patience
+        if len(self.headers) > MAX_HEADERS:
+            raise InvalidInput(f"A request may have at most {MAX_HEADERS} headers")
         if self.parser.should_upgrade():
             return
-        endpoints = self._endpoints()
-        if endpoints is None:
+        exchange = self._exchange()
+        if exchange is None:
             super().on_headers_complete()
         else:
-            is_old = self.parser.get_http_version() == "1.0"  # which would have to be told
-            keep_alive = not is_old and self.parser.should_keep_alive()
-            self.cycle = cast(
-                "RequestResponseCycle", Exchange(self, endpoints, keep_alive=keep_alive)
-            )
+            self.cycle = cast("RequestResponseCycle", exchange)
         if self._is_parting:
             self.cycle.keep_alive = False
 
-    def _endpoints(self) -> Endpoints | None:
-        """Where the request may be answered at once, without ASGI."""
+    def _exchange(self) -> Exchange | None:
+        """Where the request may be answered at once, without ASGI, and nothing is against it."""
         if (
-            self.url == b"/identify"
-            and self.parser.get_method() == b"POST"
-            and self._is_its_turn()
-            and not self.expect_100_continue
-            and not self.flow.write_paused
+            self.url != b"/identify"
+            or self.parser.get_method() != b"POST"
+            or not self._is_its_turn()
+            or self.expect_100_continue
+            or self.flow.write_paused
+            or declared_length(self.headers) > MAX_BODY
         ):
-            return getattr(cast("object", self.app), "endpoints", None)
-        return None
+            return None
+        endpoints: Endpoints | None = getattr(cast("object", self.app), "endpoints", None)
+        caller = endpoints and endpoints.access.known(self.headers, SCOPES["POST", "/identify"])
+        if endpoints is None or caller is None:
+            return None
+        is_old = self.parser.get_http_version() == "1.0"  # which would have to be told
+        keep_alive = not is_old and self.parser.should_keep_alive()
+        return Exchange(self, endpoints, caller, keep_alive=keep_alive)
 
     def _is_its_turn(self) -> bool:
         """Whether the requests before it have been answered."""
@@ -103,10 +218,12 @@ class Connection(HttpToolsProtocol):
             super().on_body(body)
 
     def on_message_complete(self) -> None:
-        """The request has been received to its end."""
+        """The request has been received to its end; now it is our turn."""
         self._without_progress = 0
         if self.parser.should_upgrade():
             return
+        self._is_receiving = False
+        self.late_at = self.loop.time() + IDLE if self._is_its_turn() else math.inf
         if isinstance(cycle := cast("object", self.cycle), Exchange):
             cycle.ask(self.headers)
         else:
@@ -114,12 +231,12 @@ class Connection(HttpToolsProtocol):
 
     def send_400_response(self, msg: str) -> None:
         """Refuse in the contract's form, and close."""
-        body = wire.encode_error(InvalidInput(msg))
-        head = [
-            b"HTTP/1.1 400 Bad Request",
-            b"content-type: application/json",
-            b"content-length: %d" % len(body),
-            b"connection: close",
-        ]
-        self.transport.write(b"\r\n".join([*head, b"", body]))
+        self._refuse(InvalidInput(msg))
+
+    def _refuse(self, error: BitespeedError) -> None:
+        status, body, headers = refused(error)
+        head = [STATUS_LINE[status], b"connection: close\r\n"]
+        for name, value in (*headers, (b"content-length", b"%d" % len(body))):
+            head += name, b": ", value, b"\r\n"
+        self.transport.write(b"".join([*head, b"\r\n", body]))
         self.transport.close()

@@ -1,7 +1,7 @@
 """What each endpoint does. `openapi.yaml` beside this file is what it promises."""
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from urllib.parse import unquote, unquote_plus
 
 import msgspec
@@ -9,8 +9,10 @@ from starlette.types import Receive, Scope, Send
 
 from bitespeed import wire
 from bitespeed.errors import BitespeedError, InvalidInput, NotFound
+from bitespeed.http.access import Access
 from bitespeed.http.asgi import (
     NDJSON,
+    Headers,
     TooLarge,
     WrongType,
     content_type,
@@ -18,48 +20,57 @@ from bitespeed.http.asgi import (
     send_json,
     send_nothing,
 )
+from bitespeed.http.keyring import Caller
 from bitespeed.identifiers import Observation, observe
 from bitespeed.identity import Answer
-from bitespeed.service import Outcome, Service
+from bitespeed.service import Outcome
+from bitespeed.tenants import Tenants
 
 MAX_BODY = 64 * 1024  # bytes; two values of 255 characters, and room for members we ignore
 MAX_BATCH_BODY = 1024 * 1024  # bytes; a kilobyte for each observation
 MAX_OBSERVATIONS = 1000  # in one batch: a few hundred milliseconds of work
 
-Headers = Iterable[tuple[bytes, bytes]]
-
 
 class Endpoints:
-    """The endpoints over one service."""
+    """The endpoints over the services of all tenants; ``access`` says who may use which."""
 
-    def __init__(self, service: Service, region: str | None) -> None:
-        self._service = service
+    def __init__(self, tenants: Tenants, access: Access, region: str | None) -> None:
+        self.access = access
+        self._tenants = tenants
         self._region = region
 
-    async def identify(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def identify(self, caller: Caller, scope: Scope, receive: Receive, send: Send) -> None:
         """POST /identify"""
-        asked = self._asked(scope["headers"], await read_body(receive, MAX_BODY))
-        await send_json(send, 200, wire.encode(await self._service.identify(asked)))
+        body = await read_body(scope, receive, MAX_BODY)
+        asked = self._asked(scope["headers"], body)
+        answer = await self._tenants.of(caller.tenant).identify(asked)
+        await send_json(send, 200, wire.encode(answer))
 
-    def ask(self, headers: Headers, body: bytes, tell: Callable[[Outcome], None]) -> None:
+    def ask(
+        self, caller: Caller, headers: Headers, body: bytes, tell: Callable[[Outcome], None]
+    ) -> None:
         """POST /identify, see `Service.submit`. Raises what can be told at once."""
-        self._service.submit(self._asked(headers, body), tell)
+        self._tenants.of(caller.tenant).submit(self._asked(headers, body), tell)
 
     def _asked(self, headers: Headers, body: bytes) -> Observation:
         if content_type(headers) is NDJSON:
             raise WrongType("Send one observation as application/json, or many to /identify/batch")
         return wire.decode(body, self._region)
 
-    async def identify_batch(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def identify_batch(
+        self, caller: Caller, scope: Scope, receive: Receive, send: Send
+    ) -> None:
         """POST /identify/batch"""
         is_ndjson = content_type(scope["headers"]) is NDJSON
-        body = await read_body(receive, MAX_BATCH_BODY)
+        body = await read_body(scope, receive, MAX_BATCH_BODY)
         items = body.split(b"\n") if is_ndjson else wire.decode_array(body)
         if is_ndjson:
             items = [line for line in items if line.strip()]
         if len(items) > MAX_OBSERVATIONS:
             raise TooLarge(f"A batch may have at most {MAX_OBSERVATIONS} observations")
-        outcomes = wire.encode_outcomes(await self._identify_all(items))
+        if caller.bucket is not None:
+            caller.bucket.charge(max(0, len(items) - 1))
+        outcomes = wire.encode_outcomes(await self._identify_all(caller, items))
         if is_ndjson:
             body = b"".join(line + b"\n" for line in outcomes)
             await send_json(send, 200, body, content_type=NDJSON)
@@ -67,12 +78,12 @@ class Endpoints:
             await send_json(send, 200, b"[" + b",".join(outcomes) + b"]")
 
     async def _identify_all(
-        self, items: list[bytes] | list[msgspec.Raw]
+        self, caller: Caller, items: list[bytes] | list[msgspec.Raw]
     ) -> list[Answer | BitespeedError]:
         """An outcome for each item; those that cannot be understood take no part."""
         decoded = [self._decode(item) for item in items]
         good = [item for item in decoded if isinstance(item, Observation)]
-        answers = iter(await self._service.identify_all(good))
+        answers = iter(await self._tenants.of(caller.tenant).identify_all(good))
         return [next(answers) if isinstance(item, Observation) else item for item in decoded]
 
     def _decode(self, item: bytes | msgspec.Raw) -> Observation | BitespeedError:
@@ -81,28 +92,31 @@ class Endpoints:
         except InvalidInput as refusal:
             return refusal
 
-    async def look_up(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def look_up(self, caller: Caller, scope: Scope, receive: Receive, send: Send) -> None:
         """GET /contacts?email=…&phoneNumber=…"""
         asked = observe(*_in_query(scope["query_string"]), self._region)
-        answer = await self._service.look_up(asked.email, asked.phone)
+        answer = await self._tenants.of(caller.tenant).look_up(asked.email, asked.phone)
         await send_json(send, 200, wire.encode(answer))
 
-    async def contact(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def contact(self, caller: Caller, scope: Scope, receive: Receive, send: Send) -> None:
         """GET and DELETE /contacts/{id}"""
         contact_id = _contact_id(scope["path_params"]["id"])
+        service = self._tenants.of(caller.tenant)
         if scope["method"] == "DELETE":
-            await self._service.delete(contact_id)
+            await service.delete(contact_id)
             await send_nothing(send)
         else:
-            answer = await self._service.contact(contact_id)
+            answer = await service.contact(contact_id)
             await send_json(send, 200, wire.encode(answer))
 
-    async def erase(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def erase(self, caller: Caller, scope: Scope, receive: Receive, send: Send) -> None:
         """POST /erase"""
         if content_type(scope["headers"]) is NDJSON:
             raise WrongType("Name one person as application/json")
-        whom = wire.decode_whom(await read_body(receive, MAX_BODY), self._region)
-        await send_json(send, 200, wire.encode_receipt(await self._service.erase(whom)))
+        whom = wire.decode_whom(await read_body(scope, receive, MAX_BODY), self._region)
+        await send_json(
+            send, 200, wire.encode_receipt(await self._tenants.of(caller.tenant).erase(whom))
+        )
 
     async def health(self, scope: Scope, receive: Receive, send: Send) -> None:
         """GET /health: the process lives."""
@@ -110,7 +124,7 @@ class Endpoints:
 
     async def ready(self, scope: Scope, receive: Receive, send: Send) -> None:
         """GET /ready: the store answers and requests are accepted."""
-        await self._service.ping()
+        await self._tenants.ping()
         await send_json(send, 200, json.dumps({"status": "ready"}).encode())
 
 

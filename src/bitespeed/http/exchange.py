@@ -10,6 +10,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 from bitespeed import wire
 from bitespeed.http.asgi import JSON, TooLarge, refused
 from bitespeed.http.endpoints import MAX_BODY, Endpoints
+from bitespeed.http.keyring import Caller
 from bitespeed.identity import Answer
 from bitespeed.service import Outcome
 
@@ -26,17 +27,20 @@ class Exchange:
 
     message_event = asyncio.Event()  # uvicorn sets it to wake the application; there is none
 
-    def __init__(self, connection: "Connection", endpoints: Endpoints, *, keep_alive: bool) -> None:
+    def __init__(
+        self, connection: "Connection", endpoints: Endpoints, caller: Caller, *, keep_alive: bool
+    ) -> None:
         self.keep_alive = keep_alive
         self.disconnected = False
         self.response_complete = False
         self._connection = connection
         self._endpoints = endpoints
-        self._body = b""
+        self._caller = caller
+        self._body = bytearray()
 
     def take(self, piece: bytes) -> None:
         """Keep a piece of the body, up to its limit."""
-        self._body = self._body + piece if self._body else piece
+        self._body += piece
         if len(self._body) > MAX_BODY and not self.response_complete:
             self._refuse(TooLarge(f"The body may have at most {MAX_BODY} bytes"))
 
@@ -45,7 +49,7 @@ class Exchange:
         if self.response_complete:
             return
         try:
-            self._endpoints.ask(headers, self._body, self._on_outcome)
+            self._endpoints.ask(self._caller, headers, bytes(self._body), self._on_outcome)
         except Exception as error:  # noqa: BLE001 - answered and logged as one place knows how
             self._refuse(error)
 

@@ -1,16 +1,22 @@
-"""The server process: uvicorn around the application."""
+"""A server process: uvicorn around the application."""
 
+import asyncio
 import os
-from typing import Any
+import socket
+from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
+from typing import Any, cast
 
 import uvicorn
 
+from bitespeed.errors import InvalidInput
 from bitespeed.http.connection import Connection
 from bitespeed.settings import Settings
 
-KEEP_ALIVE = 75  # seconds an idle connection is kept; longer than the usual 60 of load balancers
 BACKLOG = 2048  # connections that may wait to be accepted
 DRAIN = 10  # seconds beyond a request's deadline that a shutdown waits for requests accepted
+LOOK = 10  # ticks, of a tenth of a second, between looks for callers who are late
 
 OPTIONS: dict[str, Any] = {
     "loop": "uvloop" if os.name == "posix" else "asyncio",
@@ -21,21 +27,72 @@ OPTIONS: dict[str, Any] = {
     "proxy_headers": False,
     "server_header": False,
     "log_level": "warning",
-    "timeout_keep_alive": KEEP_ALIVE,
     "backlog": BACKLOG,
 }
 """How uvicorn is run here; the benchmark's ceiling is run in the same way."""
 
 
-def run(settings: Settings) -> None:
-    """Serve until SIGTERM or SIGINT, then answer what was accepted and return."""
-    os.environ.update(settings.to_environment())  # where worker processes read them from
-    uvicorn.run(
+def listen(settings: Settings) -> socket.socket:
+    """A socket that takes connections. Raises `InvalidInput` when there can be none."""
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    address = (settings.host, settings.port)
+    try:
+        listener = socket.create_server(address, family=family, backlog=BACKLOG)
+    except OSError as error:
+        why = str(error.strerror).partition(" (")[0]  # what follows names the address once more
+        raise InvalidInput(f"Cannot listen on {settings.host}:{settings.port}: {why}") from None
+    listener.setblocking(False)
+    return listener
+
+
+def serve(settings: Settings, listener: socket.socket) -> None:
+    """Serve until SIGTERM or SIGINT, then answer what was accepted and return.
+
+    Ends the process when it cannot be started.
+    """
+    connection = partial(Connection, patience=settings.patience, most=settings.clients)
+    options: dict[str, Any] = {**OPTIONS, "http": connection}
+    config = uvicorn.Config(
         "bitespeed.http.app:from_environment",
         factory=True,
-        host=settings.host,
-        port=settings.port,
-        workers=settings.workers,
         timeout_graceful_shutdown=int(settings.deadline) + DRAIN,
-        **OPTIONS,
+        **options,
     )
+    with suppress(KeyboardInterrupt):
+        _Server(config).run(sockets=[listener])
+
+
+class _Server(uvicorn.Server):
+    """Looks after connections while it runs, and accepts all that have connected when it ends."""
+
+    async def on_tick(self, counter: int) -> bool:
+        """Once in a tenth of a second."""
+        if counter % LOOK == 0:
+            now = asyncio.get_running_loop().time()
+            for connection in cast("list[Connection]", list(self.server_state.connections)):
+                connection.look(now)
+        return await super().on_tick(counter)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Let nobody connect any more, and answer whoever has connected by then.
+
+        Closing a listening socket resets those who wait to be accepted, whose requests may have
+        been sent. So the queue is made as short as can be, which turns others away before they are
+        connected, then emptied.
+        """
+        waiting: list[socket.socket] = []
+        for listener in sockets or []:
+            listener.listen(0)
+            with suppress(BlockingIOError):
+                while True:
+                    waiting.append(listener.accept()[0])
+        for server in self.servers:
+            server.close()
+        for accepted in waiting:
+            with suppress(OSError):  # it has gone
+                await asyncio.get_running_loop().connect_accepted_socket(self._protocol, accepted)
+        await super().shutdown(sockets)
+
+    def _protocol(self) -> asyncio.Protocol:
+        make = cast("Callable[..., Connection]", self.config.http_protocol_class)
+        return make(self.config, self.server_state, self.lifespan.state)

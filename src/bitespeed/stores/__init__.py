@@ -9,6 +9,7 @@ from bitespeed.errors import InvalidInput
 from bitespeed.extras import extra
 from bitespeed.identifiers import Email, Phone
 from bitespeed.identity import Changes, Committed, Snapshot, Tombstones
+from bitespeed.keys import Key
 from bitespeed.stored import StoredIdentity
 from bitespeed.stores.epochs import CacheState, Feed
 from bitespeed.stores.options import Options
@@ -72,6 +73,14 @@ class Store(Protocol):
         New ids follow after the highest one. Raises `InvalidInput` when there is anything here
         already, or when this store cannot do so.
         """
+        ...
+
+    async def keys(self, ids: Collection[str] | None = None) -> list[Key]:
+        """The API keys with these ids, as far as there are any, or all."""
+        ...
+
+    async def put_key(self, key: Key) -> None:
+        """Keep an API key; of one that is there already, change until when it is good."""
         ...
 
     async def size(self) -> int | None:

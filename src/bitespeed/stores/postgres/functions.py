@@ -14,6 +14,7 @@ import msgspec
 from bitespeed.errors import Conflict, Contention
 from bitespeed.identifiers import Email, Phone
 from bitespeed.identity import Changes, Committed, Identity, Snapshot, Tombstones
+from bitespeed.keys import Key
 from bitespeed.stored import StoredIdentity
 from bitespeed.stores.epochs import WITHOUT_CACHE, CacheState, EpochOver, Feed, fresh_epoch
 from bitespeed.stores.pages import Rows, paged
@@ -30,6 +31,8 @@ Function = Literal[
     "cache_resume",
     "cache_suspend",
     "cache_feed",
+    "keys",
+    "put_key",
 ]
 Arguments = Mapping[str, str | int | float | msgspec.Raw | None]
 MAX_EPOCHS = 3  # that may end while one commit tries to be admitted; each takes seconds
@@ -66,6 +69,7 @@ _state = msgspec.json.Decoder(CacheState)
 _feed = msgspec.json.Decoder(Feed)
 _rows = msgspec.json.Decoder(Rows)
 _tombstones = msgspec.json.Decoder(Tombstones)
+_keys = msgspec.json.Decoder(list[Key])
 
 
 class FunctionStore(ABC):
@@ -172,6 +176,15 @@ class FunctionStore(ABC):
     async def cache_feed(self, since: str | None, most: int) -> Feed:
         """See `CacheableStore.cache_feed`."""
         return _feed.decode(await self._fetch("cache_feed", {"since": since, "most": most}))
+
+    async def keys(self, ids: Collection[str] | None = None) -> list[Key]:
+        """See `Store.keys`."""
+        asked = None if ids is None else msgspec.Raw(_encode(list(ids)))
+        return _keys.decode(await self._fetch("keys", {"ids": asked}))
+
+    async def put_key(self, key: Key) -> None:
+        """See `Store.put_key`."""
+        await self._call("put_key", {"key": msgspec.Raw(_encode(key))})
 
     async def _fetch(self, function: Function, arguments: Arguments) -> bytes:
         """`_call` of a function that always returns a document."""

@@ -27,6 +27,7 @@ async def load(connection: Connection, pages: AsyncIterable[list[StoredIdentity]
         async with connection.transaction():
             await connection.execute(_SQL["patience"])
             await connection.execute(_SQL["lock"])
+            await connection.execute(_SQL["unforce"])
             empty = await (await connection.execute(_SQL["is_empty"])).fetchone()
             if empty != (True,):
                 raise InvalidInput("The database to copy into is not empty; name an empty one")
@@ -38,6 +39,7 @@ async def load(connection: Connection, pages: AsyncIterable[list[StoredIdentity]
                     batch = []
             await _send(connection, batch)
             await connection.execute(_SQL["last_numbers"])
+            await connection.execute(_SQL["force"])
 
 
 async def _send(connection: Connection, batch: list[StoredIdentity]) -> None:

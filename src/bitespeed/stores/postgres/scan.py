@@ -22,6 +22,7 @@ def scan(connect: Callable[[], psycopg.Connection[Any]]) -> Generator[list[Store
         connection.read_only = True
         with connection.transaction():
             connection.execute("set local search_path = pg_catalog, pg_temp")
+            connection.execute("set local bitespeed.tenant = '*'")
             yield from paged([_rows(connection, name) for name in _SQL])
 
 

@@ -31,12 +31,14 @@ _STATEMENTS: dict[Function, bytes] = {
     "cache_resume": b"select bitespeed.cache_resume($1, $2)",
     "cache_suspend": b"select bitespeed.cache_suspend($1, $2, $3)",
     "cache_feed": b"select bitespeed.cache_feed($1, $2)",
+    "keys": b"select bitespeed.keys($1)",
+    "put_key": b"select bitespeed.put_key($1)",
 }
 
 _VACUUM = text("bitespeed.stores.postgres", "sql/vacuum.sql").encode()
 
 # Asked again after a restart, say.
-_HARMLESS: set[Function] = {"read", "traces", "tombstones", "cache_state", "cache_feed"}
+_HARMLESS: set[Function] = {"read", "traces", "tombstones", "cache_state", "cache_feed", "keys"}
 
 
 class PostgresStore(FunctionStore):

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from bitespeed.identifiers import Email, Phone
 from bitespeed.identity import Changes, Committed, Snapshot, Tombstones
+from bitespeed.keys import Key
 from bitespeed.stored import StoredIdentity
 from bitespeed.stores.sqlite.database import (
     LOCK_WAIT,
@@ -24,6 +25,7 @@ from bitespeed.stores.sqlite.database import (
     roll_back,
     translated,
 )
+from bitespeed.stores.sqlite.keys import keys, put_key
 from bitespeed.stores.sqlite.load import Loading, size
 from bitespeed.stores.sqlite.migrate import migrate
 from bitespeed.stores.sqlite.read import Reader
@@ -159,6 +161,16 @@ class SqliteStore:
             except BaseException:
                 await lane.run(lambda: roll_back(connection))
                 raise
+
+    async def keys(self, ids: Collection[str] | None = None) -> list[Key]:
+        """See `Store.keys`."""
+        with translated():
+            return await self._reading.run(lambda: keys(self._connections[1], ids))
+
+    async def put_key(self, key: Key) -> None:
+        """See `Store.put_key`."""
+        with translated():
+            await self._reading.run(lambda: put_key(self._connections[1], key))
 
     async def size(self) -> int:
         """See `Store.size`."""

@@ -128,7 +128,9 @@ def _adopt(
     hanging.refuse(found, drop_foreign_keys=wishes.drop_foreign_keys)
 
     reading = Reading(connection, wishes.region, on_repair)
+    connection.execute(ADOPT["whole"])
     reading.read(found, table.published(columns), on_step)
+    connection.execute(ADOPT["ours"])
     reading.join(on_step)
     contacts, deleted, identities, max_id = connection.execute(ADOPT["totals"]).fetchall()[0]
     zone = connection.info.parameter_status("TimeZone") or "UTC"

@@ -30,6 +30,7 @@ declare
     wanted integer;
     got    integer;
 begin
+    perform set_config('bitespeed.tenant', commit.tenant, true);
     -- Held to the end, so that an epoch ends only when all of its commits have.
     perform pg_advisory_xact_lock_shared(1651078245, 1);
     select * into cache from bitespeed.cache;

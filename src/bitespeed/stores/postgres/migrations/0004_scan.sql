@@ -10,6 +10,7 @@ security definer
 set search_path = pg_catalog, pg_temp
 as $$
 begin
+    perform set_config('bitespeed.tenant', '*', true);
     if (select count(*) from (select from bitespeed.contact_record limit most + 1) as counted) > most then
         return null;
     end if;

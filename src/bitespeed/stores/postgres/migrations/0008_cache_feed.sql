@@ -14,12 +14,14 @@ set jit = off
 as $$
 declare
     oldest  xid8 := pg_snapshot_xmin(pg_current_snapshot());
-    changed bigint[] := array(
+    changed bigint[];
+begin
+    perform set_config('bitespeed.tenant', '*', true);
+    changed := array(
         select e.identity_id
         from bitespeed.event e
         where not e.is_told and e.xact >= coalesce(cache_feed.since::xid8, (select c.began_at from bitespeed.cache c))
         limit most + 1);
-begin
     return json_build_object('next', oldest::text, 'state', bitespeed.cache_state(), 'values', (
         select coalesce(json_agg(json_build_array(v.tenant, v.value)), '[]')
         from (select distinct c.tenant, x.value

@@ -19,6 +19,7 @@ declare
     roots  bigint[];
     family bigint[];
 begin
+    perform set_config('bitespeed.tenant', traces.tenant, true);
     born := array(
         select i.identity_id from bitespeed.identifier i
         where i.tenant = traces.tenant and i.kind in ('email', 'phone') and i.value = any (wanted)

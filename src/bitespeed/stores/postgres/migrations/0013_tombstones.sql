@@ -11,6 +11,7 @@ set plan_cache_mode = force_generic_plan
 set jit = off
 as $$
 begin
+    perform set_config('bitespeed.tenant', tombstones.tenant, true);
     return json_build_object(
         'secret', (select s.secret from bitespeed.erasure_secret s),
         'erased_at', (

@@ -9,7 +9,7 @@ select set_config('statement_timeout', '0', true),
        set_config('lock_timeout', %(lock_wait)s, true),
        set_config('search_path', 'pg_catalog, pg_temp', true),
        set_config('work_mem', '64MB', true),
-       set_config('row_security', 'off', true),  -- fail rather than leave rows out
+       set_config('bitespeed.tenant', '*', true),
        set_config('TimeZone', coalesce(%(zone)s, current_setting('TimeZone')), true)
 
 -- name: lock
@@ -19,6 +19,13 @@ lock table {table} in access exclusive mode
 -- In the order in which a commit that founds an identity comes to them.
 lock table bitespeed.identifier, bitespeed.contact_record, bitespeed.identity, bitespeed.event
 in share row exclusive mode
+
+-- name: whole
+-- Of the table that is read: fail rather than leave rows out.
+set local row_security = off
+
+-- name: ours
+set local row_security = on
 
 -- name: is_empty
 select not exists (select from bitespeed.contact_record)

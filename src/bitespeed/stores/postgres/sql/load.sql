@@ -4,10 +4,25 @@
 set local lock_timeout = '4s'
 
 -- name: lock
--- In the order in which a commit comes to the tables. Others may read meanwhile; whoever would
--- write waits, and then finds what was loaded.
+-- In the order in which a commit comes to the tables. Everybody else waits, and then finds what was
+-- loaded.
 lock table bitespeed.identifier, bitespeed.contact_record, bitespeed.identity, bitespeed.event
-in share row exclusive mode
+in access exclusive mode
+
+-- name: unforce
+-- COPY is refused where row level security is in force; nobody else sees that it is not.
+alter table bitespeed.identity no force row level security;
+alter table bitespeed.contact_record no force row level security;
+alter table bitespeed.identifier no force row level security;
+alter table bitespeed.event no force row level security;
+alter table bitespeed.tombstone no force row level security
+
+-- name: force
+alter table bitespeed.identity force row level security;
+alter table bitespeed.contact_record force row level security;
+alter table bitespeed.identifier force row level security;
+alter table bitespeed.event force row level security;
+alter table bitespeed.tombstone force row level security
 
 -- name: is_empty
 select not exists (select from bitespeed.identity)

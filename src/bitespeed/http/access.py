@@ -1,0 +1,82 @@
+"""Who may do what: known by the head of a request, before any of its body is read."""
+
+import math
+from collections.abc import Mapping
+
+from bitespeed.errors import Forbidden, TooManyRequests, Unauthorized
+from bitespeed.http.asgi import Headers
+from bitespeed.http.keyring import NO_KEY, Caller, Entry, Keyring
+from bitespeed.keys import Scope, id_in
+
+SCOPES: Mapping[tuple[str, str], Scope] = {
+    ("POST", "/identify"): "identify",
+    ("POST", "/identify/batch"): "identify",
+    ("GET", "/contacts"): "read",
+    ("GET", "/contacts/{id}"): "read",
+    ("DELETE", "/contacts/{id}"): "delete",
+    ("POST", "/erase"): "admin",
+}
+"""What each operation takes; `openapi.yaml` says the same. Those not named here are anybody's."""
+
+_HOW = "send it as Authorization: Bearer bsk_..."
+
+
+class Access:
+    """Lets requests pass or refuses them.
+
+    Without ``needs_key`` those who send none are the default tenant, as long as the store has
+    no key at all.
+    """
+
+    def __init__(self, keyring: Keyring, *, needs_key: bool) -> None:
+        self._keyring = keyring
+        self._needs_key = needs_key
+
+    def known(self, headers: Headers, scope: Scope) -> Caller | None:
+        """Who asks, where that can be told at once and nothing is against it; else see `admit`."""
+        text = _presented(headers)
+        if text is None and self._needs_key:
+            return None
+        entry = self._keyring.get(NO_KEY if text is None else text[4:16])
+        if entry is None or not _fits(entry, text):
+            return None
+        caller = entry.caller
+        if caller is None or scope not in caller.scopes:
+            return None
+        return caller if caller.bucket is None or caller.bucket.take() else None
+
+    async def admit(self, headers: Headers, scope: Scope) -> Caller:
+        """Who asks. Raises `Unauthorized`, `Forbidden` or `TooManyRequests`, or `Unavailable` when
+        it cannot be told.
+        """
+        text = _presented(headers)
+        if text is None and self._needs_key:
+            raise Unauthorized(f"An API key is needed; {_HOW}")
+        id_ = NO_KEY if text is None else id_in(text)
+        if id_ is None:
+            raise Unauthorized(f"This is not one API key; {_HOW}")
+        entry = await self._keyring.look_up(id_)
+        caller = entry.caller
+        if caller is None and text is None:
+            raise Unauthorized(f"An API key is needed; {_HOW}")
+        if caller is None or not _fits(entry, text):
+            raise Unauthorized("The API key is unknown, has expired or was revoked")
+        if scope not in caller.scopes:
+            raise Forbidden(f"The API key lacks the scope {scope}")
+        if caller.bucket is not None and (wait := await caller.bucket.take_patiently()):
+            raise TooManyRequests("The API key sends more than its rate", math.ceil(wait))
+        return caller
+
+
+def _fits(entry: Entry, text: str | None) -> bool:
+    return text is None or (entry.key is not None and entry.key.fits(text))
+
+
+def _presented(headers: Headers) -> str | None:
+    """The key that a request brings; None without any, and no key at all where several differ."""
+    found: str | None = None
+    for name, value in headers:
+        if name == b"x-api-key" or (name == b"authorization" and value[:7].lower() == b"bearer "):
+            text = (value if name == b"x-api-key" else value[7:]).strip().decode("latin-1")
+            found = text if found in (None, text) else ""
+    return found

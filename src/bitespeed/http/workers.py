@@ -1,0 +1,74 @@
+"""Several server processes on one listening socket, and the one that looks after them.
+
+A worker that ends is replaced. When this process is asked to end, it first lets go of the socket,
+so that the last worker to empty it closes it. When it is killed, the workers end by themselves.
+"""
+
+import logging
+import multiprocessing
+import os
+import signal
+import socket
+import time
+from multiprocessing.connection import wait
+from multiprocessing.context import SpawnProcess
+from threading import Thread
+
+from bitespeed.http.server import DRAIN, serve
+from bitespeed.settings import Settings
+
+PAUSE = 1.0  # seconds before a worker is replaced that failed; it may fail again
+GRACE = 5.0  # seconds beyond the time that a shutdown may take, until a worker is killed
+
+log = logging.getLogger(__name__)
+
+
+def supervise(settings: Settings, listener: socket.socket) -> None:
+    """Keep as many workers as are wanted until SIGTERM or SIGINT, then have them end."""
+    woken, waker = socket.socketpair()
+    waker.setblocking(False)
+    signal.set_wakeup_fd(waker.fileno())
+    asked_to_end: list[int] = []
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda number, _: asked_to_end.append(number))
+
+    workers = [_start(settings, listener) for _ in range(settings.workers)]
+    while not asked_to_end:
+        wait([woken, *(worker.sentinel for worker in workers)])
+        for place, worker in enumerate(workers):
+            if worker.exitcode is None or asked_to_end:
+                continue
+            log.error("A worker has ended with status %d; it is replaced", worker.exitcode)
+            if worker.exitcode > 0:
+                wait([woken], PAUSE)
+            workers[place] = _start(settings, listener)
+
+    listener.close()
+    for worker in workers:
+        worker.terminate()
+    end = time.monotonic() + settings.deadline + DRAIN + GRACE
+    for worker in workers:
+        worker.join(max(0, end - time.monotonic()))
+        worker.kill()
+
+
+def _start(settings: Settings, listener: socket.socket) -> SpawnProcess:
+    context = multiprocessing.get_context("spawn")
+    worker = context.Process(target=_work, args=(settings, listener), daemon=True)
+    worker.start()
+    return worker
+
+
+def _work(settings: Settings, listener: socket.socket) -> None:
+    Thread(target=_end_with_parent, args=(settings,), daemon=True).start()
+    serve(settings, listener)
+
+
+def _end_with_parent(settings: Settings) -> None:
+    """End, answering what was accepted, when whoever would ask for it has been killed."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None  # noqa: S101 - a worker has one
+    parent.join()
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(settings.deadline + DRAIN + GRACE)
+    os._exit(1)

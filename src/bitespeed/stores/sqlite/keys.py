@@ -1,0 +1,24 @@
+"""The API keys in a file."""
+
+import sqlite3
+from collections.abc import Collection
+
+import msgspec
+
+from bitespeed.keys import Key
+from bitespeed.stores.sql import named, text
+
+_SQL = named(text("bitespeed.stores.sqlite", "sql/keys.sql"))
+
+
+def keys(connection: sqlite3.Connection, ids: Collection[str] | None) -> list[Key]:
+    """See `Store.keys`."""
+    parameters = {"ids": None if ids is None else msgspec.json.encode(list(ids)).decode()}
+    (document,) = connection.execute(_SQL["keys"], parameters).fetchone()
+    return msgspec.json.decode(document, type=list[Key])
+
+
+def put_key(connection: sqlite3.Connection, key: Key) -> None:
+    """See `Store.put_key`; takes the write lock itself."""
+    row = msgspec.structs.asdict(key) | {"scopes": msgspec.json.encode(key.scopes).decode()}
+    connection.execute(_SQL["put_key"], row)

@@ -1,0 +1,169 @@
+"""Several workers and the process that looks after them: nobody is cut off when they are told to
+end, one that dies is replaced, and none outlives the process that would end it.
+"""
+
+import asyncio
+import json
+import os
+import signal
+import socket
+import subprocess
+import time
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from support.cluster import SERVER, Member, cluster
+from support.processes import children, is_alive
+
+LOOK = 0.02  # seconds between two looks
+SOON = 20.0  # seconds in which a worker must have come, or gone
+CLIENTS = 32
+
+TWO: dict[str, str] = {"BITESPEED_WORKERS": "2"}
+
+
+def workers(supervisor: int) -> list[int]:
+    """The workers, as opposed to what `multiprocessing` starts beside them."""
+    return [
+        pid
+        for pid in children(supervisor)
+        if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    ]
+
+
+def until(is_so: Callable[[], Any]) -> None:
+    end = time.monotonic() + SOON
+    while not is_so():
+        assert time.monotonic() < end
+        time.sleep(LOOK)
+
+
+def request(n: int) -> bytes:
+    body = json.dumps({"email": f"n{n}@x.test"}).encode()
+    return b"POST /identify HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body)
+
+
+async def outcome(reader: asyncio.StreamReader) -> tuple[str, bool]:
+    """The status of one answer, or that it was cut off; and whether the connection stays."""
+    try:
+        head = (await reader.readuntil(b"\r\n\r\n")).lower()
+        await reader.readexactly(int(head.split(b"content-length: ")[1].split(b"\r\n")[0]))
+    except (OSError, asyncio.IncompleteReadError):
+        return "cut off", False
+    return head.split()[1].decode(), b"connection: close" not in head
+
+
+async def ask(port: int, client: int, outcomes: Counter[str], end: asyncio.Event) -> None:
+    """Ask until nobody listens, half of the clients on a new connection each time."""
+    connection = None
+    while not end.is_set():
+        try:
+            connection = connection or await asyncio.open_connection("127.0.0.1", port)
+        except ConnectionRefusedError:
+            outcomes["refused"] += 1
+            return
+        reader, writer = connection
+        try:
+            writer.write(request(CLIENTS * outcomes.total() + client))
+        except OSError:
+            outcomes["cut off"] += 1
+        status, stays = await outcome(reader)
+        outcomes[status] += 1
+        if client % 2 or not stays:
+            writer.close()
+            connection = None
+    if connection is not None:
+        connection[1].close()
+
+
+async def load(member: Member, after: Callable[[], None], lasting: float = 0.0) -> Counter[str]:
+    """What becomes of requests before and after something happens under load."""
+    outcomes: Counter[str] = Counter()
+    end = asyncio.Event()
+    clients = [asyncio.create_task(ask(member.port, n, outcomes, end)) for n in range(CLIENTS)]
+    await asyncio.sleep(0.5)
+    after()
+    if lasting:
+        await asyncio.sleep(lasting)
+        end.set()
+    await asyncio.wait_for(asyncio.gather(*clients), 30)
+    return outcomes
+
+
+@pytest.mark.parametrize("count", ["1", "2"])
+def test_told_to_end_under_load_they_answer_all_that_was_accepted(
+    tmp_path: Path, count: str
+) -> None:
+    with cluster(tmp_path, BITESPEED_WORKERS=count) as servers:
+        (member,) = servers.members
+        for _ in range(3):
+            outcomes = asyncio.run(load(member, member.terminate))
+            assert member.wait() in {0, -signal.SIGTERM}
+            assert outcomes["200"] > 100
+            assert outcomes["refused"] == CLIENTS
+            assert outcomes.keys() == {"200", "refused"}
+            member.start()
+
+
+def test_who_has_connected_while_no_worker_looked_is_answered(tmp_path: Path) -> None:
+    async def ask_all(member: Member, count: int) -> Counter[str]:
+        pids = workers(member.process.pid)
+        for pid in pids:
+            os.kill(pid, signal.SIGSTOP)
+        connections = [
+            await asyncio.open_connection("127.0.0.1", member.port) for _ in range(count)
+        ]
+        for n, (_, writer) in enumerate(connections):
+            writer.write(request(n))
+        member.terminate()
+        for pid in pids:
+            os.kill(pid, signal.SIGCONT)
+        found = Counter([(await outcome(reader))[0] for reader, _ in connections])
+        for _, writer in connections:
+            writer.close()
+        return found
+
+    with cluster(tmp_path, **TWO) as servers:
+        (member,) = servers.members
+        assert asyncio.run(ask_all(member, 100)) == {"200": 100}
+        member.wait()
+
+
+def test_a_worker_that_is_killed_is_replaced_while_the_others_go_on(tmp_path: Path) -> None:
+    with cluster(tmp_path, **TWO) as servers:
+        (member,) = servers.members
+        supervisor = member.process.pid
+        until(lambda: len(workers(supervisor)) == 2)
+        before = workers(supervisor)
+        outcomes = asyncio.run(
+            load(member, lambda: os.kill(before[0], signal.SIGKILL), lasting=2.0)
+        )
+        until(lambda: len(workers(supervisor)) == 2)
+        assert before[0] not in workers(supervisor)
+        assert before[1] in workers(supervisor)
+        assert "A worker has ended with status -9; it is replaced" in member.log()
+    assert outcomes["200"] > 100
+    assert outcomes["cut off"] <= CLIENTS  # those at the one that was killed, once each
+    assert outcomes["refused"] == 0
+
+
+def test_workers_end_when_the_process_that_looks_after_them_is_killed(tmp_path: Path) -> None:
+    with cluster(tmp_path, **TWO) as servers:
+        (member,) = servers.members
+        until(lambda: len(workers(member.process.pid)) == 2)
+        pids = workers(member.process.pid)
+        member.process.kill()
+        until(lambda: not any(is_alive(pid) for pid in pids))
+
+
+def test_a_port_that_is_taken_is_told_in_one_sentence(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        command = [*SERVER, "--port", str(port), "--database", f"sqlite:///{tmp_path}/x.db"]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 2
+    assert done.stderr == f"Error: Cannot listen on 127.0.0.1:{port}: Address already in use\n"
