@@ -8,6 +8,7 @@ import time
 from importlib.resources import files
 from itertools import product
 
+import msgspec
 import pytest
 import yaml
 
@@ -237,10 +238,16 @@ class TestLives:
                 assert (stranger.status, stranger.headers["retry-after"]) == (503, "1")
 
 
-def run(*words, database, status=0):
+def run(*words, database=None, status=0):
     """What a command prints."""
     done = subprocess.run(
-        [sys.executable, "-m", "bitespeed", *words, "--database", database],
+        [
+            sys.executable,
+            "-m",
+            "bitespeed",
+            *words,
+            *(["--database", database] if database else []),
+        ],
         env={k: v for k, v in os.environ.items() if not k.startswith("BITESPEED_")},
         capture_output=True,
         text=True,
@@ -346,3 +353,12 @@ def test_secrets_are_random_and_long():
     assert {len(text[17:]) for _, text in keys} == {64}
     assert all(isinstance(key, Key) and key.fits(text) for key, text in keys)
     assert not keys[0][0].fits(keys[1][1])
+
+
+def test_keys_go_along_when_a_database_is_copied(tmp_path):
+    source, target = (f"sqlite:///{tmp_path / name}.db" for name in ("source", "target"))
+    key, _ = made()
+    keep(source, msgspec.structs.replace(key, revoked_at=NOW))
+    run("copy", "--from", source, "--to", target)
+    (told,) = json.loads(run("keys", "list", "--json", database=target))
+    assert (told["id"], told["revoked"] is not None) == (key.id, True)

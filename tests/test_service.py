@@ -683,3 +683,20 @@ def test_two_services_on_one_file_settle_the_same_strangers_once(path):
             await assert_clean(store)
 
     run(main())
+
+
+def test_an_identity_that_grows_too_large_is_told_once(tmp_path, caplog):
+    async def test():
+        async with (
+            store_at(tmp_path / "c.db") as store,
+            service_on(store, Limits(large=5)) as service,
+        ):
+            for n in range(8):
+                await service.identify(observe("mcfly@hillvalley.edu", str(n)))
+            for n in range(8):
+                await service.identify(observe("doc@hillvalley.edu", f"9{n}"))
+
+    with caplog.at_level("WARNING"):
+        asyncio.run(test())
+    told = [record.getMessage() for record in caplog.records]
+    assert told == [f"identity.large: {id_} of default has 5 contacts" for id_ in (1, 9)]

@@ -65,9 +65,11 @@ class Comparison:
 async def copy(source: Store, target: Store, on_page: OnPage = lambda _: None) -> Counts:
     """Bring all that the source holds as of one instant into an empty target, ids and all.
 
-    Whole or not at all, also when either fails or it is interrupted. Raises `InvalidInput` when
-    the target is not empty.
+    Whole or not at all, also when either fails or it is interrupted; but for API keys, which come
+    first and may be there already. Raises `InvalidInput` when the target is not empty.
     """
+    for key in await source.keys():
+        await target.put_key(key)
     copied = Counts()
     async with (
         aclosing(source.scan()) as scanned,
