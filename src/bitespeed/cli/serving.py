@@ -4,7 +4,7 @@ import asyncio
 
 import click
 
-from bitespeed import __version__
+from bitespeed import __version__, watch
 from bitespeed import settings as settings_of
 from bitespeed.cli.common import database, region, telling_errors
 from bitespeed.http import server
@@ -26,6 +26,7 @@ def serve(**flags: object) -> None:
     /docs, where it can be tried as well.
     """
     settings = settings_of.load(flags)
+    watch.configure(settings.watch)
     asyncio.run(_prepare(settings))
     click.echo(
         f"bitespeed {__version__} on http://{settings.host}:{settings.port}"

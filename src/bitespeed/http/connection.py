@@ -9,6 +9,7 @@ from bitespeed import wire
 from bitespeed.errors import InvalidInput
 from bitespeed.http.endpoints import Endpoints
 from bitespeed.http.exchange import Exchange
+from bitespeed.watch import metrics
 
 MAX_HEAD = 64 * 1024  # bytes of a request's head; eight times what browsers and proxies send
 LAST_REQUESTS = 1.0  # seconds in which a request that was on its way at a shutdown is answered
@@ -71,9 +72,8 @@ class Connection(HttpToolsProtocol):
         else:
             is_old = self.parser.get_http_version() == "1.0"  # which would have to be told
             keep_alive = not is_old and self.parser.should_keep_alive()
-            self.cycle = cast(
-                "RequestResponseCycle", Exchange(self, endpoints, keep_alive=keep_alive)
-            )
+            exchange = Exchange(self, endpoints, self.headers, keep_alive=keep_alive)
+            self.cycle = cast("RequestResponseCycle", exchange)
         if self._is_parting:
             self.cycle.keep_alive = False
 
@@ -108,12 +108,13 @@ class Connection(HttpToolsProtocol):
         if self.parser.should_upgrade():
             return
         if isinstance(cycle := cast("object", self.cycle), Exchange):
-            cycle.ask(self.headers)
+            cycle.ask()
         else:
             super().on_message_complete()
 
     def send_400_response(self, msg: str) -> None:
         """Refuse in the contract's form, and close."""
+        metrics.requests[metrics.OTHER, 400].add()
         body = wire.encode_error(InvalidInput(msg))
         head = [
             b"HTTP/1.1 400 Bad Request",

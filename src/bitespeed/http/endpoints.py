@@ -11,6 +11,7 @@ from bitespeed import wire
 from bitespeed.errors import BitespeedError, InvalidInput, NotFound
 from bitespeed.http.asgi import (
     NDJSON,
+    REQUEST,
     TooLarge,
     WrongType,
     content_type,
@@ -21,6 +22,7 @@ from bitespeed.http.asgi import (
 from bitespeed.identifiers import Observation, observe
 from bitespeed.identity import Answer
 from bitespeed.service import Outcome, Service
+from bitespeed.watch.requests import Request
 
 MAX_BODY = 64 * 1024  # bytes; two values of 255 characters, and room for members we ignore
 MAX_BATCH_BODY = 1024 * 1024  # bytes; a kilobyte for each observation
@@ -40,11 +42,13 @@ class Endpoints:
     async def identify(self, scope: Scope, receive: Receive, send: Send) -> None:
         """POST /identify"""
         asked = self._asked(scope["headers"], await read_body(receive, MAX_BODY))
-        await send_json(send, 200, wire.encode(await self._service.identify(asked)))
+        await send_json(send, 200, wire.encode(await self._service.identify(asked, scope[REQUEST])))
 
-    def ask(self, headers: Headers, body: bytes, tell: Callable[[Outcome], None]) -> None:
+    def ask(
+        self, headers: Headers, body: bytes, tell: Callable[[Outcome], None], request: Request
+    ) -> None:
         """POST /identify, see `Service.submit`. Raises what can be told at once."""
-        self._service.submit(self._asked(headers, body), tell)
+        self._service.submit(self._asked(headers, body), tell, request)
 
     def _asked(self, headers: Headers, body: bytes) -> Observation:
         if content_type(headers) is NDJSON:
@@ -60,7 +64,7 @@ class Endpoints:
             items = [line for line in items if line.strip()]
         if len(items) > MAX_OBSERVATIONS:
             raise TooLarge(f"A batch may have at most {MAX_OBSERVATIONS} observations")
-        outcomes = wire.encode_outcomes(await self._identify_all(items))
+        outcomes = wire.encode_outcomes(await self._identify_all(items, scope[REQUEST]))
         if is_ndjson:
             body = b"".join(line + b"\n" for line in outcomes)
             await send_json(send, 200, body, content_type=NDJSON)
@@ -68,12 +72,12 @@ class Endpoints:
             await send_json(send, 200, b"[" + b",".join(outcomes) + b"]")
 
     async def _identify_all(
-        self, items: list[bytes] | list[msgspec.Raw]
+        self, items: list[bytes] | list[msgspec.Raw], request: Request
     ) -> list[Answer | BitespeedError]:
         """An outcome for each item; those that cannot be understood take no part."""
         decoded = [self._decode(item) for item in items]
         good = [item for item in decoded if isinstance(item, Observation)]
-        answers = iter(await self._service.identify_all(good))
+        answers = iter(await self._service.identify_all(good, request))
         return [next(answers) if isinstance(item, Observation) else item for item in decoded]
 
     def _decode(self, item: bytes | msgspec.Raw) -> Observation | BitespeedError:
@@ -92,7 +96,7 @@ class Endpoints:
         """GET and DELETE /contacts/{id}"""
         contact_id = _contact_id(scope["path_params"]["id"])
         if scope["method"] == "DELETE":
-            await self._service.delete(contact_id)
+            await self._service.delete(contact_id, scope[REQUEST])
             await send_nothing(send)
         else:
             answer = await self._service.contact(contact_id)
@@ -106,6 +110,12 @@ class Endpoints:
         """GET /ready: the store answers and requests are accepted."""
         await self._service.ping()
         await send_json(send, 200, json.dumps({"status": "ready"}).encode())
+
+    async def metrics(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """GET /metrics: what all workers have counted."""
+        from bitespeed.watch import exposition  # a tenth of the time that a command takes to start
+
+        await send_json(send, 200, exposition.text(), content_type=exposition.CONTENT_TYPE)
 
 
 def _contact_id(text: str) -> int:

@@ -1,10 +1,13 @@
 """The server process: uvicorn around the application."""
 
 import os
+from contextlib import ExitStack
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import uvicorn
 
+from bitespeed.http.app import BOARD
 from bitespeed.http.connection import Connection
 from bitespeed.settings import Settings
 
@@ -20,6 +23,7 @@ OPTIONS: dict[str, Any] = {
     "access_log": False,
     "proxy_headers": False,
     "server_header": False,
+    "log_config": None,
     "log_level": "warning",
     "timeout_keep_alive": KEEP_ALIVE,
     "backlog": BACKLOG,
@@ -30,12 +34,15 @@ OPTIONS: dict[str, Any] = {
 def run(settings: Settings) -> None:
     """Serve until SIGTERM or SIGINT, then answer what was accepted and return."""
     os.environ.update(settings.to_environment())  # where worker processes read them from
-    uvicorn.run(
-        "bitespeed.http.app:from_environment",
-        factory=True,
-        host=settings.host,
-        port=settings.port,
-        workers=settings.workers,
-        timeout_graceful_shutdown=int(settings.deadline) + DRAIN,
-        **OPTIONS,
-    )
+    with ExitStack() as folders:
+        if settings.workers > 1:
+            os.environ[BOARD] = folders.enter_context(TemporaryDirectory(prefix="bitespeed-"))
+        uvicorn.run(
+            "bitespeed.http.app:from_environment",
+            factory=True,
+            host=settings.host,
+            port=settings.port,
+            workers=settings.workers,
+            timeout_graceful_shutdown=int(settings.deadline) + DRAIN,
+            **OPTIONS,
+        )

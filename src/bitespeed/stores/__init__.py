@@ -42,6 +42,10 @@ class Store(Protocol):
         """
         ...
 
+    async def secret(self) -> str:
+        """What nobody knows who does not know the database; the same for all processes on it."""
+        ...
+
     async def ping(self) -> None:
         """Return when the store can answer."""
         ...

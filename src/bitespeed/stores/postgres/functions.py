@@ -128,6 +128,10 @@ class FunctionStore(ABC):
             raise EpochOver(outcome.cache)
         return Committed(outcome.ids, outcome.created_at)
 
+    async def secret(self) -> str:
+        """See `Store.secret`."""
+        return (await self.cache_state()).secret
+
     async def cache_state(self) -> CacheState:
         """See `CacheableStore.cache_state`."""
         return _state.decode(await self._fetch("cache_state", {}))

@@ -23,7 +23,7 @@ from bitespeed.stores.sqlite.database import (
 )
 from bitespeed.stores.sqlite.load import Loading, size
 from bitespeed.stores.sqlite.migrate import migrate
-from bitespeed.stores.sqlite.read import Reader
+from bitespeed.stores.sqlite.read import Reader, secret
 from bitespeed.stores.sqlite.scan import scan
 from bitespeed.stores.sqlite.write import write
 from bitespeed.stores.stored import StoredIdentity
@@ -104,6 +104,11 @@ class SqliteStore:
             self._writer.execute("begin immediate")
         except sqlite3.OperationalError:
             await self._writing.run(lambda: begin_patiently(self._writer))
+
+    async def secret(self) -> str:
+        """See `Store.secret`."""
+        with translated():
+            return await self._reading.run(lambda: secret(self._connections[1]))
 
     async def ping(self) -> None:
         """See `Store.ping`."""
