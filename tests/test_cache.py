@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import logging
 import os
 import ssl
 import subprocess
@@ -16,6 +15,7 @@ from typing import Any
 import psycopg
 import pytest
 import trustme
+from structlog.testing import capture_logs
 
 from bitespeed.caches import CacheOptions, open_cache
 from bitespeed.caches import redis as redis_engine
@@ -376,9 +376,7 @@ def test_a_writer_without_a_cache_suspends_it_and_is_then_seen(
     on(database, CacheOptions(shared_redis.url), test)
 
 
-def test_when_the_cache_is_away_everything_goes_on(
-    database: str, redis: RedisServer, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_when_the_cache_is_away_everything_goes_on(database: str, redis: RedisServer) -> None:
     async def test(one: Process) -> None:
         for _ in range(2):
             await one.service.identify(MARTY)
@@ -396,9 +394,8 @@ def test_when_the_cache_is_away_everything_goes_on(
             await one.is_filled()
         assert await one.knows("marty@hillvalley.edu", "111") == answer
 
-    caplog.set_level(logging.WARNING)
-    on(database, CacheOptions(redis.url), test)
-    told = [record.message for record in caplog.records if record.name.startswith("bitespeed")]
+    with capture_logs() as told:
+        on(database, CacheOptions(redis.url), test)
     assert 1 <= len(told) <= 6, told  # when it changes, not at each request
 
 
@@ -464,23 +461,25 @@ def test_passwords_users_and_databases_of_a_server(database: str) -> None:
 
 @pytest.mark.parametrize("who", ["", ":wrong@", "shop:secret@"])
 def test_a_server_that_refuses_us_is_not_used_and_the_log_says_so_once(
-    database: str, who: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    database: str, who: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(redis_engine, "RETRY_PAUSE", LOOK)
 
+    def refusals() -> list[Any]:
+        return [line for line in lines if line["event"] == "cache.refused"]
+
     async def main(url: str) -> None:
         async with process(database, CacheOptions(url)) as one:
-            await until(lambda: "cache.refused" in caplog.text)
+            await until(lambda: bool(refusals()))
             assert (await one.service.identify(MARTY)).primary_id == 1
             assert (await one.service.identify(MARTY)).primary_id == 1
             assert one.cache.engine.server is None
 
-    with redis_server() as server:
+    with redis_server() as server, capture_logs() as lines:
         server.ask("CONFIG", "SET", "requirepass", "secret")
         asyncio.run(main(f"redis://{who}127.0.0.1:{server.port}/0"))
-    told = [r.getMessage() for r in caplog.records if "cache.refused" in r.getMessage()]
-    assert len(told) == 1
-    assert "secret" not in caplog.text
+    assert len(refusals()) == 1
+    assert "secret" not in str(lines)
 
 
 def test_an_encrypted_line_is_used_where_the_certificate_is_right(

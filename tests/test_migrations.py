@@ -193,7 +193,7 @@ def test_many_processes_at_once_make_one_schema(url, fresh):
         asyncio.run(waits_for_a_lock(url, PROCESSES))
     outcomes = [said(process) for process in started]
     assert [code for code, _ in outcomes] == [0] * PROCESSES, outcomes
-    applied_here = [error.count("Applied") for _, error in outcomes]
+    applied_here = [error.count("migration.applied") for _, error in outcomes]
     assert sum(applied_here) == len(OURS)
     assert dump(url) == fresh
 

@@ -266,9 +266,9 @@ MUTANTS = [
     ),
     Mutant(
         "a failure is logged with its text",
-        "service.py",
-        "type(error).__name__, place)",
-        "error, place)",
+        "watch/failures.py",
+        "names.append(type(cause).__name__)",
+        "names.append(str(cause))",
         SERVICE,
     ),
     Mutant(

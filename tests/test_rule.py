@@ -471,7 +471,7 @@ def test_deleting_the_last_contact_leaves_an_identity_without_a_primary():
 
 
 def test_deleting_a_contact_that_is_not_there_is_refused():
-    with pytest.raises(NotFound, match="There is no contact 2"):
+    with pytest.raises(NotFound, match="There is no contact with this id"):
         rule.delete(snapshot(LORRAINE), 2)
     with pytest.raises(NotFound):
         rule.delete(NOBODY, 1)
@@ -498,5 +498,5 @@ def test_looking_up_values_of_two_identities_finds_no_one():
 def test_a_contact_leads_to_the_whole_identity():
     known = snapshot(TWO_CONTACTS)
     assert rule.answer_for_contact(known, 2) == Answer(1, ["a@x", "b@x"], ["1", "2"], [2])
-    with pytest.raises(NotFound, match="There is no contact 3"):
+    with pytest.raises(NotFound, match="There is no contact with this id"):
         rule.answer_for_contact(known, 3)

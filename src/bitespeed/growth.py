@@ -2,12 +2,11 @@
 or somebody who tries what happens.
 """
 
-import logging
 import time
 
 from bitespeed.identity import Changes
-
-log = logging.getLogger(__name__)
+from bitespeed.watch import metrics
+from bitespeed.watch.logs import log
 
 LARGE = 1000  # contacts; people have a few, and each answer lists all of them
 PAUSE = 3600.0  # seconds in which an identity is told once
@@ -34,4 +33,5 @@ class Growth:
         if len(self._told) >= MAX_REMEMBERED:
             self._told.clear()
         self._told[identity] = now
-        log.warning("identity.large: %d of %s has %d contacts", identity, tenant, contacts)
+        metrics.large_identities.add()
+        log.warning("identity.large", tenant=tenant, identity=identity, contacts=contacts)

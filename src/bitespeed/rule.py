@@ -127,7 +127,7 @@ def _find(snapshot: Snapshot, contact_id: int) -> tuple[Identity, Contact]:
         for contact in identity.members:
             if contact.id == contact_id:
                 return identity, contact
-    raise NotFound(f"There is no contact {contact_id}")
+    raise NotFound("There is no contact with this id")  # which may be a phone number by mistake
 
 
 class Reply(msgspec.Struct, eq=False):

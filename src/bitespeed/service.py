@@ -5,12 +5,11 @@ whatever came while the ones before it were under way. There is no timer in the 
 """
 
 import asyncio
-import logging
 import random
 import secrets
-import traceback
 from collections import deque
 from collections.abc import Callable, Coroutine, Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeVar, cast
@@ -34,12 +33,13 @@ from bitespeed.growth import LARGE, Growth
 from bitespeed.identifiers import Email, Observation, Phone
 from bitespeed.identity import Answer, Changes, Committed, Receipt, Snapshot
 from bitespeed.stores import Store
+from bitespeed.watch import metrics, stages
+from bitespeed.watch.events import Asked, changed
+from bitespeed.watch.failures import failed
+from bitespeed.watch.requests import Request
+from bitespeed.watch.stages import stage
 
 T = TypeVar("T")
-
-log = logging.getLogger(__name__)
-
-_CONTENTION = "Others keep changing the same identity; try again"
 
 DEFAULT_TENANT = "default"
 
@@ -90,6 +90,7 @@ class _Pending(msgspec.Struct, eq=False):
     observation: Observation
     tell: Callable[[Outcome], None]
     deadline: float
+    request: Request | None
     is_settled: bool = False
 
     def settle(self, outcome: Outcome) -> None:
@@ -125,36 +126,42 @@ class Service:
         self._is_gathering = False
         self._sweeper: asyncio.TimerHandle | None = None
         self._unheard: set[asyncio.Task[Any]] = set()  # keeps what is under way from being lost
+        metrics.queue_limit.set(self._limits.queue)
 
-    async def identify(self, observation: Observation) -> Answer:
+    async def identify(self, observation: Observation, request: Request | None = None) -> Answer:
         """Who this is, once everything that had to be written is durable.
 
         Raises `Unavailable`; the observation may have been written all the same, and
         repeating it adds nothing.
         """
         answer: asyncio.Future[Answer] = self._loop.create_future()
-        pending = self._accept(observation, partial(_settle, answer))
+        pending = self._accept(observation, partial(_settle, answer), request)
         try:
             return await answer
         finally:
             pending.is_settled = True  # also when the caller has given up
 
-    def submit(self, observation: Observation, tell: Callable[[Outcome], None]) -> None:
+    def submit(
+        self,
+        observation: Observation,
+        tell: Callable[[Outcome], None],
+        request: Request | None = None,
+    ) -> None:
         """`identify`, whose outcome is told at some later turn of the event loop.
 
         Raises `Unavailable` or `TooManyRequests` when it cannot be accepted. ``tell`` must not
         raise.
         """
-        self._accept(observation, tell)
+        self._accept(observation, tell, request)
 
     async def identify_all(
-        self, observations: Sequence[Observation]
+        self, observations: Sequence[Observation], request: Request | None = None
     ) -> list[Answer | BitespeedError]:
         """`identify` for many, one after the other; each is answered or refused on its own."""
         self._admit(len(observations))
         answers = [cast("asyncio.Future[Answer]", self._loop.create_future()) for _ in observations]
         pending = [
-            _Pending(observation, partial(_settle, answer), self._deadline())
+            _Pending(observation, partial(_settle, answer), self._deadline(), request)
             for observation, answer in zip(observations, answers, strict=True)
         ]
         self._begin(pending, self._loop.create_task(self._run_in_turn(pending)))
@@ -183,13 +190,13 @@ class Service:
             changes = rule.absorb(snapshot, kept)
             try:
                 if changes:
-                    await self._store.commit(self._tenant, changes)
-                    self._growth.notice(self._tenant, changes)
+                    committed = await self._store.commit(self._tenant, changes)
+                    self._tell(changes, committed)
             except Conflict:
-                await asyncio.sleep(pause)
+                await _step_aside(pause)
             else:
                 return changes, len(observations) - len(kept)
-        raise Contention(_CONTENTION)
+        raise _contention()
 
     async def _not_erased(
         self, observations: Sequence[Observation], made_at: Sequence[int | None]
@@ -219,20 +226,21 @@ class Service:
         snapshot = await self._bounded(self._store.read(self._tenant, contact=contact_id))
         return rule.answer_for_contact(snapshot, contact_id)
 
-    async def delete(self, contact_id: int) -> None:
+    async def delete(self, contact_id: int, request: Request | None = None) -> None:
         """Delete one contact softly, see `rule.delete`. Raises `NotFound`."""
-        await self._bounded(self._delete(contact_id))
+        await self._bounded(self._delete(contact_id, request))
 
-    async def _delete(self, contact_id: int) -> None:
+    async def _delete(self, contact_id: int, request: Request | None) -> None:
         for pause in _pauses():
             snapshot = await self._store.read(self._tenant, contact=contact_id)
+            changes = rule.delete(snapshot, contact_id)
             try:
-                await self._commit(rule.delete(snapshot, contact_id), snapshot, [])
+                await self._commit(changes, snapshot, [(Observation(None, None), request)])
             except Conflict:
-                await asyncio.sleep(pause)
+                await _step_aside(pause)
             else:
                 return
-        raise Contention(_CONTENTION)
+        raise _contention()
 
     async def erase(self, whom: Whom) -> Receipt:
         """Remove all that is held about a person, for good. Raises `NotFound` when nothing is."""
@@ -250,10 +258,10 @@ class Service:
                     erasing.erase(person, erasure), erasing.snapshot(person), []
                 )
             except Conflict:
-                await asyncio.sleep(pause)
+                await _step_aside(pause)
             else:
                 return erasing.receipt(person, erasure, committed.at)
-        raise Contention(_CONTENTION)
+        raise _contention()
 
     async def held(self, whom: Whom) -> Held:
         """All that is held about a person, as of one instant. Raises `NotFound`."""
@@ -264,7 +272,7 @@ class Service:
             if person.all_values <= asked:
                 return person
             asked |= person.all_values
-        raise Contention(_CONTENTION)
+        raise _contention()
 
     async def ping(self) -> None:
         """Return when the store can answer and requests are accepted."""
@@ -321,9 +329,14 @@ class Service:
             raise TooManyRequests("Too many of your requests are waiting; try again in a moment")
         self._load.waiting += count
 
-    def _accept(self, observation: Observation, tell: Callable[[Outcome], None]) -> _Pending:
+    def _accept(
+        self,
+        observation: Observation,
+        tell: Callable[[Outcome], None],
+        request: Request | None,
+    ) -> _Pending:
         self._admit(1)
-        pending = _Pending(observation, tell, self._deadline())
+        pending = _Pending(observation, tell, self._deadline(), request)
         self._queue.append(pending)
         self._start_soon()
         return pending
@@ -354,7 +367,7 @@ class Service:
         batch = [self._queue.popleft() for _ in range(min(len(self._queue), MAX_BATCH))]
         found = self._look_up(batch)
         if found is None:
-            work = self._loop.create_task(self._run(batch))
+            work = self._loop.create_task(self._run_rest(batch, None))
         else:
             work = found.reply
             work.add_done_callback(lambda _: self._on_found(batch, found))
@@ -373,6 +386,7 @@ class Service:
     def _begin(self, batch: list[_Pending], work: asyncio.Future[Any]) -> None:
         self._batches[work] = batch
         self._under_way += len(batch)
+        metrics.queue.set(self._load.waiting)
         work.add_done_callback(self._finish)
         if self._sweeper is None:
             self._sweeper = self._loop.call_later(SWEEP, self._sweep)
@@ -382,6 +396,7 @@ class Service:
         self._under_way -= settled
         self._load.waiting -= settled
         self._gathered.discard(work)
+        metrics.queue.set(self._load.waiting)
         self._start_soon()
 
     def _sweep(self) -> None:
@@ -406,6 +421,8 @@ class Service:
         await self._run_rest(batch, found)
 
     def _look_up(self, batch: list[_Pending]) -> LookUp | None:
+        """Begin with a batch: in the cache, where there is one that may be asked."""
+        stages.gathered(len(batch), self._loop.time() - self._came(batch))
         if self._cache is None:
             return None
         return self._cache.look_up(self._tenant, [pending.observation for pending in batch])
@@ -413,21 +430,39 @@ class Service:
     def _answer_known(self, batch: list[_Pending], found: LookUp) -> list[_Pending]:
         """Those to whom the cache has no answer."""
         assert self._cache is not None  # noqa: S101 - where else would it have been found
+        stages.looked_up(self._loop.time() - found.begun)
         rest: list[_Pending] = []
+        known: list[_Pending] = []
         for pending, answer in zip(batch, self._cache.answers(found), strict=True):
             if answer is None:
                 rest.append(pending)
             else:
                 pending.settle(answer)
+                known.append(pending)
+        if known:
+            with self._traced(known, found):
+                pass
         return rest
+
+    def _traced(self, batch: list[_Pending], found: LookUp | None) -> AbstractContextManager[None]:
+        """The way of a batch as a trace, for those who look at traces."""
+        begun = found and found.begun
+        return stages.batch([pending.request for pending in batch], self._came(batch), begun)
+
+    def _came(self, batch: list[_Pending]) -> float:
+        """When the first one did, on the event loop's clock."""
+        return batch[0].deadline - self._limits.deadline
 
     async def _run_rest(self, batch: list[_Pending], found: LookUp | None) -> None:
         """`_run` for those to whom the cache has no answer."""
         batch = [pending for pending in batch if not pending.is_settled]
+        if not batch:
+            return
         try:
-            if self._cache is not None and found is not None:
-                await self._cache.lease(self._tenant, found)
-            await self._settle(batch, found)
+            with self._traced(batch, found):
+                if self._cache is not None and found is not None:
+                    await self._cache.lease(self._tenant, found)
+                await self._settle(batch, found)
         except StoreUnavailable as refusal:
             for pending in batch:
                 pending.settle(refusal)
@@ -448,9 +483,7 @@ class Service:
         elif batch and isinstance(error, BitespeedError):
             batch[0].settle(error)
         elif batch:
-            # The text of a foreign error may quote a value; its type and place do not.
-            place = "".join(traceback.format_tb(error.__traceback__))
-            log.error("No decision for one observation: %s\n%s", type(error).__name__, place)
+            failed("observation.undecided", error, batch[0].request)
             batch[0].settle(BitespeedError("Internal error"))
 
     async def _settle(self, batch: list[_Pending], found: LookUp | None) -> None:
@@ -459,8 +492,10 @@ class Service:
         for pause in _pauses() if batch else ():
             observations = [pending.observation for pending in waiting]
             emails, phones = _identifiers(observations)
-            snapshot = await self._store.read(self._tenant, emails=emails, phones=phones)
-            changes, replies = rule.identify(snapshot, observations)
+            with stage("read"):
+                snapshot = await self._store.read(self._tenant, emails=emails, phones=phones)
+            with stage("rule"):
+                changes, replies = rule.identify(snapshot, observations)
             settled: list[tuple[Observation, Answer]] = []
             unsettled: list[tuple[_Pending, rule.Reply]] = []
             for pending, reply in zip(waiting, replies, strict=True):
@@ -475,29 +510,32 @@ class Service:
             if not unsettled:
                 return
             try:
-                asked = [pending.observation for pending, _ in unsettled]
+                asked = [(pending.observation, pending.request) for pending, _ in unsettled]
                 committed = await self._commit(changes, snapshot, asked)
             except Conflict:
-                await asyncio.sleep(pause)
+                await _step_aside(pause)
                 waiting = [pending for pending, _ in unsettled if not pending.is_settled]
                 continue
             for pending, reply in unsettled:
                 pending.settle(reply.answer(committed))
             return
-        raise Contention(_CONTENTION)
+        raise _contention()
 
-    async def _commit(
-        self, changes: Changes, snapshot: Snapshot, asked: Sequence[Observation]
-    ) -> Committed:
+    async def _commit(self, changes: Changes, snapshot: Snapshot, asked: Asked) -> Committed:
         """See `Store.commit`; the cache is made consistent where there is one."""
-        if self._cache is None:
-            committed = await self._store.commit(self._tenant, changes)
-        else:
-            emails, phones = _identifiers(asked)
-            values = (*emails, *phones)
-            committed = await self._cache.commit(self._tenant, changes, snapshot, values)
-        self._growth.notice(self._tenant, changes)
+        with stage("commit"):
+            if self._cache is None:
+                committed = await self._store.commit(self._tenant, changes)
+            else:
+                emails, phones = _identifiers([observation for observation, _ in asked])
+                values = (*emails, *phones)
+                committed = await self._cache.commit(self._tenant, changes, snapshot, values)
+        self._tell(changes, committed, asked)
         return committed
+
+    def _tell(self, changes: Changes, committed: Committed, asked: Asked = ()) -> None:
+        changed(self._tenant, changes, committed, asked)
+        self._growth.notice(self._tenant, changes)
 
 
 def _pauses() -> Iterator[float]:
@@ -515,6 +553,17 @@ def _settle(answer: asyncio.Future[Answer], outcome: Outcome) -> None:
         answer.set_result(outcome)
     else:
         answer.set_exception(outcome)
+
+
+async def _step_aside(pause: float) -> None:
+    """Let those who were faster go ahead."""
+    metrics.conflicts.add()
+    await asyncio.sleep(pause)
+
+
+def _contention() -> Contention:
+    metrics.contentions.add()
+    return Contention("Others keep changing the same identity; try again")
 
 
 def _identifiers(observations: Sequence[Observation]) -> tuple[list[Email], list[Phone]]:

@@ -14,6 +14,8 @@ from bitespeed.errors import InvalidInput
 from bitespeed.growth import LARGE
 from bitespeed.service import DEADLINE, QUEUE, SHARE, Limits
 from bitespeed.stores.options import ANSWER_TIME, CONNECTIONS, Options
+from bitespeed.watch import WatchOptions
+from bitespeed.watch.logs import Form, Level
 
 
 class Settings(msgspec.Struct, frozen=True):
@@ -66,6 +68,15 @@ class Settings(msgspec.Struct, frozen=True):
     migrate: bool = True
     """Whether commands bring the schema of a database server to their version by themselves."""
 
+    log: Form | None = None
+    """How lines of log look; text on a terminal and JSON elsewhere where nothing is said."""
+    log_level: Level = "info"
+    """Below it no line is written."""
+    otlp_endpoint: str | None = None
+    """Base address of an OpenTelemetry collector that takes traces over HTTP."""
+    sentry_dsn: str | None = None
+    """Where errors go, by type and place."""
+
     @property
     def is_loopback(self) -> bool:
         """Whether nobody but this machine reaches the address to listen on."""
@@ -100,6 +111,11 @@ class Settings(msgspec.Struct, frozen=True):
         return CacheOptions(self.redis, self.upstash_url, self.upstash_token, self.cache_ttl)
 
     @property
+    def watch(self) -> WatchOptions:
+        """The part for those on call."""
+        return WatchOptions(self.log, self.log_level, self.otlp_endpoint, self.sentry_dsn)
+
+    @property
     def database_shown(self) -> str:
         """The URL of the database as it may be printed: without password and parameters."""
         url = urlsplit(self.database)
@@ -119,6 +135,8 @@ _USUAL = {
     "redis": "REDIS_URL",
     "upstash_url": "UPSTASH_REDIS_REST_URL",
     "upstash_token": "UPSTASH_REDIS_REST_TOKEN",
+    "otlp_endpoint": "OTEL_EXPORTER_OTLP_ENDPOINT",
+    "sentry_dsn": "SENTRY_DSN",
 }
 
 VARIABLES = {

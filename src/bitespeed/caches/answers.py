@@ -16,7 +16,6 @@ docs/decisions/0009-cache.md has the argument, and what each failure does.
 """
 
 import asyncio
-import logging
 import secrets
 from collections.abc import Collection, Coroutine, Iterable, Sequence
 from typing import Any
@@ -26,6 +25,7 @@ import msgspec
 from bitespeed.caches.breaker import Breaker
 from bitespeed.caches.engine import FENCE, FILL, FORGET, LEASE, RELEASE, Engine, run
 from bitespeed.caches.entries import (
+    Unreadable,
     counts_of,
     hit,
     is_kept,
@@ -41,8 +41,9 @@ from bitespeed.identifiers import Observation
 from bitespeed.identity import Answer, Changes, Committed, Identity, Snapshot
 from bitespeed.stores import CacheableStore
 from bitespeed.stores.epochs import EpochOver
-
-log = logging.getLogger(__name__)
+from bitespeed.watch.failures import failed
+from bitespeed.watch.logs import log, tells
+from bitespeed.watch.metrics import cache_lookups
 
 TTL = 3600  # seconds an answer is kept
 LEASE_TTL = 10  # seconds from a miss to its fill; beyond it the request is past its deadline
@@ -67,8 +68,9 @@ class LookUp(msgspec.Struct):
     observations: Sequence[Observation]
     values: Sequence[str]
     epoch: str
+    begun: float
     until: float
-    """When the licence ends, on the event loop's clock."""
+    """When it was asked, and when the licence ends, on the event loop's clock."""
     reply: asyncio.Future[list[bytes | None]]
     missing: Sequence[str] = ()
     token: str | None = None
@@ -94,27 +96,40 @@ class AnswerCache:
         """Begin to ask for what is there; None when the cache is not to be asked."""
         licence = self._epoch.licence()
         if licence is None or not self._breaker.allows():
-            self.counts.away += len(observations)
+            self._count_away(observations)
             return None
         epoch, until = licence
         values = list({value for o in observations for value in values_of(o)})
         keys = [mark_of(epoch), *self._keys(epoch, tenant, values)]
-        return LookUp(observations, values, epoch, until, self.engine.look_up(keys))
+        begun = self._loop.time()
+        return LookUp(observations, values, epoch, begun, until, self.engine.look_up(keys))
 
     def answers(self, found: LookUp) -> list[Answer | None]:
         """The answers that are there, once the reply is; without the cache there are none."""
         held = self._held(found)
         if held is None:
-            self.counts.away += len(found.observations)
+            self._count_away(found.observations)
             return [None] * len(found.observations)
-        answers = [hit(observation, held) for observation in found.observations]
+        try:
+            answers = [hit(observation, held) for observation in found.observations]
+        except Unreadable as error:
+            failed("cache.unreadable", error)
+            self._count_away(found.observations)
+            return [None] * len(found.observations)
         hits = sum(answer is not None for answer in answers)
         self.counts.hits += hits
         self.counts.misses += len(answers) - hits
-        log.debug("cache.hit %d of %d", hits, len(answers))
+        cache_lookups["hit"].add(hits)
+        cache_lookups["miss"].add(len(answers) - hits)
+        if hits and tells("debug"):
+            log.debug("cache.hit", hits=hits, of=len(answers))
         if hits < len(answers):
             found.missing = [value for value in found.values if held[value] is None]
         return answers
+
+    def _count_away(self, observations: Sequence[Observation]) -> None:
+        self.counts.away += len(observations)
+        cache_lookups["away"].add(len(observations))
 
     def _held(self, found: LookUp) -> dict[str, bytes | None] | None:
         """What is under each value; None when that is not to be known, or not to be used."""
@@ -260,7 +275,7 @@ class AnswerCache:
     def _keys(self, epoch: str, tenant: str, values: Iterable[str]) -> list[bytes]:
         state = self._epoch.state
         assert state is not None  # noqa: S101 - who knows an epoch has heard of it
-        return keys_of(state.secret.encode(), epoch, tenant, values)
+        return keys_of(state.secret, epoch, tenant, values)
 
     def _soon(self, work: Coroutine[Any, Any, Any]) -> None:
         """Work whose failure costs nothing but speed."""

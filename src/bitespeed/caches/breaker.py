@@ -1,9 +1,9 @@
 """A circuit breaker: after some failures in a row the cache is left alone for a while."""
 
 import asyncio
-import logging
 
-log = logging.getLogger(__name__)
+from bitespeed.watch.logs import log
+from bitespeed.watch.metrics import cache_breaker_open, cache_failures
 
 FAILURES = 5  # in a row until the cache counts as away
 PAUSE = 1.0  # seconds until one look-up tries again
@@ -30,12 +30,15 @@ class Breaker:
     def failed(self) -> None:
         """The cache did not answer."""
         self._failures += 1
+        cache_failures.add()
         if self._failures == FAILURES:
             self._closed_at = self._loop.time() + PAUSE
+            cache_breaker_open.set(1)
             log.warning("cache.away")
 
     def succeeded(self) -> None:
         """The cache answered."""
         if self._failures >= FAILURES:
+            cache_breaker_open.set(0)
             log.warning("cache.back")
         self._failures = 0

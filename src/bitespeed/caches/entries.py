@@ -1,6 +1,5 @@
 """What is kept under which key."""
 
-import hashlib
 import zlib
 from base64 import b64decode, b64encode
 from collections.abc import Iterable, Mapping
@@ -9,6 +8,7 @@ import msgspec
 
 from bitespeed.identifiers import Email, Observation, Phone
 from bitespeed.identity import Answer, Changes, Identity, Snapshot
+from bitespeed.references import References
 
 MAX_CONTACTS = 200  # of an identity that is cached; a write must fence all that a larger one holds
 COMPRESSED = 1024  # bytes; below, the head of a compressed text outweighs what it saves
@@ -26,24 +26,23 @@ class Entry(msgspec.Struct, array_like=True, frozen=True):
     secondary_ids: list[int]
 
 
+class Unreadable(Exception):
+    """An entry is none of ours: somebody else has written to the cache."""
+
+
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(Entry).decode
 
 
-def keys_of(secret: bytes, epoch: str, tenant: str, values: Iterable[str]) -> list[bytes]:
-    """The keys of entries: epoch, tenant, and a hash of the value that only the secret makes
-    (BLAKE2b, RFC 7693).
+def keys_of(secret: str, epoch: str, tenant: str, values: Iterable[str]) -> list[bytes]:
+    """The keys of entries: epoch, tenant, and a hash of the value that only the secret
+    makes.
 
     The braces keep all of them on one node of a cluster, as scripts need it.
     """
     prefix = f"{{bitespeed}}:{epoch}:{tenant}:".encode()
-    keyed = hashlib.blake2b(key=secret[: hashlib.blake2b.MAX_KEY_SIZE], digest_size=DIGEST)
-    keys: list[bytes] = []
-    for value in values:
-        hashed = keyed.copy()
-        hashed.update(value.encode())
-        keys.append(prefix + hashed.hexdigest().encode())
-    return keys
+    reference = References(secret, DIGEST)
+    return [prefix + reference(value).encode() for value in values]
 
 
 def mark_of(epoch: str) -> bytes:
@@ -70,10 +69,16 @@ def hit(observation: Observation, held: Mapping[str, bytes | None]) -> Answer | 
 
 
 def _entry(text: bytes | None) -> Entry | None:
-    """What is kept, plain or compressed; a fence (``F``) and a lease (``L``) are no entries."""
+    """What is kept, plain or compressed; a fence (``F``) and a lease (``L``) are no entries.
+
+    Raises `Unreadable`.
+    """
     if text is None or text[:1] in {b"F", b"L"}:
         return None
-    return _decode(zlib.decompress(b64decode(text[1:])) if text[:1] == b"Z" else text[1:])
+    try:
+        return _decode(zlib.decompress(b64decode(text[1:])) if text[:1] == b"Z" else text[1:])
+    except (msgspec.DecodeError, zlib.error, ValueError) as error:
+        raise Unreadable from error
 
 
 def text_of(identity: Identity, answer: Answer) -> bytes:

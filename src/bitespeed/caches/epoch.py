@@ -4,7 +4,6 @@ See `bitespeed.stores.epochs` for the words, and docs/decisions/0009-cache.md fo
 """
 
 import asyncio
-import logging
 from collections.abc import Awaitable, Callable
 
 from bitespeed.caches.engine import Engine
@@ -18,8 +17,9 @@ from bitespeed.stores.epochs import (
     fresh_epoch,
     is_of_server,
 )
-
-log = logging.getLogger(__name__)
+from bitespeed.watch.failures import failed
+from bitespeed.watch.logs import log
+from bitespeed.watch.metrics import cache_suspensions
 
 LOOK = 0.25  # seconds between looks at the epoch and the feed; four in a licence, so one may fail
 LONGEST_SUSPENSION = 60.0  # seconds; each one in a row is twice as long as the one before
@@ -75,6 +75,7 @@ class Epoch:
 
     async def end(self, epoch: str) -> CacheState:
         """Suspend the cache, for longer each time until it works again."""
+        cache_suspensions.add()
         log.warning("cache.suspended")
         self._licence = None
         seconds, self._suspension = self._suspension, min(2 * self._suspension, LONGEST_SUSPENSION)
@@ -103,8 +104,8 @@ class Epoch:
                 await self._look()
             except (Unavailable, CacheUnavailable):
                 pass  # the licence lapses
-            except Exception:
-                log.exception("cache.follower failed")
+            except Exception as error:  # noqa: BLE001 - told; the licence lapses here as well
+                failed("cache.follower_failed", error)
             await asyncio.sleep(LOOK)
 
     async def _look(self) -> None:

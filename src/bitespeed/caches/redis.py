@@ -5,7 +5,6 @@ parses for it, takes 12; see docs/decisions/0009-cache.md.
 """
 
 import asyncio
-import logging
 import ssl
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -16,8 +15,7 @@ import hiredis
 
 from bitespeed.caches.engine import UnknownScript, Word
 from bitespeed.errors import CacheUnavailable, InvalidInput
-
-log = logging.getLogger(__name__)
+from bitespeed.watch.logs import log
 
 CONNECT_TIME = 1.0  # seconds until the server must have accepted and told who it is
 RETRY_PAUSE = 0.25  # seconds between attempts to connect
@@ -85,7 +83,7 @@ class RedisEngine:
                 pass
             except CacheUnavailable as refusal:
                 if told != (told := str(refusal)):
-                    log.warning("cache.refused: %s", refusal)
+                    log.warning("cache.refused", message=told)
             finally:
                 self._link = self._server = None
                 if link is not None:

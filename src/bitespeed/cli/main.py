@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 import click
 
-from bitespeed import __version__
+from bitespeed import __version__, watch
 from bitespeed.cli.adopting import adopt
 from bitespeed.cli.caching import cache
 from bitespeed.cli.checking import check
@@ -13,8 +13,10 @@ from bitespeed.cli.customers import identify, lookup
 from bitespeed.cli.erasing import erase
 from bitespeed.cli.keys import keys
 from bitespeed.cli.migrating import migrate
+from bitespeed.cli.referring import reference
 from bitespeed.cli.serving import serve
 from bitespeed.cli.transfer import export, import_
+from bitespeed.watch import WatchOptions
 
 
 class _InOrder(click.Group):
@@ -42,12 +44,14 @@ def main() -> None:
     the environment as well, see the README: $BITESPEED_REGION, $BITESPEED_DEADLINE,
     $BITESPEED_QUEUE and more.
     """
+    watch.configure(WatchOptions())
 
 
 _COMMANDS: Iterable[click.Command] = (
     serve,
     identify,
     lookup,
+    reference,
     import_,
     export,
     erase,

@@ -1,12 +1,12 @@
 """``bitespeed migrate``."""
 
-import logging
-
 import click
 
 from bitespeed import settings as settings_of
+from bitespeed import watch
 from bitespeed.cli.common import awaiting, database
 from bitespeed.stores import migration_script, open_store
+from bitespeed.watch import WatchOptions
 
 
 @click.command()
@@ -23,7 +23,7 @@ async def migrate(database: str | None, *, as_sql: bool) -> None:
     if as_sql:
         click.echo(migration_script())
         return
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    watch.configure(WatchOptions(level="info"))
     settings = settings_of.load({"database": database, "migrate": True})
     store = await open_store(settings.database, settings.options)
     await store.close()

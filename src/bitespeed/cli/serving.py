@@ -5,7 +5,7 @@ import os
 
 import click
 
-from bitespeed import __version__
+from bitespeed import __version__, watch
 from bitespeed import settings as settings_of
 from bitespeed.cli.common import database, region, telling_errors
 from bitespeed.errors import InvalidInput
@@ -35,6 +35,7 @@ def serve(**flags: object) -> None:
     there is none; see bitespeed keys.
     """
     settings = settings_of.load(flags)
+    watch.configure(settings.watch)
     asyncio.run(_prepare(settings))
     click.echo(
         f"bitespeed {__version__} on http://{settings.host}:{settings.port}"

@@ -15,6 +15,7 @@ SCOPES: Mapping[tuple[str, str], Scope] = {
     ("GET", "/contacts/{id}"): "read",
     ("DELETE", "/contacts/{id}"): "delete",
     ("POST", "/erase"): "admin",
+    ("GET", "/metrics"): "metrics",
 }
 """What each operation takes; `openapi.yaml` says the same. Those not named here are anybody's."""
 

@@ -1,34 +1,42 @@
 """The ASGI application: routes, their errors, and the life of the store and the service."""
 
+import asyncio
 import gc
-from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import asynccontextmanager
-from functools import partial
+import os
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from bitespeed import __version__, watch, wire
 from bitespeed import settings as settings_of
-from bitespeed import wire
 from bitespeed.caches import open_cache
 from bitespeed.errors import BitespeedError, NotFound
 from bitespeed.http import documentation
 from bitespeed.http.access import SCOPES, Access
-from bitespeed.http.asgi import JSON, send_error
+from bitespeed.http.asgi import JSON, REQUEST, send_error
 from bitespeed.http.endpoints import Endpoints
 from bitespeed.http.keyring import Caller, Keyring
 from bitespeed.http.rates import Rates
 from bitespeed.settings import Settings
 from bitespeed.stores import Store, open_store
 from bitespeed.tenants import Tenants
+from bitespeed.watch import metrics, requests
+from bitespeed.watch.board import board
+from bitespeed.watch.failures import failed, guard_loop
+from bitespeed.watch.logs import log, refer_by
 
 Handler = Callable[[Scope, Receive, Send], Awaitable[None]]
 GuardedHandler = Callable[[Caller, Scope, Receive, Send], Awaitable[None]]
 OpenStore = Callable[[], Awaitable[Store]]
+
+BOARD = "BITESPEED_BOARD"  # the variable that tells workers in which folder to count
 
 
 class Application:
@@ -49,34 +57,65 @@ class Application:
 
     @asynccontextmanager
     async def _lifespan(self, _: Starlette) -> AsyncGenerator[None]:
+        with _telling():
+            async with self._up():
+                yield
+
+    @asynccontextmanager
+    async def _up(self) -> AsyncGenerator[None]:
+        watch.configure(self._settings.watch)
+        guard_loop(asyncio.get_running_loop())
+        if folder := os.environ.get(BOARD):
+            _take_place(Path(folder))
+        watch.open_exporters(self._settings.watch)
         store = await self._open()
+        refer_by(await store.secret())
         cache = open_cache(self._settings.cache, store)
         tenants = Tenants(store, limits=self._settings.limits, cache=cache)
         keyring = Keyring(store, Rates(self._settings.rate, cache and cache.engine))
         access = Access(keyring, needs_key=self._settings.needs_key)
         endpoints = Endpoints(tenants, access, self._settings.region)
         self._rest.router.routes[:] = routes(endpoints)
-        self._identify = _Guarded(access, "/identify", endpoints.identify)
+        self._identify = _Guarded(access, "/identify", "identify", endpoints.identify)
         self.endpoints = endpoints
         gc.freeze()  # what was made so far stays; looking through it again cost a tenth of the time
+        log.info("server.ready", version=__version__, pid=os.getpid())
         try:
             yield
         finally:
+            log.info("server.draining", pid=os.getpid())
             await tenants.drain()
             await keyring.close()
             if cache is not None:
                 await cache.close()
             await store.close()
+            await watch.close_exporters()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request, or run through the lifespan."""
-        if (
-            scope["type"] == "http"
-            and scope["path"] == "/identify"
-            and scope["method"] == "POST"
-            and self._identify is not None
-        ):
-            await self._identify(scope, receive, send)
+        if scope["type"] == "lifespan":
+            await self._rest(scope, receive, _without_words(send))
+            return
+        request = scope[REQUEST] = requests.Request(scope["headers"])
+        status = 500
+
+        async def send_with_id(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                message["headers"] = [*message["headers"], (requests.HEADER, request.id)]
+            await send(message)
+
+        try:
+            await self._answer(scope, receive, send_with_id)
+        finally:
+            request.answered(getattr(scope.get("endpoint"), "name", metrics.OTHER), status)
+
+    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
+        identify = self._identify
+        if scope["path"] == "/identify" and scope["method"] == "POST" and identify is not None:
+            scope["endpoint"] = identify
+            await identify(scope, receive, send)
         else:
             await self._rest(scope, receive, send)
 
@@ -86,47 +125,79 @@ def from_environment() -> Application:
     return Application(settings_of.load())
 
 
+def _take_place(folder: Path) -> None:
+    """Count where all workers do, perhaps in the place of one that has died."""
+    if board.share(folder):
+        metrics.worker_replacements.add()
+        log.warning("worker.replaced", pid=os.getpid())
+
+
+@contextmanager
+def _telling() -> Generator[None]:
+    """Tell of what keeps the server from starting, or from ending as it should."""
+    try:
+        yield
+    except BitespeedError as error:
+        log.error("server.failed", message=str(error))
+        raise
+    except Exception as error:
+        failed("server.failed", error)
+        raise
+
+
+def _without_words(send: Send) -> Send:
+    """Keep uvicorn from logging a failure, which we have told of already in our way."""
+
+    async def send_less(message: Message) -> None:
+        if "message" in message:
+            message["message"] = ""
+        await send(message)
+
+    return send_less
+
+
 class _Open:
     """A handler that anybody may ask, with every failure answered as the contract has it."""
 
-    def __init__(self, handler: Handler) -> None:
+    def __init__(self, name: str, handler: Handler) -> None:
+        self.name = name
+        """What it is called in the metrics."""
         self._handler = handler
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
             await self._handler(scope, receive, send)
         except Exception as error:  # noqa: BLE001 - answered and logged as one place knows how
-            await send_error(send, error)
+            await send_error(send, error, scope[REQUEST])
 
 
 class _Guarded(_Open):
     """A handler for those whose key has the scope that it takes."""
 
-    def __init__(self, access: Access, path: str, handler: GuardedHandler) -> None:
+    def __init__(self, access: Access, path: str, name: str, handler: GuardedHandler) -> None:
         async def admitted(scope: Scope, receive: Receive, send: Send) -> None:
             method = "GET" if scope["method"] == "HEAD" else scope["method"]
             caller = await access.admit(scope["headers"], SCOPES[method, path])
             await handler(caller, scope, receive, send)
 
-        super().__init__(admitted)
+        super().__init__(name, admitted)
 
 
 def routes(endpoints: Endpoints) -> list[Route]:
     """Every path with what answers there."""
-    guarded = partial(_Guarded, endpoints.access)
-    contact = guarded("/contacts/{id}", endpoints.contact)
+
+    def guarded(path: str, name: str, handler: GuardedHandler, *methods: str) -> Route:
+        return Route(path, _Guarded(endpoints.access, path, name, handler), methods=methods)
+
     return [
-        Route("/identify", guarded("/identify", endpoints.identify), methods=["POST"]),
-        Route(
-            "/identify/batch",
-            guarded("/identify/batch", endpoints.identify_batch),
-            methods=["POST"],
-        ),
-        Route("/contacts", guarded("/contacts", endpoints.look_up), methods=["GET"]),
-        Route("/contacts/{id}", contact, methods=["GET", "DELETE"]),
-        Route("/erase", guarded("/erase", endpoints.erase), methods=["POST"]),
-        Route("/health", _Open(endpoints.health), methods=["GET"]),
-        Route("/ready", _Open(endpoints.ready), methods=["GET"]),
+        guarded("/identify", "identify", endpoints.identify, "POST"),
+        guarded("/identify/batch", "identify_batch", endpoints.identify_batch, "POST"),
+        guarded("/contacts", "look_up", endpoints.look_up, "GET"),
+        guarded("/contacts/{id}", "contact", endpoints.contact, "GET", "DELETE"),
+        guarded("/erase", "erase", endpoints.erase, "POST"),
+        guarded("/metrics", "metrics", endpoints.metrics, "GET"),
+        Route("/health", _Open("health", endpoints.health), methods=["GET"]),
+        Route("/ready", _Open("ready", endpoints.ready), methods=["GET"]),
         *documentation.routes(),
     ]
 

@@ -1,7 +1,5 @@
 """The few lines between ASGI and the endpoints: bodies in, JSON out, errors in one place."""
 
-import logging
-import traceback
 from collections.abc import Iterable
 
 from starlette.types import Message, Receive, Scope, Send
@@ -9,18 +7,24 @@ from starlette.types import Message, Receive, Scope, Send
 from bitespeed import wire
 from bitespeed.errors import (
     BitespeedError,
+    Contention,
+    DeadlineExceeded,
     Forbidden,
     InvalidInput,
     NotFound,
+    Overloaded,
+    StoreUnavailable,
     TooManyRequests,
     Unauthorized,
     Unavailable,
 )
-
-log = logging.getLogger(__name__)
+from bitespeed.watch import metrics
+from bitespeed.watch.failures import failed
+from bitespeed.watch.requests import Request
 
 Headers = Iterable[tuple[bytes, bytes]]
 
+REQUEST = "bitespeed.request"  # where a scope has it
 JSON = b"application/json"
 NDJSON = b"application/x-ndjson"
 _NDJSON_NAMES = {NDJSON, b"application/ndjson", b"application/jsonl", b"application/jsonlines"}
@@ -49,6 +53,14 @@ _STATUS: tuple[tuple[type[BitespeedError], int], ...] = (
     (TooManyRequests, 429),
     (Unavailable, 503),
 )
+
+_REASON: dict[type[Unavailable], str] = {
+    Overloaded: "overloaded",
+    DeadlineExceeded: "deadline",
+    Contention: "contention",
+    StoreUnavailable: "store",
+    Unavailable: "shutdown",
+}
 
 
 def content_type(headers: Headers) -> bytes:
@@ -131,21 +143,19 @@ async def send_nothing(send: Send) -> None:
     await send({"type": "http.response.body", "body": b""})
 
 
-async def send_error(send: Send, error: Exception) -> None:
+async def send_error(send: Send, error: Exception, request: Request) -> None:
     """Send any failure as the contract has it."""
-    status, body, headers = refused(error)
+    status, body, headers = refused(error, request)
     await send_json(send, status, body, *headers[1:])
 
 
-def refused(error: BaseException) -> tuple[int, bytes, list[tuple[bytes, bytes]]]:
+def refused(error: BaseException, request: Request) -> tuple[int, bytes, list[tuple[bytes, bytes]]]:
     """Status, body and headers, the type of the body first, that tell of a failure.
 
     What is not ours is logged and becomes a 500 without details.
     """
     if not isinstance(error, BitespeedError):
-        # The text of a foreign error may quote a value; its type and place do not.
-        place = "".join(traceback.format_tb(error.__traceback__))
-        log.error("Request failed: %s\n%s", type(error).__name__, place)
+        failed("request.failed", error, request)
         error = BitespeedError("Internal error")
     status = next((status for kind, status in _STATUS if isinstance(error, kind)), 500)
     headers = [(b"content-type", JSON)]
@@ -153,6 +163,9 @@ def refused(error: BaseException) -> tuple[int, bytes, list[tuple[bytes, bytes]]
         headers.append((b"www-authenticate", b"Bearer"))
     if isinstance(error, Unavailable | TooManyRequests):
         headers.append((b"retry-after", b"%d" % error.retry_after))
+    if isinstance(error, Unavailable):
+        reason = next(name for kind, name in _REASON.items() if isinstance(error, kind))
+        metrics.unavailable[reason].add()
     if isinstance(error, TooLarge):
         headers.append((b"connection", b"close"))  # the rest of the body is not read
     return status, wire.encode_error(error), headers

@@ -16,6 +16,8 @@ from bitespeed.http.access import SCOPES
 from bitespeed.http.asgi import declared_length, refused
 from bitespeed.http.endpoints import MAX_BODY, Endpoints
 from bitespeed.http.exchange import Exchange
+from bitespeed.watch import metrics
+from bitespeed.watch.requests import HEADER, Request
 
 MAX_HEAD = 64 * 1024  # bytes of a request's head; eight times what browsers and proxies send
 MAX_HEADERS = 100  # lines of it; what clients and proxies add together are 30 or so
@@ -202,7 +204,7 @@ class Connection(HttpToolsProtocol):
             return None
         is_old = self.parser.get_http_version() == "1.0"  # which would have to be told
         keep_alive = not is_old and self.parser.should_keep_alive()
-        return Exchange(self, endpoints, caller, keep_alive=keep_alive)
+        return Exchange(self, endpoints, caller, self.headers, keep_alive=keep_alive)
 
     def _is_its_turn(self) -> bool:
         """Whether the requests before it have been answered."""
@@ -225,7 +227,7 @@ class Connection(HttpToolsProtocol):
         self._is_receiving = False
         self.late_at = self.loop.time() + IDLE if self._is_its_turn() else math.inf
         if isinstance(cycle := cast("object", self.cycle), Exchange):
-            cycle.ask(self.headers)
+            cycle.ask()
         else:
             super().on_message_complete()
 
@@ -234,8 +236,10 @@ class Connection(HttpToolsProtocol):
         self._refuse(InvalidInput(msg))
 
     def _refuse(self, error: BitespeedError) -> None:
-        status, body, headers = refused(error)
-        head = [STATUS_LINE[status], b"connection: close\r\n"]
+        request = Request(())
+        status, body, headers = refused(error, request)
+        request.answered(metrics.OTHER, status)
+        head = [STATUS_LINE[status], b"connection: close\r\n", HEADER, b": ", request.id, b"\r\n"]
         for name, value in (*headers, (b"content-length", b"%d" % len(body))):
             head += name, b": ", value, b"\r\n"
         self.transport.write(b"".join([*head, b"\r\n", body]))

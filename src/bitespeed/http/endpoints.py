@@ -12,6 +12,7 @@ from bitespeed.errors import BitespeedError, InvalidInput, NotFound
 from bitespeed.http.access import Access
 from bitespeed.http.asgi import (
     NDJSON,
+    REQUEST,
     Headers,
     TooLarge,
     WrongType,
@@ -25,6 +26,7 @@ from bitespeed.identifiers import Observation, observe
 from bitespeed.identity import Answer
 from bitespeed.service import Outcome
 from bitespeed.tenants import Tenants
+from bitespeed.watch.requests import Request
 
 MAX_BODY = 64 * 1024  # bytes; two values of 255 characters, and room for members we ignore
 MAX_BATCH_BODY = 1024 * 1024  # bytes; a kilobyte for each observation
@@ -43,14 +45,19 @@ class Endpoints:
         """POST /identify"""
         body = await read_body(scope, receive, MAX_BODY)
         asked = self._asked(scope["headers"], body)
-        answer = await self._tenants.of(caller.tenant).identify(asked)
+        answer = await self._tenants.of(caller.tenant).identify(asked, scope[REQUEST])
         await send_json(send, 200, wire.encode(answer))
 
     def ask(
-        self, caller: Caller, headers: Headers, body: bytes, tell: Callable[[Outcome], None]
+        self,
+        caller: Caller,
+        headers: Headers,
+        body: bytes,
+        tell: Callable[[Outcome], None],
+        request: Request,
     ) -> None:
         """POST /identify, see `Service.submit`. Raises what can be told at once."""
-        self._tenants.of(caller.tenant).submit(self._asked(headers, body), tell)
+        self._tenants.of(caller.tenant).submit(self._asked(headers, body), tell, request)
 
     def _asked(self, headers: Headers, body: bytes) -> Observation:
         if content_type(headers) is NDJSON:
@@ -70,7 +77,7 @@ class Endpoints:
             raise TooLarge(f"A batch may have at most {MAX_OBSERVATIONS} observations")
         if caller.bucket is not None:
             caller.bucket.charge(max(0, len(items) - 1))
-        outcomes = wire.encode_outcomes(await self._identify_all(caller, items))
+        outcomes = wire.encode_outcomes(await self._identify_all(caller, items, scope[REQUEST]))
         if is_ndjson:
             body = b"".join(line + b"\n" for line in outcomes)
             await send_json(send, 200, body, content_type=NDJSON)
@@ -78,12 +85,12 @@ class Endpoints:
             await send_json(send, 200, b"[" + b",".join(outcomes) + b"]")
 
     async def _identify_all(
-        self, caller: Caller, items: list[bytes] | list[msgspec.Raw]
+        self, caller: Caller, items: list[bytes] | list[msgspec.Raw], request: Request
     ) -> list[Answer | BitespeedError]:
         """An outcome for each item; those that cannot be understood take no part."""
         decoded = [self._decode(item) for item in items]
         good = [item for item in decoded if isinstance(item, Observation)]
-        answers = iter(await self._tenants.of(caller.tenant).identify_all(good))
+        answers = iter(await self._tenants.of(caller.tenant).identify_all(good, request))
         return [next(answers) if isinstance(item, Observation) else item for item in decoded]
 
     def _decode(self, item: bytes | msgspec.Raw) -> Observation | BitespeedError:
@@ -103,7 +110,7 @@ class Endpoints:
         contact_id = _contact_id(scope["path_params"]["id"])
         service = self._tenants.of(caller.tenant)
         if scope["method"] == "DELETE":
-            await service.delete(contact_id)
+            await service.delete(contact_id, scope[REQUEST])
             await send_nothing(send)
         else:
             answer = await service.contact(contact_id)
@@ -126,6 +133,12 @@ class Endpoints:
         """GET /ready: the store answers and requests are accepted."""
         await self._tenants.ping()
         await send_json(send, 200, json.dumps({"status": "ready"}).encode())
+
+    async def metrics(self, caller: Caller, scope: Scope, receive: Receive, send: Send) -> None:
+        """GET /metrics: what all workers have counted."""
+        from bitespeed.watch import exposition  # a tenth of the time that a command takes to start
+
+        await send_json(send, 200, exposition.text(), content_type=exposition.CONTENT_TYPE)
 
 
 def _contact_id(text: str) -> int:

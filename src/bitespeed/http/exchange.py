@@ -13,6 +13,7 @@ from bitespeed.http.endpoints import MAX_BODY, Endpoints
 from bitespeed.http.keyring import Caller
 from bitespeed.identity import Answer
 from bitespeed.service import Outcome
+from bitespeed.watch.requests import HEADER, Request
 
 if TYPE_CHECKING:
     from bitespeed.http.connection import Connection
@@ -28,9 +29,17 @@ class Exchange:
     message_event = asyncio.Event()  # uvicorn sets it to wake the application; there is none
 
     def __init__(
-        self, connection: "Connection", endpoints: Endpoints, caller: Caller, *, keep_alive: bool
+        self,
+        connection: "Connection",
+        endpoints: Endpoints,
+        caller: Caller,
+        headers: Headers,
+        *,
+        keep_alive: bool,
     ) -> None:
         self.keep_alive = keep_alive
+        self._request = Request(headers)
+        self._headers = headers
         self.disconnected = False
         self.response_complete = False
         self._connection = connection
@@ -44,12 +53,14 @@ class Exchange:
         if len(self._body) > MAX_BODY and not self.response_complete:
             self._refuse(TooLarge(f"The body may have at most {MAX_BODY} bytes"))
 
-    def ask(self, headers: Headers) -> None:
+    def ask(self) -> None:
         """Begin to answer; the request has been received to its end."""
         if self.response_complete:
             return
         try:
-            self._endpoints.ask(self._caller, headers, bytes(self._body), self._on_outcome)
+            self._endpoints.ask(
+                self._caller, self._headers, bytes(self._body), self._on_outcome, self._request
+            )
         except Exception as error:  # noqa: BLE001 - answered and logged as one place knows how
             self._refuse(error)
 
@@ -60,14 +71,15 @@ class Exchange:
             self._refuse(outcome)
 
     def _refuse(self, error: BaseException) -> None:
-        self._respond(*refused(error))
+        self._respond(*refused(error, self._request))
 
     def _respond(self, status: int, body: bytes, headers: Headers) -> None:
         self.response_complete = True
+        self._request.answered("identify", status)
         if self.disconnected:
             return
         connection = self._connection
-        head = [STATUS_LINE[status]]
+        head = [STATUS_LINE[status], HEADER, b": ", self._request.id, b"\r\n"]
         for name, value in (*connection.server_state.default_headers, *headers):
             head += name, b": ", value, b"\r\n"
         if any(name == b"connection" for name, _ in headers):

@@ -26,6 +26,7 @@ OPTIONS: dict[str, Any] = {
     "access_log": False,
     "proxy_headers": False,
     "server_header": False,
+    "log_config": None,
     "log_level": "warning",
     "backlog": BACKLOG,
 }

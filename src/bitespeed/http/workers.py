@@ -4,7 +4,6 @@ A worker that ends is replaced. When this process is asked to end, it first lets
 so that the last worker to empty it closes it. When it is killed, the workers end by themselves.
 """
 
-import logging
 import multiprocessing
 import os
 import signal
@@ -12,15 +11,16 @@ import socket
 import time
 from multiprocessing.connection import wait
 from multiprocessing.context import SpawnProcess
+from tempfile import TemporaryDirectory
 from threading import Thread
 
+from bitespeed.http.app import BOARD
 from bitespeed.http.server import DRAIN, serve
 from bitespeed.settings import Settings
+from bitespeed.watch.logs import log
 
 PAUSE = 1.0  # seconds before a worker is replaced that failed; it may fail again
 GRACE = 5.0  # seconds beyond the time that a shutdown may take, until a worker is killed
-
-log = logging.getLogger(__name__)
 
 
 def supervise(settings: Settings, listener: socket.socket) -> None:
@@ -32,13 +32,21 @@ def supervise(settings: Settings, listener: socket.socket) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda number, _: asked_to_end.append(number))
 
+    with TemporaryDirectory(prefix="bitespeed-") as folder:
+        os.environ[BOARD] = folder
+        _look_after(settings, listener, woken, asked_to_end)
+
+
+def _look_after(
+    settings: Settings, listener: socket.socket, woken: socket.socket, asked_to_end: list[int]
+) -> None:
     workers = [_start(settings, listener) for _ in range(settings.workers)]
     while not asked_to_end:
         wait([woken, *(worker.sentinel for worker in workers)])
         for place, worker in enumerate(workers):
             if worker.exitcode is None or asked_to_end:
                 continue
-            log.error("A worker has ended with status %d; it is replaced", worker.exitcode)
+            log.error("worker.ended", status=worker.exitcode)
             if worker.exitcode > 0:
                 wait([woken], PAUSE)
             workers[place] = _start(settings, listener)

@@ -56,6 +56,10 @@ class Store(Protocol):
         """Those of the references that there are."""
         ...
 
+    async def secret(self) -> str:
+        """What nobody knows who does not know the database; the same for all processes on it."""
+        ...
+
     async def ping(self) -> None:
         """Return when the store can answer."""
         ...

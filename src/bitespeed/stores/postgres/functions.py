@@ -159,6 +159,10 @@ class FunctionStore(ABC):
         arguments = {"tenant": tenant, "asked": msgspec.Raw(_encode(list(references)))}
         return _tombstones.decode(await self._fetch("tombstones", arguments))
 
+    async def secret(self) -> str:
+        """See `Store.secret`."""
+        return (await self.cache_state()).secret
+
     async def cache_state(self) -> CacheState:
         """See `CacheableStore.cache_state`."""
         return _state.decode(await self._fetch("cache_state", {}))

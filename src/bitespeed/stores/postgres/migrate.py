@@ -4,7 +4,6 @@ Each is fit for the code before it and the code that brings it, since both run s
 a new version is rolled out. So a database may also be ahead of this code.
 """
 
-import logging
 from typing import Any
 
 import psycopg
@@ -12,6 +11,7 @@ from psycopg import sql
 
 from bitespeed.errors import StoreDamaged
 from bitespeed.stores.migrations import Migration, missing, of_package
+from bitespeed.watch.logs import log
 
 TURN = 60  # seconds to wait while another process migrates
 LOCK_WAIT = 2  # seconds to wait for a table; behind a waiting migration all others wait as well
@@ -31,8 +31,6 @@ create table if not exists bitespeed.migration (
 _HAS_LEDGER = """
 select exists (select from pg_tables where schemaname = 'bitespeed' and tablename = 'migration')
 """
-
-log = logging.getLogger(__name__)
 
 Connection = psycopg.Connection[Any]
 
@@ -87,7 +85,7 @@ def _take_turn(connection: Connection) -> None:
 def _apply(connection: Connection, migration: Migration) -> None:
     for part in (_LEDGER, _record(migration), migration.script):
         connection.execute(part.encode())
-    log.info("Applied %s", migration.name)
+    log.info("migration.applied", name=migration.name)
 
 
 def _record(migration: Migration) -> str:

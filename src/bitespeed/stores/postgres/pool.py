@@ -6,8 +6,11 @@ from contextlib import asynccontextmanager, suppress
 
 from bitespeed.errors import StoreUnavailable
 from bitespeed.stores.postgres.connection import Connection
+from bitespeed.watch.metrics import pool_connections, pool_limit
 
 MAX_AGE = 1800.0  # seconds; the server's memory for a connection grows, and a fail-over moves on
+
+_USED, _IDLE, _WAITING = (pool_connections[state] for state in ("used", "idle", "waiting"))
 
 
 class Pool:
@@ -17,6 +20,7 @@ class Pool:
         self._url = url
         self._patience = patience
         self._size = size
+        pool_limit.set(size)
         self._free = asyncio.Semaphore(size)
         self._idle: list[Connection] = []
         self._loop = asyncio.get_running_loop()
@@ -25,11 +29,15 @@ class Pool:
     @asynccontextmanager
     async def connection(self) -> AsyncGenerator[Connection]:
         """A connection for one statement. Raises `StoreUnavailable` when none is free in time."""
+        _WAITING.add(1)
         try:
             async with asyncio.timeout(self._patience):
                 await self._free.acquire()
         except TimeoutError:
             raise StoreUnavailable("All connections to the database are busy; try again") from None
+        finally:
+            _WAITING.add(-1)
+        _USED.add(1)
         try:
             connection = self._kept() or await Connection.open(self._url, self._patience)
             try:
@@ -37,11 +45,13 @@ class Pool:
             finally:
                 self._keep(connection)
         finally:
+            _USED.add(-1)
             self._free.release()
 
     def _kept(self) -> Connection | None:
         while self._idle:
             connection = self._idle.pop()
+            _IDLE.set(len(self._idle))
             if connection.is_usable:
                 return connection
             connection.close()
@@ -53,6 +63,7 @@ class Pool:
             connection.close()
         else:
             self._idle.append(connection)
+            _IDLE.set(len(self._idle))
 
     async def close(self) -> None:
         """Wait for what is under way, as long as for an answer, and close all connections."""

@@ -104,3 +104,9 @@ class Reader:
         parameters = {name: msgspec.json.encode(value).decode() for name, value in values.items()}
         parameters["tenant"] = tenant
         return self._connection.execute(_SQL[query], parameters).fetchone()[0]
+
+
+def secret(connection: sqlite3.Connection) -> str:
+    """See `Store.secret`."""
+    ((found,),) = connection.execute("select secret from secret").fetchall()
+    return found

@@ -5,7 +5,6 @@ may wait, for another process's lock or for the disk, does so in a thread.
 """
 
 import asyncio
-import logging
 import sqlite3
 from collections.abc import AsyncGenerator, AsyncIterable, Collection
 from contextlib import ExitStack, closing
@@ -28,12 +27,11 @@ from bitespeed.stores.sqlite.database import (
 from bitespeed.stores.sqlite.keys import keys, put_key
 from bitespeed.stores.sqlite.load import Loading, size
 from bitespeed.stores.sqlite.migrate import migrate
-from bitespeed.stores.sqlite.read import Reader
+from bitespeed.stores.sqlite.read import Reader, secret
 from bitespeed.stores.sqlite.scan import scan
 from bitespeed.stores.sqlite.traces import tombstones, traces
 from bitespeed.stores.sqlite.write import write
-
-log = logging.getLogger(__name__)
+from bitespeed.watch.logs import log
 
 
 class SqliteStore:
@@ -131,6 +129,11 @@ class SqliteStore:
             self._writer.execute("begin immediate")
         except sqlite3.OperationalError:
             await self._writing.run(lambda: begin_patiently(self._writer))
+
+    async def secret(self) -> str:
+        """See `Store.secret`."""
+        with translated():
+            return await self._reading.run(lambda: secret(self._connections[1]))
 
     async def ping(self) -> None:
         """See `Store.ping`."""

@@ -1,0 +1,111 @@
+"""Spans to an OpenTelemetry collector, where one is configured.
+
+A request whose caller traces it (``traceparent``) is a span of the caller's trace. What is gathered
+has many callers, so a batch is a trace of its own, linked to the spans of its requests.
+"""
+
+import os
+import time
+from collections.abc import Generator, Iterable
+from contextlib import contextmanager
+from threading import Thread
+from typing import TYPE_CHECKING
+
+from bitespeed.extras import extra
+
+if TYPE_CHECKING:
+    from opentelemetry.sdk.trace import TracerProvider
+    from opentelemetry.trace import Span, Tracer
+
+LAST_WORDS = 2.0  # seconds at the end of the process for what has not been sent
+ANSWER_TIME = 5  # seconds for the collector to take a batch of spans
+
+_provider: "TracerProvider | None" = None
+_tracer: "Tracer | None" = None
+
+
+def open_(endpoint: str) -> None:
+    """Send spans from now on, by a thread with a queue of 2,048. Raises `InvalidInput`.
+
+    The SDK's own variables (``OTEL_SERVICE_NAME``, ``OTEL_TRACES_SAMPLER`` ...) are in force.
+    """
+    global _provider, _tracer
+    with extra("otel"):
+        from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+        from opentelemetry.sdk.trace import TracerProvider
+        from opentelemetry.sdk.trace.export import BatchSpanProcessor
+    os.environ.setdefault("OTEL_SERVICE_NAME", "bitespeed-identity")
+    _provider = TracerProvider(shutdown_on_exit=False)
+    exporter = OTLPSpanExporter(f"{endpoint.rstrip('/')}/v1/traces", timeout=ANSWER_TIME)
+    _provider.add_span_processor(BatchSpanProcessor(exporter))
+    _tracer = _provider.get_tracer("bitespeed")
+
+
+def is_on() -> bool:
+    """Whether spans are sent anywhere."""
+    return _tracer is not None
+
+
+def request(traceparent: bytes) -> "Span | None":
+    """The span of a request, as part of its caller's trace."""
+    if _tracer is None:
+        return None
+    from opentelemetry.trace import SpanKind
+    from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+
+    carrier = {"traceparent": traceparent.decode("latin-1")}
+    caller = TraceContextTextMapPropagator().extract(carrier)
+    return _tracer.start_span("request", caller, SpanKind.SERVER)
+
+
+def answered(span: "Span", endpoint: str, status: int) -> None:
+    """End the span of a request."""
+    span.update_name(endpoint)
+    span.set_attribute("http.response.status_code", status)
+    span.end()
+
+
+@contextmanager
+def batch(spans: "Iterable[Span | None]", came: float, looked_up: float | None) -> Generator[None]:
+    """A span for what is answered together, and in it one for each stage that is over."""
+    assert _tracer is not None  # noqa: S101 - asked only where it is on
+    from opentelemetry import context, trace
+
+    links = [trace.Link(span.get_span_context()) for span in spans if span is not None]
+    now, clock = time.time_ns(), time.monotonic()
+
+    def at(instant: float) -> int:
+        return now - int((clock - instant) * 1e9)
+
+    begun = at(came)
+    span = _tracer.start_span("batch", links=links, start_time=begun)
+    token = context.attach(trace.set_span_in_context(span))
+    try:
+        gathered = now if looked_up is None else at(looked_up)
+        _tracer.start_span("gather", start_time=begun).end(gathered)
+        if looked_up is not None:
+            _tracer.start_span("cache", start_time=gathered).end(now)
+        yield
+    finally:
+        context.detach(token)
+        span.end()
+
+
+def begin(stage: str) -> "Span | None":
+    """A span for a stage of what is under way."""
+    return None if _tracer is None else _tracer.start_span(stage)
+
+
+def end(span: "Span", error: type[BaseException] | None) -> None:
+    """End the span; of an error only its type is told."""
+    if error is not None:
+        span.set_attribute("error.type", error.__name__)
+    span.end()
+
+
+def close() -> None:
+    """Send what has not been sent, for `LAST_WORDS` at most."""
+    if _provider is not None:
+        last = Thread(target=_provider.shutdown, daemon=True)  # it may take far longer
+        last.start()
+        last.join(LAST_WORDS)
