@@ -105,7 +105,7 @@ class _Guarded(_Open):
     def __init__(self, access: Access, path: str, handler: GuardedHandler) -> None:
         async def admitted(scope: Scope, receive: Receive, send: Send) -> None:
             method = "GET" if scope["method"] == "HEAD" else scope["method"]
-            caller = await access.admit(scope["headers"], SCOPES[method, path])
+            caller = await access.admit(dict(scope["headers"]), SCOPES[method, path])
             await handler(caller, scope, receive, send)
 
         super().__init__(admitted)

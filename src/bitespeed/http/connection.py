@@ -193,16 +193,18 @@ class Connection(HttpToolsProtocol):
             or not self._is_its_turn()
             or self.expect_100_continue
             or self.flow.write_paused
-            or declared_length(self.headers) > MAX_BODY
         ):
             return None
+        headers = dict(self.headers)
+        if declared_length(headers) > MAX_BODY:
+            return None
         endpoints: Endpoints | None = getattr(cast("object", self.app), "endpoints", None)
-        caller = endpoints and endpoints.access.known(self.headers, SCOPES["POST", "/identify"])
+        caller = endpoints and endpoints.access.known(headers, SCOPES["POST", "/identify"])
         if endpoints is None or caller is None:
             return None
         is_old = self.parser.get_http_version() == "1.0"  # which would have to be told
         keep_alive = not is_old and self.parser.should_keep_alive()
-        return Exchange(self, endpoints, caller, keep_alive=keep_alive)
+        return Exchange(self, endpoints, caller, headers, keep_alive=keep_alive)
 
     def _is_its_turn(self) -> bool:
         """Whether the requests before it have been answered."""
@@ -223,11 +225,13 @@ class Connection(HttpToolsProtocol):
         if self.parser.should_upgrade():
             return
         self._is_receiving = False
-        self.late_at = self.loop.time() + IDLE if self._is_its_turn() else math.inf
+        self.late_at = math.inf
         if isinstance(cycle := cast("object", self.cycle), Exchange):
-            cycle.ask(self.headers)
+            cycle.ask()
         else:
             super().on_message_complete()
+            if self._is_its_turn():  # it was refused by its head
+                self.late_at = self.loop.time() + IDLE
 
     def send_400_response(self, msg: str) -> None:
         """Refuse in the contract's form, and close."""

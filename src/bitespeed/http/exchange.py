@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
 from bitespeed import wire
-from bitespeed.http.asgi import JSON, TooLarge, refused
+from bitespeed.http.asgi import JSON, Headers, TooLarge, refused
 from bitespeed.http.endpoints import MAX_BODY, Endpoints
 from bitespeed.http.keyring import Caller
 from bitespeed.identity import Answer
@@ -17,9 +17,9 @@ from bitespeed.service import Outcome
 if TYPE_CHECKING:
     from bitespeed.http.connection import Connection
 
-Headers = list[tuple[bytes, bytes]]
+Lines = list[tuple[bytes, bytes]]
 
-_JSON: Headers = [(b"content-type", JSON)]
+_JSON: Lines = [(b"content-type", JSON)]
 
 
 class Exchange:
@@ -28,7 +28,13 @@ class Exchange:
     message_event = asyncio.Event()  # uvicorn sets it to wake the application; there is none
 
     def __init__(
-        self, connection: "Connection", endpoints: Endpoints, caller: Caller, *, keep_alive: bool
+        self,
+        connection: "Connection",
+        endpoints: Endpoints,
+        caller: Caller,
+        headers: Headers,
+        *,
+        keep_alive: bool,
     ) -> None:
         self.keep_alive = keep_alive
         self.disconnected = False
@@ -36,20 +42,26 @@ class Exchange:
         self._connection = connection
         self._endpoints = endpoints
         self._caller = caller
-        self._body = bytearray()
+        self._headers = headers
+        self._body: bytes | bytearray = b""
 
     def take(self, piece: bytes) -> None:
         """Keep a piece of the body, up to its limit."""
-        self._body += piece
+        if not self._body:
+            self._body = piece  # mostly it is the only one
+        elif isinstance(self._body, bytes):
+            self._body = bytearray(self._body + piece)  # which need not be copied with each piece
+        else:
+            self._body += piece
         if len(self._body) > MAX_BODY and not self.response_complete:
             self._refuse(TooLarge(f"The body may have at most {MAX_BODY} bytes"))
 
-    def ask(self, headers: Headers) -> None:
+    def ask(self) -> None:
         """Begin to answer; the request has been received to its end."""
         if self.response_complete:
             return
         try:
-            self._endpoints.ask(self._caller, headers, bytes(self._body), self._on_outcome)
+            self._endpoints.ask(self._caller, self._headers, bytes(self._body), self._on_outcome)
         except Exception as error:  # noqa: BLE001 - answered and logged as one place knows how
             self._refuse(error)
 
@@ -62,7 +74,7 @@ class Exchange:
     def _refuse(self, error: BaseException) -> None:
         self._respond(*refused(error))
 
-    def _respond(self, status: int, body: bytes, headers: Headers) -> None:
+    def _respond(self, status: int, body: bytes, headers: Lines) -> None:
         self.response_complete = True
         if self.disconnected:
             return
