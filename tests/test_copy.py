@@ -20,6 +20,7 @@ from bitespeed.cli.copying import copy as copy_command
 from bitespeed.copying import MAX_DIFFERENCES, Comparison, Counts, Difference, compare, copy
 from bitespeed.errors import InvalidInput, StoreUnavailable
 from bitespeed.identifiers import observe
+from bitespeed.keys import Key
 from bitespeed.service import DEFAULT_TENANT, Service
 from bitespeed.stored import StoredHead, StoredIdentity
 from bitespeed.stores import Store, open_store
@@ -282,6 +283,9 @@ class Halfway:
         self._store = store
         self._then = then
 
+    async def keys(self) -> list[Key]:
+        return await self._store.keys()
+
     async def scan(self) -> AsyncIterator[list[StoredIdentity]]:
         async with aclosing(self._store.scan()) as pages:
             async for page in pages:
@@ -341,6 +345,8 @@ async def main():
     load.CONTACTS = 1
     source, target = [await open_store(url) for url in sys.argv[1:]]
     class Halfway:
+        async def keys(self):
+            return await source.keys()
         async def scan(self):
             async for page in source.scan():
                 yield page

@@ -38,7 +38,7 @@ class Access:
         text = _presented(headers)
         if text is None and self._needs_key:
             return None
-        entry = self._keyring.get(NO_KEY if text is None else text[4:16])
+        entry = self._keyring.get(NO_KEY if text is None else text[4:16].decode("latin-1"))
         if entry is None or not _fits(entry, text):
             return None
         caller = entry.caller
@@ -53,7 +53,7 @@ class Access:
         text = _presented(headers)
         if text is None and self._needs_key:
             raise Unauthorized(f"An API key is needed; {_HOW}")
-        id_ = NO_KEY if text is None else id_in(text)
+        id_ = NO_KEY if text is None else id_in(text.decode("latin-1"))
         if id_ is None:
             raise Unauthorized(f"This is not one API key; {_HOW}")
         entry = await self._keyring.look_up(id_)
@@ -69,15 +69,14 @@ class Access:
         return caller
 
 
-def _fits(entry: Entry, text: str | None) -> bool:
-    return text is None or (entry.key is not None and entry.key.fits(text))
+def _fits(entry: Entry, text: bytes | None) -> bool:
+    return text is None or entry.fits(text)
 
 
-def _presented(headers: Headers) -> str | None:
-    """The key that a request brings; None without any, and no key at all where several differ."""
-    found: str | None = None
-    for name, value in headers:
-        if name == b"x-api-key" or (name == b"authorization" and value[:7].lower() == b"bearer "):
-            text = (value if name == b"x-api-key" else value[7:]).strip().decode("latin-1")
-            found = text if found in (None, text) else ""
-    return found
+def _presented(headers: Headers) -> bytes | None:
+    """The key that a request brings; None without any, and no key at all where two differ."""
+    own, usual = headers.get(b"x-api-key"), headers.get(b"authorization")
+    if usual is None or usual[:7].lower() != b"bearer ":
+        return own if own is None else own.strip()
+    text = usual[7:].strip()
+    return text if own is None or own.strip() == text else b""

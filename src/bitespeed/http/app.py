@@ -96,7 +96,7 @@ class Application:
         if scope["type"] == "lifespan":
             await self._rest(scope, receive, _without_words(send))
             return
-        request = scope[REQUEST] = requests.Request(scope["headers"])
+        request = scope[REQUEST] = requests.Request(dict(scope["headers"]))
         status = 500
 
         async def send_with_id(message: Message) -> None:
@@ -177,7 +177,7 @@ class _Guarded(_Open):
     def __init__(self, access: Access, path: str, name: str, handler: GuardedHandler) -> None:
         async def admitted(scope: Scope, receive: Receive, send: Send) -> None:
             method = "GET" if scope["method"] == "HEAD" else scope["method"]
-            caller = await access.admit(scope["headers"], SCOPES[method, path])
+            caller = await access.admit(dict(scope["headers"]), SCOPES[method, path])
             await handler(caller, scope, receive, send)
 
         super().__init__(name, admitted)

@@ -1,6 +1,6 @@
 """The few lines between ASGI and the endpoints: bodies in, JSON out, errors in one place."""
 
-from collections.abc import Iterable
+from collections.abc import Mapping
 
 from starlette.types import Message, Receive, Scope, Send
 
@@ -22,7 +22,8 @@ from bitespeed.watch import metrics
 from bitespeed.watch.failures import failed
 from bitespeed.watch.requests import Request
 
-Headers = Iterable[tuple[bytes, bytes]]
+Headers = Mapping[bytes, bytes]
+"""Of a request, by their names in lower case; of those sent twice the last."""
 
 REQUEST = "bitespeed.request"  # where a scope has it
 JSON = b"application/json"
@@ -65,10 +66,8 @@ _REASON: dict[type[Unavailable], str] = {
 
 def content_type(headers: Headers) -> bytes:
     """`JSON` or `NDJSON`; JSON when nothing is said. Raises `WrongType` for others."""
-    for name, value in headers:
-        if name == b"content-type":
-            return JSON if value == JSON else _kind(value)
-    return JSON
+    value = headers.get(b"content-type", JSON)
+    return JSON if value == JSON else _kind(value)
 
 
 def _kind(value: bytes) -> bytes:
@@ -84,7 +83,7 @@ async def read_body(scope: Scope, receive: Receive, limit: int) -> bytes:
     """The whole body. Raises `TooLarge` at more than ``limit`` bytes, before keeping more, and
     before any of it is read where the head tells its length.
     """
-    if declared_length(scope["headers"]) > limit:
+    if declared_length(dict(scope["headers"])) > limit:
         raise TooLarge(f"The body may have at most {limit} bytes")
     message = await receive()
     body = _chunk(message)
@@ -103,10 +102,7 @@ async def read_body(scope: Scope, receive: Receive, limit: int) -> bytes:
 
 def declared_length(headers: Headers) -> int:
     """The length that a request says its body has; 0 when it says nothing."""
-    for name, value in headers:
-        if name == b"content-length":
-            return int(value)
-    return 0
+    return int(headers.get(b"content-length", 0))
 
 
 def _chunk(message: Message) -> bytes:

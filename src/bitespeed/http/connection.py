@@ -195,16 +195,18 @@ class Connection(HttpToolsProtocol):
             or not self._is_its_turn()
             or self.expect_100_continue
             or self.flow.write_paused
-            or declared_length(self.headers) > MAX_BODY
         ):
             return None
+        headers = dict(self.headers)
+        if declared_length(headers) > MAX_BODY:
+            return None
         endpoints: Endpoints | None = getattr(cast("object", self.app), "endpoints", None)
-        caller = endpoints and endpoints.access.known(self.headers, SCOPES["POST", "/identify"])
+        caller = endpoints and endpoints.access.known(headers, SCOPES["POST", "/identify"])
         if endpoints is None or caller is None:
             return None
         is_old = self.parser.get_http_version() == "1.0"  # which would have to be told
         keep_alive = not is_old and self.parser.should_keep_alive()
-        return Exchange(self, endpoints, caller, self.headers, keep_alive=keep_alive)
+        return Exchange(self, endpoints, caller, headers, keep_alive=keep_alive)
 
     def _is_its_turn(self) -> bool:
         """Whether the requests before it have been answered."""
@@ -225,18 +227,20 @@ class Connection(HttpToolsProtocol):
         if self.parser.should_upgrade():
             return
         self._is_receiving = False
-        self.late_at = self.loop.time() + IDLE if self._is_its_turn() else math.inf
+        self.late_at = math.inf
         if isinstance(cycle := cast("object", self.cycle), Exchange):
             cycle.ask()
         else:
             super().on_message_complete()
+            if self._is_its_turn():  # it was refused by its head
+                self.late_at = self.loop.time() + IDLE
 
     def send_400_response(self, msg: str) -> None:
         """Refuse in the contract's form, and close."""
         self._refuse(InvalidInput(msg))
 
     def _refuse(self, error: BitespeedError) -> None:
-        request = Request(())
+        request = Request({})
         status, body, headers = refused(error, request)
         request.answered(metrics.OTHER, status)
         head = [STATUS_LINE[status], b"connection: close\r\n", HEADER, b": ", request.id, b"\r\n"]

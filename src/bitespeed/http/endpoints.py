@@ -44,7 +44,7 @@ class Endpoints:
     async def identify(self, caller: Caller, scope: Scope, receive: Receive, send: Send) -> None:
         """POST /identify"""
         body = await read_body(scope, receive, MAX_BODY)
-        asked = self._asked(scope["headers"], body)
+        asked = self._asked(dict(scope["headers"]), body)
         answer = await self._tenants.of(caller.tenant).identify(asked, scope[REQUEST])
         await send_json(send, 200, wire.encode(answer))
 
@@ -68,7 +68,7 @@ class Endpoints:
         self, caller: Caller, scope: Scope, receive: Receive, send: Send
     ) -> None:
         """POST /identify/batch"""
-        is_ndjson = content_type(scope["headers"]) is NDJSON
+        is_ndjson = content_type(dict(scope["headers"])) is NDJSON
         body = await read_body(scope, receive, MAX_BATCH_BODY)
         items = body.split(b"\n") if is_ndjson else wire.decode_array(body)
         if is_ndjson:
@@ -118,7 +118,7 @@ class Endpoints:
 
     async def erase(self, caller: Caller, scope: Scope, receive: Receive, send: Send) -> None:
         """POST /erase"""
-        if content_type(scope["headers"]) is NDJSON:
+        if content_type(dict(scope["headers"])) is NDJSON:
             raise WrongType("Name one person as application/json")
         whom = wire.decode_whom(await read_body(scope, receive, MAX_BODY), self._region)
         await send_json(

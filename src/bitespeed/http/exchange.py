@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
 from bitespeed import wire
-from bitespeed.http.asgi import JSON, TooLarge, refused
+from bitespeed.http.asgi import JSON, Headers, TooLarge, refused
 from bitespeed.http.endpoints import MAX_BODY, Endpoints
 from bitespeed.http.keyring import Caller
 from bitespeed.identity import Answer
@@ -18,9 +18,9 @@ from bitespeed.watch.requests import HEADER, Request
 if TYPE_CHECKING:
     from bitespeed.http.connection import Connection
 
-Headers = list[tuple[bytes, bytes]]
+Lines = list[tuple[bytes, bytes]]
 
-_JSON: Headers = [(b"content-type", JSON)]
+_JSON: Lines = [(b"content-type", JSON)]
 
 
 class Exchange:
@@ -39,17 +39,22 @@ class Exchange:
     ) -> None:
         self.keep_alive = keep_alive
         self._request = Request(headers)
-        self._headers = headers
         self.disconnected = False
         self.response_complete = False
         self._connection = connection
         self._endpoints = endpoints
         self._caller = caller
-        self._body = bytearray()
+        self._headers = headers
+        self._body: bytes | bytearray = b""
 
     def take(self, piece: bytes) -> None:
         """Keep a piece of the body, up to its limit."""
-        self._body += piece
+        if not self._body:
+            self._body = piece  # mostly it is the only one
+        elif isinstance(self._body, bytes):
+            self._body = bytearray(self._body + piece)  # which need not be copied with each piece
+        else:
+            self._body += piece
         if len(self._body) > MAX_BODY and not self.response_complete:
             self._refuse(TooLarge(f"The body may have at most {MAX_BODY} bytes"))
 
@@ -73,7 +78,7 @@ class Exchange:
     def _refuse(self, error: BaseException) -> None:
         self._respond(*refused(error, self._request))
 
-    def _respond(self, status: int, body: bytes, headers: Headers) -> None:
+    def _respond(self, status: int, body: bytes, headers: Lines) -> None:
         self.response_complete = True
         self._request.answered("identify", status)
         if self.disconnected:

@@ -2,7 +2,7 @@
 
 import re
 import secrets
-from collections.abc import Iterable
+from collections.abc import Mapping
 from itertools import count
 from time import perf_counter
 from typing import TYPE_CHECKING
@@ -27,15 +27,11 @@ class Request:
 
     __slots__ = ("_began", "id", "span")
 
-    def __init__(self, headers: Iterable[tuple[bytes, bytes]]) -> None:
+    def __init__(self, headers: Mapping[bytes, bytes]) -> None:
         self._began = perf_counter()
-        self.span: Span | None = None
-        given = b""
-        for name, value in headers:
-            if name == HEADER:
-                given = value
-            elif name == b"traceparent":
-                self.span = traces.request(value)
+        parent = headers.get(b"traceparent")
+        self.span: Span | None = None if parent is None else traces.request(parent)
+        given = headers.get(HEADER)
         self.id = given if given and _ID.fullmatch(given) else b"%s-%d" % (_PROCESS, next(_numbers))
         """The caller's, where it is fit to be logged, else one of ours."""
 
