@@ -105,6 +105,20 @@ def test_who_is_erased_stays_so_when_the_import_is_run_again(tmp_path: Path) -> 
     succeed("check", database=database)
 
 
+def test_a_tenant_is_erased_and_exported_without_another(tmp_path: Path) -> None:
+    database = f"sqlite:///{tmp_path}/people.db"
+    for tenant in ("one", "other"):
+        shop = ("--tenant", tenant)
+        succeed("identify", "--email", ANN[0], "--phone", ANN[1], *shop, database=database)
+        assert succeed("export", *shop, database=database).count("primary") == 1
+    assert succeed("export", database=database).count("primary") == 2
+    erase = ("erase", "--email", ANN[0], "--tenant")
+    assert bitespeed(*erase, "default", database=database).returncode == 1
+    assert "Erased 1 contacts" in succeed(*erase, "one", database=database)
+    kept = succeed("export", "--email", ANN[0], "--tenant", "other", database=database)
+    assert [contact["id"] for contact in json.loads(kept)["identities"][0]["contacts"]] == [2]
+
+
 def test_an_import_since_a_time_needs_dates(tmp_path: Path) -> None:
     rows = tmp_path / "rows.csv"
     rows.write_text("email,phone\na@x.test,1\n")

@@ -63,6 +63,9 @@ RACES = Suite(
     " or null_character",
 )
 
+FILES = Suite("test_erasing.py", "bytes")
+ERASURE = Suite("test_store.py", "sqlite and (eras or of_others or takes_no_person)")
+
 READ_SQL, COMMIT_SQL = (
     f"stores/postgres/migrations/{name}.sql" for name in ("0002_read", "0003_commit")
 )
@@ -522,6 +525,41 @@ MUTANTS = [
         'facts.get("maxmemory", "0") != "0"',
         "False",
         CACHE,
+    ),
+    Mutant(
+        "what is erased stays in the free space of the file",
+        "stores/sqlite/database.py",
+        '"secure_delete = on"',
+        '"secure_delete = off"',
+        FILES,
+    ),
+    Mutant(
+        "what is erased stays in the log",
+        "stores/sqlite/store.py",
+        "if changes.erasure is not None and not",
+        "if changes.erasure is None and not",
+        FILES,
+    ),
+    Mutant(
+        "an undated row brings back who is erased",
+        "erasing.py",
+        "(at is None or at <= erased_at[value])",
+        "(at is not None and at <= erased_at[value])",
+        ERASURE,
+    ),
+    Mutant(
+        "deleted contacts of others keep what is erased",
+        "erasing.py",
+        "for carrier in carriers if carrier.contacts]",
+        "for carrier in carriers if not carriers]",
+        ERASURE,
+    ),
+    Mutant(
+        "who has no live contact left stays",
+        "erasing.py",
+        "if not _live(i) and not values.isdisjoint",
+        "if _live(i) is None and not values.isdisjoint",
+        ERASURE,
     ),
 ]
 

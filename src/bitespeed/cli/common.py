@@ -12,7 +12,7 @@ from rich.console import Console
 from bitespeed import settings as settings_of
 from bitespeed.caches import open_cache
 from bitespeed.errors import BitespeedError, NotFound
-from bitespeed.service import Service
+from bitespeed.service import DEFAULT_TENANT, Service
 from bitespeed.settings import Settings
 from bitespeed.stores import open_store
 
@@ -35,6 +35,13 @@ region = click.option(
     metavar="CODE",
     help="Country (ISO 3166, such as US) of phone numbers that come without a country code."
     "  [default: $BITESPEED_REGION, else none]",
+)
+tenant = click.option(
+    "--tenant",
+    default=DEFAULT_TENANT,
+    show_default=True,
+    metavar="SHOP",
+    help="Whose customers are meant.",
 )
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON, for scripts.")
 
@@ -65,13 +72,13 @@ def awaiting(work: Callable[P, Coroutine[None, None, None]]) -> Callable[P, None
 
 @asynccontextmanager
 async def opened(
-    database: str | None, region: str | None = None
+    database: str | None, region: str | None = None, tenant: str = DEFAULT_TENANT
 ) -> AsyncGenerator[tuple[Service, Settings]]:
     """A service on the database that the flags and the environment name."""
     settings = settings_of.load({"database": database, "region": region})
     store = await open_store(settings.database, settings.options)
     cache = open_cache(settings.cache, store)
-    service = Service(store, limits=settings.limits, cache=cache)
+    service = Service(store, tenant=tenant, limits=settings.limits, cache=cache)
     try:
         yield service, settings
     finally:

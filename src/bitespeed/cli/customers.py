@@ -5,7 +5,7 @@ from rich.console import Console
 from rich.table import Table
 
 from bitespeed import wire
-from bitespeed.cli.common import as_json, awaiting, database, opened, region
+from bitespeed.cli.common import as_json, awaiting, database, opened, region, tenant
 from bitespeed.identifiers import observe
 from bitespeed.identity import Answer
 
@@ -17,18 +17,24 @@ _phone = click.option("--phone", help="A phone number.")
 @_email
 @_phone
 @as_json
+@tenant
 @database
 @region
 @awaiting
 async def identify(
-    email: str | None, phone: str | None, as_json: bool, database: str | None, region: str | None
+    email: str | None,
+    phone: str | None,
+    as_json: bool,
+    tenant: str,
+    database: str | None,
+    region: str | None,
 ) -> None:
     """Tell who this is, and remember what is new.
 
     The same as POST /identify: an unknown person is founded, a new value is linked, two
     persons that share the values are merged.
     """
-    async with opened(database, region) as (service, settings):
+    async with opened(database, region, tenant) as (service, settings):
         _show(await service.identify(observe(email, phone, settings.region)), as_json=as_json)
 
 
@@ -37,6 +43,7 @@ async def identify(
 @_phone
 @click.option("--contact", type=int, metavar="ID", help="A contact id, instead of the two.")
 @as_json
+@tenant
 @database
 @region
 @awaiting
@@ -45,11 +52,12 @@ async def lookup(
     phone: str | None,
     contact: int | None,
     as_json: bool,
+    tenant: str,
     database: str | None,
     region: str | None,
 ) -> None:
     """Tell who this is without writing anything; exit status 1 when nobody knows."""
-    async with opened(database, region) as (service, settings):
+    async with opened(database, region, tenant) as (service, settings):
         if contact is not None:
             answer = await service.contact(contact)
         else:

@@ -3,7 +3,7 @@
 import click
 
 from bitespeed import wire
-from bitespeed.cli.common import as_json, awaiting, database, opened, region
+from bitespeed.cli.common import as_json, awaiting, database, opened, region, tenant
 from bitespeed.identity import Receipt
 from bitespeed.stores import open_store
 
@@ -14,6 +14,7 @@ from bitespeed.stores import open_store
 @click.option("--contact", type=int, metavar="ID", help="Or the id of a contact, deleted or not.")
 @click.option("--vacuum", is_flag=True, help="Free old versions of rows too (PostgreSQL).")
 @as_json
+@tenant
 @database
 @region
 @awaiting
@@ -23,6 +24,7 @@ async def erase(
     contact: int | None,
     as_json: bool,
     vacuum: bool,
+    tenant: str,
     database: str | None,
     region: str | None,
 ) -> None:
@@ -34,7 +36,7 @@ async def erase(
     says what was removed, not of whom. Backups and what others have copied are beyond its reach,
     see docs/privacy.md.
     """
-    async with opened(database, region) as (service, settings):
+    async with opened(database, region, tenant) as (service, settings):
         receipt = await service.erase(wire.whom(email, phone, contact, settings.region))
     _show(receipt, as_json=as_json)
     if vacuum:

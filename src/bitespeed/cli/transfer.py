@@ -23,11 +23,21 @@ from rich.progress import (
 
 from bitespeed import settings as settings_of
 from bitespeed import wire
-from bitespeed.cli.common import INTERRUPTED, as_json, awaiting, database, err, opened, region
+from bitespeed.cli.common import (
+    INTERRUPTED,
+    as_json,
+    awaiting,
+    database,
+    err,
+    opened,
+    region,
+    tenant,
+)
 from bitespeed.errors import InvalidInput
 from bitespeed.identity import Answer, Contact
 from bitespeed.importing import Columns, Reject, Tally, import_rows, instant, read_rows
 from bitespeed.rule import consolidate
+from bitespeed.service import DEFAULT_TENANT
 from bitespeed.stored import StoredIdentity
 from bitespeed.stores import open_store
 
@@ -50,6 +60,7 @@ from bitespeed.stores import open_store
     help="Where rows that cannot be understood go.  [default: FILE.rejects.csv]",
 )
 @as_json
+@tenant
 @database
 @region
 @awaiting
@@ -61,6 +72,7 @@ async def import_(
     since: str | None,
     rejects: str | None,
     as_json: bool,
+    tenant: str,
     database: str | None,
     region: str | None,
 ) -> None:
@@ -76,7 +88,7 @@ async def import_(
     """
     columns = Columns(email_column, phone_column, date_column, needs_date=since is not None)
     begin = instant(since) if since is not None else None
-    async with opened(database, region) as (service, settings):
+    async with opened(database, region, tenant) as (service, settings):
         with ExitStack() as stack:
             stream = stack.enter_context(_input(file))
             on_reject = stack.enter_context(_Rejects(rejects or _beside(file)))
@@ -177,6 +189,9 @@ def _report(tally: Tally, rejects: str, *, as_json: bool) -> None:
 @click.option(
     "--output", type=click.Path(dir_okay=False, writable=True), help="[default: standard output]"
 )
+@click.option(
+    "--tenant", metavar="SHOP", help="Of this tenant alone.  [default: all; for a person, default]"
+)
 @database
 @region
 @awaiting
@@ -186,6 +201,7 @@ async def export(
     phone: str | None,
     contact: int | None,
     output: str | None,
+    tenant: str | None,
     database: str | None,
     region: str | None,
 ) -> None:
@@ -206,15 +222,17 @@ async def export(
     if (email, phone, contact) != (None, None, None):
         if format_ is not None:
             raise InvalidInput("What is held about one person comes as JSON; leave --format out")
-        async with opened(database, region) as (service, settings):
+        async with opened(database, region, tenant or DEFAULT_TENANT) as (service, settings):
             person = await service.held(wire.whom(email, phone, contact, settings.region))
         with click.open_file(output or "-", "wb") as stream:
             stream.write(wire.encode_person(person) + b"\n")
     else:
-        await _export_all(format_ or "ndjson", output, database)
+        await _export_all(format_ or "ndjson", output, tenant, database)
 
 
-async def _export_all(format_: str, output: str | None, database: str | None) -> None:
+async def _export_all(
+    format_: str, output: str | None, tenant: str | None, database: str | None
+) -> None:
     settings = settings_of.load({"database": database})
     store = await open_store(settings.database, settings.options)
     try:
@@ -223,7 +241,8 @@ async def _export_all(format_: str, output: str | None, database: str | None) ->
             write = _ndjson(stream) if format_ == "ndjson" else _csv(stream)
             async with aclosing(store.scan()) as pages:
                 async for page in pages:
-                    for answer in filter(None, map(_answer, page)):
+                    chosen = (i for i in page if tenant is None or _is_of(i, tenant))
+                    for answer in filter(None, map(_answer, chosen)):
                         write(answer)
     finally:
         await store.close()
@@ -244,6 +263,10 @@ def _csv(stream: IO[str]) -> Callable[[Answer], object]:
             " ".join(map(str, answer.secondary_ids)),
         ]
     )
+
+
+def _is_of(identity: StoredIdentity, tenant: str) -> bool:
+    return any(head.tenant == tenant for head in identity.heads)
 
 
 def _answer(identity: StoredIdentity) -> Answer | None:
