@@ -52,6 +52,7 @@ REQUESTS = {
     ("GET", "/contacts/{id}"): ("/contacts/%d", None),
     ("DELETE", "/contacts/{id}"): ("/contacts/%d", None),
     ("POST", "/erase"): ("/erase", b'{"email": "mcfly@hillvalley.edu"}'),
+    ("GET", "/metrics"): ("/metrics", None),
 }
 
 
@@ -83,6 +84,8 @@ def test_nothing_crosses_from_one_tenant_to_another(shops, operation):
         elif method == "DELETE" or path == "/erase":
             assert reply.status == (204 if method == "DELETE" else 200)
             contacts[own] = founded(server, texts, own)
+        elif path == "/metrics":
+            assert not any(shop in reply.body.decode() for shop in SHOPS)
         else:
             answers = reply.json if path.endswith("batch") else [reply.json]
             assert {a["contact"]["primaryContatctId"] for a in answers} == {contacts[own]}

@@ -19,7 +19,6 @@ import pytest
 
 from bitespeed.check import check
 from bitespeed.identity import Changes
-from bitespeed.service import _CONTENTION as GAVE_UP
 from bitespeed.stores import Store, open_store
 from support.cluster import COUNTING_SERVER, SLEEPY_SERVER
 from support.complaints import complaints
@@ -30,6 +29,7 @@ from support.sleepy_functions import Stops, stop_at
 from support.stores import decide, write
 from support.trial import Trial, contention, damage, under_load
 
+GAVE_UP = "Others keep changing the same identity; try again"
 T = TypeVar("T")
 
 LOAD = int(os.environ.get("TEST_LOAD", "1"))

@@ -3,6 +3,7 @@
 import asyncio
 
 import pytest
+from structlog.testing import capture_logs
 
 from bitespeed import service as service_module
 from bitespeed.errors import (
@@ -683,7 +684,7 @@ def test_two_services_on_one_file_settle_the_same_strangers_once(path):
     run(main())
 
 
-def test_an_identity_that_grows_too_large_is_told_once(tmp_path, caplog):
+def test_an_identity_that_grows_too_large_is_told_once(tmp_path):
     async def test():
         async with (
             store_at(tmp_path / "c.db") as store,
@@ -694,7 +695,7 @@ def test_an_identity_that_grows_too_large_is_told_once(tmp_path, caplog):
             for n in range(8):
                 await service.identify(observe("doc@hillvalley.edu", f"9{n}"))
 
-    with caplog.at_level("WARNING"):
+    with capture_logs() as told:
         asyncio.run(test())
-    told = [record.getMessage() for record in caplog.records]
-    assert told == [f"identity.large: {id_} of default has 5 contacts" for id_ in (1, 9)]
+    line = {"event": "identity.large", "log_level": "warning", "tenant": "default", "contacts": 5}
+    assert told == [{**line, "identity": id_} for id_ in (1, 9)]
