@@ -126,7 +126,6 @@ class Service:
         self._is_gathering = False
         self._sweeper: asyncio.TimerHandle | None = None
         self._unheard: set[asyncio.Task[Any]] = set()  # keeps what is under way from being lost
-        metrics.queue_limit.set(self._limits.queue)
 
     async def identify(self, observation: Observation, request: Request | None = None) -> Answer:
         """Who this is, once everything that had to be written is durable.

@@ -6,6 +6,7 @@ from functools import partial
 from bitespeed.caches.answers import AnswerCache
 from bitespeed.service import DEFAULT_TENANT, Limits, Load, Service
 from bitespeed.stores import Store
+from bitespeed.watch import metrics
 
 MAX_SERVICES = 1000  # kept though idle; each takes a few kilobytes and is soon made again
 
@@ -17,6 +18,8 @@ class Tenants:
         self, store: Store, *, limits: Limits | None = None, cache: AnswerCache | None = None
     ) -> None:
         self._load = Load()
+        limits = limits or Limits()
+        metrics.queue_limit.set(limits.queue)
         self._make = partial(Service, store, limits=limits, cache=cache, load=self._load)
         self._services: dict[str, Service] = {}
 
