@@ -23,7 +23,7 @@ from support.server import serve
 
 SPEC = yaml.safe_load(files("bitespeed.http").joinpath("openapi.yaml").read_text())
 NOW = time.time_ns() // 1000
-SHOPS = ("shop", "other")
+SHOPS = ("shop", "rival")
 
 BODY = json.dumps({"email": "mcfly@hillvalley.edu", "phoneNumber": "123456"}).encode()
 
@@ -73,7 +73,7 @@ def test_nothing_crosses_from_one_tenant_to_another(shops, operation):
     method, path = operation
     target, body = REQUESTS[operation]
     contacts = {shop: founded(server, texts, shop) for shop in SHOPS}
-    assert contacts["shop"] != contacts["other"]
+    assert contacts["shop"] != contacts["rival"]
     for own, asked in product(SHOPS, SHOPS):
         at = target % contacts[asked] if "{id}" in path else target
         reply = server.ask(method, at, body, bearing(texts[own, SCOPES[operation]]))
@@ -165,7 +165,7 @@ class TestRefusals:
         assert "unknown" in self.refused(shops[0], bearing(text))
 
     def test_two_keys_are_none(self, shops):
-        one, other = shops[1]["shop", "identify"], shops[1]["other", "identify"]
+        one, other = shops[1]["shop", "identify"], shops[1]["rival", "identify"]
         headers = bearing(one) | {"X-API-Key": other}
         assert "not one API key" in self.refused(shops[0], headers)
         assert shops[0].ask("POST", "/identify", BODY, headers | {"X-API-Key": one}).status == 200
