@@ -6,6 +6,7 @@ from functools import partial
 from bitespeed.caches.answers import AnswerCache
 from bitespeed.service import DEFAULT_TENANT, Limits, Load, Service
 from bitespeed.stores import Store
+from bitespeed.watch import metrics
 
 MAX_SERVICES = 1000  # kept though idle; each takes a few kilobytes and is soon made again
 
@@ -16,6 +17,7 @@ class Tenants:
     def __init__(
         self, store: Store, *, limits: Limits | None = None, cache: AnswerCache | None = None
     ) -> None:
+        metrics.queue_limit.set((limits or Limits()).queue)
         self._load = Load()
         self._make = partial(Service, store, limits=limits, cache=cache, load=self._load)
         self._services: dict[str, Service] = {}
