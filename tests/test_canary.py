@@ -28,6 +28,7 @@ from support.server import Reply, Server
 PATIENCE = 15.0  # seconds until what must come has come, on a busy machine
 LOOK = 0.02  # seconds between two looks
 CANARIES = (LOCAL, DOMAIN, EMAIL, NUMBER)
+ALL_SCOPES = "identify,read,delete,admin,metrics"
 
 TRACEPARENT = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 BROKEN = {
@@ -66,15 +67,23 @@ class Scene:
     ) -> None:
         self.database, self.redis, self.received, self.servers = database, redis, received, servers
         self.folder = folder
+        self.keys = [new_key_of(database, scopes) for scopes in (ALL_SCOPES, "read", ALL_SCOPES)]
+        """One for everything, one for little, one that will have been revoked."""
         self.server = Server(servers.ports[0], folder / "none", folder / "none", 0)
         self.answers: list[bytes] = []
         self.refusals: list[bytes] = []
         self.printed: list[bytes] = []
         self._numbers = iter(range(1000))
 
+    @property
+    def canaries(self) -> list[str]:
+        """All that is searched for: parts of values, and the secrets of keys."""
+        return [*CANARIES, *(key.rpartition("_")[2] for key in self.keys)]
+
     def send(self, method: str, target: str, body: bytes | None = None, **headers: str) -> Reply:
         """One request, its answer kept where it belongs."""
-        reply = self.server.ask(method, target, body, {"traceparent": TRACEPARENT, **headers})
+        usual = {"traceparent": TRACEPARENT, "X-API-Key": self.keys[0]}
+        reply = self.server.ask(method, target, body, usual | headers)
         (self.answers if reply.status < 400 else self.refusals).append(reply.body)
         self.refusals.append(str(reply.headers).encode())
         return reply
@@ -130,6 +139,14 @@ def scene(database: str, tmp_path: Path) -> Iterator[Scene]:
             yield Scene(database, redis, received, servers, tmp_path)
 
 
+def new_key_of(database: str, scopes: str) -> str:
+    """A new key of the tenant that commands work for."""
+    command = [sys.executable, "-m", "bitespeed", "keys", "create", "--tenant", "default"]
+    command += ["--scope", scopes, "--database", database]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    return done.stdout.strip()
+
+
 def succeed(scene: Scene) -> None:
     """Every path, as it is meant; canaries come back in answers."""
     one, other = scene.fresh(), scene.fresh()
@@ -145,8 +162,33 @@ def succeed(scene: Scene) -> None:
     extra = scene.fresh()
     gone = scene.observe(*extra).contact["primaryContatctId"]
     assert scene.send("DELETE", f"/contacts/{gone}").status == 204
+    whom = json.dumps({"email": scene.observe(*scene.fresh()).contact["emails"][0]}).encode()
+    assert scene.send("POST", "/erase", whom).status == 200
+    assert scene.send("POST", "/erase", whom).status == 404
     for path in ("/health", "/ready", "/metrics"):
         assert scene.send("GET", path).status == 200
+    assert EMAIL in scene.command("export", "--email", EMAIL)
+    email, phone = scene.fresh()
+    scene.command("identify", "--email", email, "--phone", phone)
+    scene.command("erase", "--phone", phone)
+
+
+def mistake_keys(scene: Scene) -> None:
+    """Keys that are good for nothing, or not for this, and good ones in wrong places."""
+    good, little, revoked = scene.keys
+    scene.command("keys", "revoke", revoked)
+    scene.command("keys", "revoke", revoked.split("_")[1])
+    scene.until(lambda: scene.send("GET", "/metrics", **{"X-API-Key": revoked}).status == 401)
+    body = json.dumps({"email": EMAIL, "key": good}).encode()
+    assert scene.send("POST", "/identify", body, **{"X-API-Key": little}).status == 403
+    for wrong in (good[:-1], f"{good}0", good.replace("bsk_", "bsk-"), good.upper(), EMAIL, PHONE):
+        for head in ({"X-API-Key": wrong}, {"X-API-Key": "", "Authorization": f"Bearer {wrong}"}):
+            assert scene.send("POST", "/identify", body, **head).status == 401
+    for name in ("X-Request-Id", "traceparent", "Cookie", "Content-Type"):
+        scene.send("POST", "/identify", body, **{name: good})
+    for target in (f"/contacts/{good}", f"/contacts?email={good}", f"/{good}", f"/metrics?{good}"):
+        scene.send("GET", target)
+    scene.send("POST", "/erase", json.dumps({"email": good, "contact": good}).encode())
 
 
 def mistake(scene: Scene) -> None:
@@ -253,6 +295,7 @@ def media(scene: Scene) -> dict[str, bytes]:
 
 EXPECTED = {
     "log": [
+        b'"identity.erased"',
         b'"observation.undecided"',
         b'"cache.unreadable"',
         b'"contact.created"',
@@ -264,7 +307,7 @@ EXPECTED = {
     "heads of what is sent away": [b"sentry", b"protobuf"],
     "sentry": [b"observation.undecided", b"stacktrace"],
     "keys of the cache": [b"{bitespeed}:"],
-    "refusals": [b"Internal error", b"x-request-id", b"not an email address"],
+    "refusals": [b"Internal error", b"x-request-id", b"not an email address", b"lacks the scope"],
     "printed by commands": [b"Error: "],
 }
 """What must be found, so that the right things are searched and the failures did happen."""
@@ -274,13 +317,17 @@ def test_no_canary_gets_out(scene: Scene) -> None:
     scene.until(lambda: '"cache.resumed"' in scene.servers.log())
     succeed(scene)
     mistake(scene)
+    mistake_keys(scene)
     break_the_cache(scene)
     break_the_database(scene)  # last: an import takes the cache out of use for half a minute
     scene.received.wait(lambda: len(scene.received.errors()) >= 3)
     searched = media(scene)
     for name, marks in EXPECTED.items():
         assert [mark for mark in marks if mark not in searched[name]] == [], name
-    assert canary.found(searched, *CANARIES) == []
+    assert canary.found(searched, *scene.canaries) == []
+    everything = repr([scene.execute(f"select * from {table}") for table in ("api_key", "event")])
+    secrets = [key.rpartition("_")[2] for key in scene.keys]
+    assert canary.found({"database": everything.encode()}, *secrets) == []
     places = {
         "answers": b"".join(scene.answers),
         "values of the cache": b"".join(scene.redis.dump().values()),

@@ -11,17 +11,21 @@ import time
 from collections.abc import Iterator
 from contextlib import closing, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from bitespeed.identity import Event
 from bitespeed.service import QUEUE
+from bitespeed.watch import events
 from bitespeed.watch.board import Board
 from support.cluster import cluster
 from support.processes import children
 from support.receiver import Receiver, receiver
 from support.server import Server, free_port, fresh_email, fresh_phone, serve
+
+ROOT = Path(__file__).parent.parent
 
 PATIENCE = 15.0  # seconds until what must come has come, on a busy machine
 LOOK = 0.05  # seconds between two looks
@@ -215,6 +219,17 @@ except KeyError as error: raise RuntimeError("secret") from error
     assert "in fail" in found[1]["place"][-1]
 
 
+def test_every_event_is_in_the_document_and_no_other() -> None:
+    sources = "".join(path.read_text() for path in (ROOT / "src").rglob("*.py"))
+    told = set(
+        re.findall(r'(?:log\.\w+|failed|_on_error)\(\s*(?:[\w.]+, )?"([a-z]+\.[a-z_]+)"', sources)
+    )
+    told |= {events._NAMES.get(kind, kind) for kind in get_args(get_type_hints(Event)["kind"])}
+    told -= {"contact.adopted"}  # by another way than commits of a server
+    table = re.findall(r"^\| (`.*?) \|", (ROOT / "docs/logs.md").read_text(), re.MULTILINE)
+    assert set(re.findall(r"`([^`]+)`", " ".join(table))) == told
+
+
 # Metrics
 
 
@@ -300,7 +315,9 @@ def test_a_board_carries_on_what_a_dead_worker_counted_but_for_what_ended_with_i
 import os
 from contextlib import closing, suppress
 from pathlib import Path
+from bitespeed.identity import Event
 from bitespeed.service import QUEUE
+from bitespeed.watch import events
 from bitespeed.watch.board import Board
 board = Board()
 counter, gauge = board.reserve(), board.reserve(transient=True)

@@ -241,20 +241,21 @@ class Service:
                 return
         raise _contention()
 
-    async def erase(self, whom: Whom) -> Receipt:
+    async def erase(self, whom: Whom, request: Request | None = None) -> Receipt:
         """Remove all that is held about a person, for good. Raises `NotFound` when nothing is."""
-        return await self._bounded(self._erase(whom))
+        return await self._bounded(self._erase(whom, request))
 
-    async def _erase(self, whom: Whom) -> Receipt:
+    async def _erase(self, whom: Whom, request: Request | None) -> Receipt:
         id_ = secrets.token_hex(ERASURE_ID)
         for pause in _pauses():
             person = await self.held(whom)
             known = await self._store.tombstones(self._tenant)
             secret = known.secret or secrets.token_hex(SECRET)
             erasure = erasing.erasure(self._tenant, person, id_, secret)
+            changes, snapshot = erasing.erase(person, erasure), erasing.snapshot(person)
             try:
                 committed = await self._commit(
-                    erasing.erase(person, erasure), erasing.snapshot(person), []
+                    changes, snapshot, [(Observation(None, None), request)]
                 )
             except Conflict:
                 await _step_aside(pause)

@@ -17,6 +17,7 @@ class Tenants:
     def __init__(
         self, store: Store, *, limits: Limits | None = None, cache: AnswerCache | None = None
     ) -> None:
+        metrics.queue_limit.set((limits or Limits()).queue)
         self._load = Load()
         limits = limits or Limits()
         metrics.queue_limit.set(limits.queue)

@@ -87,7 +87,7 @@ async def revoke(id_: str, database: str | None) -> None:
     async with _opened(database) as store:
         found = await store.keys([id_])
         if not found:
-            raise NotFound(f"There is no key {id_}; bitespeed keys list shows them")
+            raise NotFound("There is no key with this id; bitespeed keys list shows them")
         now = time.time_ns() // 1000
         await store.put_key(
             msgspec.structs.replace(found[0], revoked_at=found[0].revoked_at or now)
