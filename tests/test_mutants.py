@@ -207,8 +207,8 @@ MUTANTS = [
     Mutant(
         "what was merged earlier is left behind",
         "stores/sqlite/sql/commit.sql",
-        "where root_id = ?;",
-        "where id = ?;",
+        "set root_id = ?\nwhere root_id = ?;",
+        "set root_id = ?\nwhere id = ?;",
         STORE,
     ),
     Mutant(

@@ -605,6 +605,7 @@ def statements_since(own, offset):
 
 
 READ_SAID = "select bitespeed.read($1, $2)"
+TOMBSTONES_SAID = "select bitespeed.tombstones($1, $2)"
 COMMIT_SAID = "select bitespeed.commit($1, $2, $3)"
 
 
@@ -634,7 +635,7 @@ def test_a_batch_is_one_read_and_if_anything_is_new_one_commit(own, own_url):
             assert statements_since(own, offset) == [READ_SAID] * 2
             offset = len(own.log())
             await service.absorb([observe(f"{n}@z", None) for n in range(1000)])
-            assert statements_since(own, offset) == [READ_SAID, COMMIT_SAID]
+            assert statements_since(own, offset) == [READ_SAID, TOMBSTONES_SAID, COMMIT_SAID]
 
     on(own_url, test)
 

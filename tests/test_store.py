@@ -1417,13 +1417,13 @@ def test_deleted_contacts_of_others_lose_what_is_erased(backend):
 
 def test_a_value_of_deleted_contacts_takes_no_person_who_lives(backend):
     async def test(store):
-        await write(store, ("a@x", "1"), ("b@x", "1"), ("c@x", "3"))
-        await delete(store, 2)
-        await delete(store, 3)
+        await write(store, ("a@x", "1"), ("b@x", "1"), ("c@x", "3"), ("d@x", "3"))
+        for contact in (2, 3, 4):
+            await delete(store, contact)
         assert (await erased(store, "b@x")).contacts == 1
         assert await who(store, "a@x") == Answer(1, ["a@x"], ["1"], [])
-        assert (await erased(store, "c@x")).contacts == 1  # nobody lives there
-        assert told(backend, "b@x", "c@x", "3") == set()
+        assert (await erased(store, "c@x")).contacts == 2  # nobody lives there
+        assert told(backend, "b@x", "c@x", "3", "d@x") == set()
 
     on_one_store(backend, test)
 

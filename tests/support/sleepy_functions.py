@@ -94,12 +94,14 @@ class Stops:
         """``url`` is that of a migrated database."""
         self._url = url
         self._texts: list[str] = []
+        self._files: list[str] = []
         with psycopg.connect(url, autocommit=True) as connection:
             connection.execute(_STOP.format(gate=GATE).encode())
-            for file in ("0002_read.sql", "0003_commit.sql"):
+            for file in ("0002_read.sql", "0003_commit.sql", "0011_erase.sql"):
                 made = [MISTAKES[name] for name in mistakes]
                 text = _changed(_function(file), [m.changes for m in made if m.file == file])
                 connection.execute(self._with_stops(text).encode())
+                self._files += [file] * (len(self._texts) - len(self._files))
             for place in range(self.places):
                 connection.execute(f"create sequence stops.passed_{place}".encode())
 
@@ -133,12 +135,11 @@ class Stops:
         """The first stop after a line that ends in this text."""
         return next(n for n, text in enumerate(self._texts) if text.endswith(after))
 
-    def never_passed(self) -> list[str]:
-        """The places where nobody has been yet."""
+    def never_passed(self) -> list[tuple[str, str]]:
+        """The places where nobody has been yet, with the files they are in."""
+        places = enumerate(zip(self._files, self._texts, strict=True))
         with psycopg.connect(self._url, autocommit=True) as connection:
-            return [
-                text for place, text in enumerate(self._texts) if not _was_passed(connection, place)
-            ]
+            return [where for place, where in places if not _was_passed(connection, place)]
 
     def make_sleepy(self, nap: float = NAP, only: int | None = None) -> None:
         """Let everybody sleep up to so many seconds at every stop, or at one only, from now on."""
