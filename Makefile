@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help install serve test lint format bench soak lock sbom clean
+.PHONY: help install serve test lint format bench soak deploy-check lock sbom clean
 
 help:  ## List the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -35,12 +35,17 @@ bench: .venv/installed-dev  ## Measure against the ceilings of this machine, int
 soak: .venv/installed-dev  ## Watch memory through ten minutes of load (needs wrk)
 	$(BIN)/python -m bench soak
 
+deploy-check: .venv/sam/installed  ## Validate and build what runs on AWS, and list what would be created
+	@$(BIN)/sam/bin/python deploy/check.py
+
 lock: .venv/installed-dev  ## Resolve the dependencies anew, with hashes
 	$(BIN)/pip install --quiet uv
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --all-extras \
 		--custom-compile-command "make lock" --upgrade -o requirements/runtime.txt pyproject.toml requirements/build.in
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --all-extras --group dev \
 		--custom-compile-command "make lock" --upgrade -c requirements/runtime.txt -o requirements/dev.txt pyproject.toml requirements/build.in
+	for name in lambda sam emulator; do $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url \
+		--custom-compile-command "make lock" --upgrade -o requirements/$$name.txt requirements/$$name.in; done
 
 sbom: .venv/installed-dev  ## List what an installation consists of, as CycloneDX, into build/
 	@mkdir -p build
@@ -64,4 +69,10 @@ clean:  ## Remove what was installed and built
 
 .venv/installed-dev: .venv/installed requirements/dev.txt
 	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
+	@touch $@
+
+# Tools for AWS; every version is in the file, and pip need not look for more (--no-deps).
+.venv/sam/installed: .venv/installed-dev requirements/sam.txt
+	@$(BIN)/python -m venv .venv/sam
+	$(BIN)/sam/bin/pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements/sam.txt
 	@touch $@

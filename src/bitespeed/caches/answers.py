@@ -255,6 +255,10 @@ class AnswerCache:
         if state.in_use is not None:
             await self._epoch.end(state.in_use)
 
+    def forget_licence(self) -> None:
+        """See `Epoch.forget_licence`."""
+        self._epoch.forget_licence()
+
     async def close(self) -> None:
         """Finish what is under way and let go of the server."""
         await self._epoch.close()

@@ -64,6 +64,10 @@ class Epoch:
         server = self._engine.server
         return server is not None and is_of_server(epoch, server)
 
+    def forget_licence(self) -> None:
+        """Read no more until the next look: who was stopped cannot tell for how long."""
+        self._licence = None
+
     def is_over(self, state: CacheState) -> None:
         """Take note that the epoch is another one."""
         self._licence = None

@@ -15,6 +15,7 @@ from bitespeed.errors import BitespeedError, NotFound
 from bitespeed.service import DEFAULT_TENANT, Service
 from bitespeed.settings import Settings
 from bitespeed.stores import open_store
+from bitespeed.tenants import Tenants
 
 P = ParamSpec("P")
 
@@ -75,14 +76,23 @@ async def opened(
     database: str | None, region: str | None = None, tenant: str = DEFAULT_TENANT
 ) -> AsyncGenerator[tuple[Service, Settings]]:
     """A service on the database that the flags and the environment name."""
+    async with all_opened(database, region) as (tenants, settings):
+        yield tenants.of(tenant), settings
+
+
+@asynccontextmanager
+async def all_opened(
+    database: str | None, region: str | None = None
+) -> AsyncGenerator[tuple[Tenants, Settings]]:
+    """The services of all tenants there."""
     settings = settings_of.load({"database": database, "region": region})
     store = await open_store(settings.database, settings.options)
     cache = open_cache(settings.cache, store)
-    service = Service(store, tenant=tenant, limits=settings.limits, cache=cache)
+    tenants = Tenants(store, limits=settings.limits, cache=cache)
     try:
-        yield service, settings
+        yield tenants, settings
     finally:
-        await service.drain()
+        await tenants.drain()
         if cache is not None:
             await cache.close()
         await store.close()

@@ -13,6 +13,7 @@ from bitespeed.cli.customers import identify, lookup
 from bitespeed.cli.erasing import erase
 from bitespeed.cli.keys import keys
 from bitespeed.cli.migrating import migrate
+from bitespeed.cli.queueing import queue
 from bitespeed.cli.referring import reference
 from bitespeed.cli.serving import serve
 from bitespeed.cli.transfer import export, import_
@@ -61,6 +62,7 @@ _COMMANDS: Iterable[click.Command] = (
     migrate,
     adopt,
     cache,
+    queue,
 )
 for _command in _COMMANDS:
     main.add_command(_command)

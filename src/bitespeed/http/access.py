@@ -11,6 +11,7 @@ from bitespeed.keys import Scope, id_in
 SCOPES: Mapping[tuple[str, str], Scope] = {
     ("POST", "/identify"): "identify",
     ("POST", "/identify/batch"): "identify",
+    ("POST", "/observations"): "identify",
     ("GET", "/contacts"): "read",
     ("GET", "/contacts/{id}"): "read",
     ("DELETE", "/contacts/{id}"): "delete",

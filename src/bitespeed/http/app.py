@@ -12,18 +12,29 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from bitespeed import __version__, watch, wire
 from bitespeed import settings as settings_of
 from bitespeed.caches import open_cache
-from bitespeed.errors import BitespeedError, NotFound
+from bitespeed.errors import BitespeedError
 from bitespeed.http import documentation
-from bitespeed.http.access import SCOPES, Access
-from bitespeed.http.asgi import JSON, REQUEST, send_error
+from bitespeed.http.access import Access
+from bitespeed.http.asgi import (
+    JSON,
+    REQUEST,
+    Handler,
+    Message,
+    Receive,
+    Scope,
+    Send,
+    not_allowed,
+    not_found,
+    send_error,
+)
 from bitespeed.http.endpoints import Endpoints
-from bitespeed.http.keyring import Caller, Keyring
+from bitespeed.http.keyring import Keyring
 from bitespeed.http.rates import Rates
+from bitespeed.queues import open_queue
 from bitespeed.settings import Settings
 from bitespeed.stores import Store, open_store
 from bitespeed.tenants import Tenants
@@ -32,8 +43,6 @@ from bitespeed.watch.board import board
 from bitespeed.watch.failures import failed, guard_loop
 from bitespeed.watch.logs import log, refer_by
 
-Handler = Callable[[Scope, Receive, Send], Awaitable[None]]
-GuardedHandler = Callable[[Caller, Scope, Receive, Send], Awaitable[None]]
 OpenStore = Callable[[], Awaitable[Store]]
 
 BOARD = "BITESPEED_BOARD"  # the variable that tells workers in which folder to count
@@ -48,7 +57,7 @@ class Application:
     def __init__(self, settings: Settings, open_: OpenStore | None = None) -> None:
         self._settings = settings
         self._open = open_ or (lambda: open_store(settings.database, settings.options))
-        self._identify: ASGIApp | None = None
+        self._identify: _Endpoint | None = None
         self.endpoints: Endpoints | None = None
         """What answers, while the application is up."""
         self._rest = Starlette(lifespan=self._lifespan)
@@ -74,9 +83,10 @@ class Application:
         tenants = Tenants(store, limits=self._settings.limits, cache=cache)
         keyring = Keyring(store, Rates(self._settings.rate, cache and cache.engine))
         access = Access(keyring, needs_key=self._settings.needs_key)
-        endpoints = Endpoints(tenants, access, self._settings.region)
+        queue = open_queue(self._settings.queue_url)
+        endpoints = Endpoints(tenants, access, self._settings.region, queue)
         self._rest.router.routes[:] = routes(endpoints)
-        self._identify = _Guarded(access, "/identify", "identify", endpoints.identify)
+        self._identify = _Endpoint("identify", endpoints.guarded("/identify", endpoints.identify))
         self.endpoints = endpoints
         gc.freeze()  # what was made so far stays; looking through it again cost a tenth of the time
         log.info("server.ready", version=__version__, pid=os.getpid())
@@ -156,8 +166,8 @@ def _without_words(send: Send) -> Send:
     return send_less
 
 
-class _Open:
-    """A handler that anybody may ask, with every failure answered as the contract has it."""
+class _Endpoint:
+    """A handler with every failure answered as the contract has it."""
 
     def __init__(self, name: str, handler: Handler) -> None:
         self.name = name
@@ -171,33 +181,13 @@ class _Open:
             await send_error(send, error, scope[REQUEST])
 
 
-class _Guarded(_Open):
-    """A handler for those whose key has the scope that it takes."""
-
-    def __init__(self, access: Access, path: str, name: str, handler: GuardedHandler) -> None:
-        async def admitted(scope: Scope, receive: Receive, send: Send) -> None:
-            method = "GET" if scope["method"] == "HEAD" else scope["method"]
-            caller = await access.admit(dict(scope["headers"]), SCOPES[method, path])
-            await handler(caller, scope, receive, send)
-
-        super().__init__(name, admitted)
-
-
 def routes(endpoints: Endpoints) -> list[Route]:
     """Every path with what answers there."""
-
-    def guarded(path: str, name: str, handler: GuardedHandler, *methods: str) -> Route:
-        return Route(path, _Guarded(endpoints.access, path, name, handler), methods=methods)
-
     return [
-        guarded("/identify", "identify", endpoints.identify, "POST"),
-        guarded("/identify/batch", "identify_batch", endpoints.identify_batch, "POST"),
-        guarded("/contacts", "look_up", endpoints.look_up, "GET"),
-        guarded("/contacts/{id}", "contact", endpoints.contact, "GET", "DELETE"),
-        guarded("/erase", "erase", endpoints.erase, "POST"),
-        guarded("/metrics", "metrics", endpoints.metrics, "GET"),
-        Route("/health", _Open("health", endpoints.health), methods=["GET"]),
-        Route("/ready", _Open("ready", endpoints.ready), methods=["GET"]),
+        *(
+            Route(path, _Endpoint(name, handler), methods=methods)
+            for path, name, handler, methods in endpoints.routes()
+        ),
         *documentation.routes(),
     ]
 
@@ -208,10 +198,6 @@ async def _refuse(request: Request, error: Exception) -> Response:
     headers = dict(error.headers or {})
     if error.status_code == 405 and request.method == "OPTIONS":
         return Response(status_code=204, headers=headers)
-    if error.status_code == 404:
-        problem: BitespeedError = NotFound(
-            "There is nothing at this path; /docs shows what there is"
-        )
-    else:
-        problem = BitespeedError(f"This path takes {headers.get('Allow', 'other methods')}")
+    is_unknown = error.status_code == 404
+    problem = not_found() if is_unknown else not_allowed(headers.get("Allow", "other methods"))
     return Response(wire.encode_error(problem), error.status_code, headers, JSON.decode())

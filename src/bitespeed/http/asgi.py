@@ -1,8 +1,7 @@
 """The few lines between ASGI and the endpoints: bodies in, JSON out, errors in one place."""
 
-from collections.abc import Mapping
-
-from starlette.types import Message, Receive, Scope, Send
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from typing import Any
 
 from bitespeed import wire
 from bitespeed.errors import (
@@ -11,8 +10,10 @@ from bitespeed.errors import (
     DeadlineExceeded,
     Forbidden,
     InvalidInput,
+    NotConfigured,
     NotFound,
     Overloaded,
+    QueueUnavailable,
     StoreUnavailable,
     TooManyRequests,
     Unauthorized,
@@ -21,6 +22,13 @@ from bitespeed.errors import (
 from bitespeed.watch import metrics
 from bitespeed.watch.failures import failed
 from bitespeed.watch.requests import Request
+
+# As ASGI has them; Lambda, which has these lines as well, is spared the import of Starlette.
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+Handler = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 Headers = Mapping[bytes, bytes]
 """Of a request, by their names in lower case; of those sent twice the last."""
@@ -52,6 +60,7 @@ _STATUS: tuple[tuple[type[BitespeedError], int], ...] = (
     (TooLarge, 413),
     (WrongType, 415),
     (TooManyRequests, 429),
+    (NotConfigured, 501),
     (Unavailable, 503),
 )
 
@@ -60,6 +69,7 @@ _REASON: dict[type[Unavailable], str] = {
     DeadlineExceeded: "deadline",
     Contention: "contention",
     StoreUnavailable: "store",
+    QueueUnavailable: "queue",
     Unavailable: "shutdown",
 }
 
@@ -165,3 +175,13 @@ def refused(error: BaseException, request: Request) -> tuple[int, bytes, list[tu
     if isinstance(error, TooLarge):
         headers.append((b"connection", b"close"))  # the rest of the body is not read
     return status, wire.encode_error(error), headers
+
+
+def not_found() -> BitespeedError:
+    """What is told of an unknown path."""
+    return NotFound("There is nothing at this path; /docs shows what there is")
+
+
+def not_allowed(methods: str) -> BitespeedError:
+    """What is told of another method than a path has."""
+    return BitespeedError(f"This path takes {methods}")

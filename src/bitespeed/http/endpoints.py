@@ -1,19 +1,23 @@
 """What each endpoint does. `openapi.yaml` beside this file is what it promises."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Sequence
+from typing import NamedTuple
 from urllib.parse import unquote, unquote_plus
 
 import msgspec
-from starlette.types import Receive, Scope, Send
 
 from bitespeed import wire
-from bitespeed.errors import BitespeedError, InvalidInput, NotFound
-from bitespeed.http.access import Access
+from bitespeed.errors import BitespeedError, InvalidInput, NotConfigured, NotFound
+from bitespeed.http.access import SCOPES, Access
 from bitespeed.http.asgi import (
     NDJSON,
     REQUEST,
+    Handler,
     Headers,
+    Receive,
+    Scope,
+    Send,
     TooLarge,
     WrongType,
     content_type,
@@ -24,22 +28,64 @@ from bitespeed.http.asgi import (
 from bitespeed.http.keyring import Caller
 from bitespeed.identifiers import Observation, observe
 from bitespeed.identity import Answer
+from bitespeed.queues import MAX_MESSAGE, MAX_OBSERVATIONS, Queue
 from bitespeed.service import Outcome
 from bitespeed.tenants import Tenants
 from bitespeed.watch.requests import Request
 
 MAX_BODY = 64 * 1024  # bytes; two values of 255 characters, and room for members we ignore
 MAX_BATCH_BODY = 1024 * 1024  # bytes; a kilobyte for each observation
-MAX_OBSERVATIONS = 1000  # in one batch: a few hundred milliseconds of work
+
+GuardedHandler = Callable[[Caller, Scope, Receive, Send], Awaitable[None]]
+
+
+class Route(NamedTuple):
+    """What answers at a path, and what it is called in the metrics."""
+
+    path: str
+    name: str
+    handler: Handler
+    methods: list[str]
 
 
 class Endpoints:
     """The endpoints over the services of all tenants; ``access`` says who may use which."""
 
-    def __init__(self, tenants: Tenants, access: Access, region: str | None) -> None:
+    def __init__(
+        self, tenants: Tenants, access: Access, region: str | None, queue: Queue | None = None
+    ) -> None:
         self.access = access
         self._tenants = tenants
         self._region = region
+        self._queue = queue
+
+    def routes(self) -> list[Route]:
+        """Everything that can be asked."""
+
+        def guarded(path: str, name: str, handler: GuardedHandler, *methods: str) -> Route:
+            return Route(path, name, self.guarded(path, handler), [*methods])
+
+        return [
+            guarded("/identify", "identify", self.identify, "POST"),
+            guarded("/identify/batch", "identify_batch", self.identify_batch, "POST"),
+            guarded("/observations", "enqueue", self.enqueue, "POST"),
+            guarded("/contacts", "look_up", self.look_up, "GET"),
+            guarded("/contacts/{id}", "contact", self.contact, "GET", "DELETE"),
+            guarded("/erase", "erase", self.erase, "POST"),
+            guarded("/metrics", "metrics", self.metrics, "GET"),
+            Route("/health", "health", self.health, ["GET"]),
+            Route("/ready", "ready", self.ready, ["GET"]),
+        ]
+
+    def guarded(self, path: str, handler: GuardedHandler) -> Handler:
+        """A handler for those whose key has the scope that it takes."""
+
+        async def admitted(scope: Scope, receive: Receive, send: Send) -> None:
+            method = "GET" if scope["method"] == "HEAD" else scope["method"]
+            caller = await self.access.admit(dict(scope["headers"]), SCOPES[method, path])
+            await handler(caller, scope, receive, send)
+
+        return admitted
 
     async def identify(self, caller: Caller, scope: Scope, receive: Receive, send: Send) -> None:
         """POST /identify"""
@@ -69,14 +115,8 @@ class Endpoints:
     ) -> None:
         """POST /identify/batch"""
         is_ndjson = content_type(dict(scope["headers"])) is NDJSON
-        body = await read_body(scope, receive, MAX_BATCH_BODY)
-        items = body.split(b"\n") if is_ndjson else wire.decode_array(body)
-        if is_ndjson:
-            items = [line for line in items if line.strip()]
-        if len(items) > MAX_OBSERVATIONS:
-            raise TooLarge(f"A batch may have at most {MAX_OBSERVATIONS} observations")
-        if caller.bucket is not None:
-            caller.bucket.charge(max(0, len(items) - 1))
+        items = _items(await read_body(scope, receive, MAX_BATCH_BODY), is_ndjson=is_ndjson)
+        _charge(caller, items)
         outcomes = wire.encode_outcomes(await self._identify_all(caller, items, scope[REQUEST]))
         if is_ndjson:
             body = b"".join(line + b"\n" for line in outcomes)
@@ -84,8 +124,25 @@ class Endpoints:
         else:
             await send_json(send, 200, b"[" + b",".join(outcomes) + b"]")
 
+    async def enqueue(self, caller: Caller, scope: Scope, receive: Receive, send: Send) -> None:
+        """POST /observations"""
+        if self._queue is None:
+            raise NotConfigured("No queue is configured here; POST /identify answers at once")
+        is_ndjson = content_type(dict(scope["headers"])) is NDJSON
+        body = await read_body(scope, receive, MAX_MESSAGE)
+        is_one = not is_ndjson and not body.lstrip().startswith(b"[")
+        items = [body] if is_one else _items(body, is_ndjson=is_ndjson)
+        if not items:
+            raise InvalidInput("There is no observation in the body")
+        _charge(caller, items)
+        for item in items:
+            wire.decode(item, self._region)
+        message = b"[" + b",".join(bytes(item) for item in items) + b"]"
+        id_ = await self._queue.send(caller.tenant, message.decode())
+        await send_json(send, 202, msgspec.json.encode({"messageId": id_}))
+
     async def _identify_all(
-        self, caller: Caller, items: list[bytes] | list[msgspec.Raw], request: Request
+        self, caller: Caller, items: Sequence[bytes | msgspec.Raw], request: Request
     ) -> list[Answer | BitespeedError]:
         """An outcome for each item; those that cannot be understood take no part."""
         decoded = [self._decode(item) for item in items]
@@ -138,6 +195,24 @@ class Endpoints:
         from bitespeed.watch import exposition  # a tenth of the time that a command takes to start
 
         await send_json(send, 200, exposition.text(), content_type=exposition.CONTENT_TYPE)
+
+
+def _items(body: bytes, *, is_ndjson: bool) -> Sequence[bytes | msgspec.Raw]:
+    """The undecoded observations of a batch, up to `MAX_OBSERVATIONS`."""
+    items: Sequence[bytes | msgspec.Raw]
+    if is_ndjson:
+        items = [line for line in body.split(b"\n") if line.strip()]
+    else:
+        items = wire.decode_array(body)
+    if len(items) > MAX_OBSERVATIONS:
+        raise TooLarge(f"A batch may have at most {MAX_OBSERVATIONS} observations")
+    return items
+
+
+def _charge(caller: Caller, items: Sequence[object]) -> None:
+    """Take from the rate of the key what many observations in one request take beyond one."""
+    if caller.bucket is not None:
+        caller.bucket.charge(max(0, len(items) - 1))
 
 
 def _contact_id(text: str) -> int:

@@ -1,9 +1,13 @@
 """How a store is to be opened."""
 
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 CONNECTIONS = 10  # to the database; two batches, look-ups and deletions seldom need more
 ANSWER_TIME = 4.0  # seconds for the database to answer; below a request's deadline
+
+Renew = Callable[[], Awaitable[tuple[str, str | None]]]
+"""Tells the URL and the key as they are by now."""
 
 
 @dataclass(frozen=True)
@@ -18,3 +22,5 @@ class Options:
     """Bring the schema to this version; otherwise the store is refused when it is behind."""
     key: str | None = None
     """Of the Supabase Data API."""
+    renew: Renew | None = None
+    """Asked when the database refuses the password or the key."""

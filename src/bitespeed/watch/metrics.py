@@ -95,12 +95,12 @@ def _by(
 
 OTHER = "other"
 ENDPOINTS = (
-    *("identify", "identify_batch", "look_up", "contact", "erase"),
+    *("identify", "identify_batch", "enqueue", "look_up", "contact", "erase"),
     *("health", "ready", "metrics", OTHER),
 )
-STATUSES = (200, 204, 400, 401, 403, 404, 405, 413, 415, 429, 500, 503, OTHER)
+STATUSES = (200, 202, 204, 400, 401, 403, 404, 405, 413, 415, 429, 500, 501, 503, OTHER)
 STAGES = ("gather", "cache", "read", "rule", "commit")
-REASONS = ("overloaded", "deadline", "contention", "store", "shutdown")
+REASONS = ("overloaded", "deadline", "contention", "store", "queue", "shutdown")
 
 _TIMES = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)  # seconds
 _SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256)  # observations; the last is the largest batch there is

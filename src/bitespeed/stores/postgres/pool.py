@@ -4,7 +4,8 @@ import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager, suppress
 
-from bitespeed.errors import StoreUnavailable
+from bitespeed.errors import AccessRefused, StoreUnavailable
+from bitespeed.stores.options import Renew
 from bitespeed.stores.postgres.connection import Connection
 from bitespeed.watch.metrics import pool_connections, pool_limit
 
@@ -16,11 +17,12 @@ _USED, _IDLE, _WAITING = (pool_connections[state] for state in ("used", "idle", 
 class Pool:
     """Up to ``size`` connections; the one used last is used next, so that a lull needs few."""
 
-    def __init__(self, url: str, size: int, patience: float) -> None:
+    def __init__(self, url: str, size: int, patience: float, renew: Renew | None = None) -> None:
         self._url = url
         self._patience = patience
         self._size = size
         pool_limit.set(size)
+        self._renew = renew
         self._free = asyncio.Semaphore(size)
         self._idle: list[Connection] = []
         self._loop = asyncio.get_running_loop()
@@ -39,7 +41,7 @@ class Pool:
             _WAITING.add(-1)
         _USED.add(1)
         try:
-            connection = self._kept() or await Connection.open(self._url, self._patience)
+            connection = self._kept() or await self._opened()
             try:
                 yield connection
             finally:
@@ -47,6 +49,15 @@ class Pool:
         finally:
             _USED.add(-1)
             self._free.release()
+
+    async def _opened(self) -> Connection:
+        try:
+            return await Connection.open(self._url, self._patience)
+        except AccessRefused:
+            if self._renew is None:
+                raise
+            self._url, _ = await self._renew()
+            return await Connection.open(self._url, self._patience)
 
     def _kept(self) -> Connection | None:
         while self._idle:

@@ -1,6 +1,12 @@
 """What PostgreSQL's failures mean here. Its own texts may quote values, so none of them goes on."""
 
-from bitespeed.errors import BitespeedError, Conflict, StoreDamaged, StoreUnavailable
+from bitespeed.errors import (
+    AccessRefused,
+    BitespeedError,
+    Conflict,
+    StoreDamaged,
+    StoreUnavailable,
+)
 
 AWAY = "The database cannot be reached; try again"
 
@@ -9,7 +15,7 @@ _MEANING: tuple[tuple[str, type[BitespeedError], str], ...] = (
     ("25006", StoreUnavailable, "The database cannot be written: it is read-only"),
     ("25P03", StoreUnavailable, "The database has ended a transaction that was idle for too long"),
     ("25P04", StoreUnavailable, "The database has ended a transaction that took too long"),
-    ("28", StoreUnavailable, "The database refuses the user or the password"),
+    ("28", AccessRefused, "The database refuses the user or the password"),
     ("3D", StoreUnavailable, "The server has no such database"),
     ("3F", StoreDamaged, "The database is not prepared; run bitespeed migrate"),
     ("40", Conflict, "The database gave this transaction up for another one"),

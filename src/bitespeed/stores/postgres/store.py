@@ -17,7 +17,7 @@ from bitespeed.stores.postgres.connection import ConnectionLost, Texts, connect,
 from bitespeed.stores.postgres.errors import translated
 from bitespeed.stores.postgres.functions import Arguments, Function, FunctionStore
 from bitespeed.stores.postgres.load import SIZE, load
-from bitespeed.stores.postgres.migrate import migrate, require_migrated
+from bitespeed.stores.postgres.migrate import LEDGER, migrate, require_applied
 from bitespeed.stores.postgres.pool import Pool
 from bitespeed.stores.postgres.scan import scan
 from bitespeed.stores.sql import text
@@ -48,18 +48,28 @@ class PostgresStore(FunctionStore):
         super().__init__()
         self._url = url
         self._options = options
-        self._pool = Pool(url, options.connections, options.answer_time)
+        self._pool = Pool(url, options.connections, options.answer_time, options.renew)
 
     @classmethod
     async def open(cls, url: str, options: Options | None = None) -> "PostgresStore":
         """Connect, and bring the schema to this version or see that it is."""
         store = cls(url, options or Options())
-        await asyncio.to_thread(store._prepare)
+        try:
+            await store._prepare()
+        except BaseException:
+            await store.close()
+            raise
         return store
 
-    def _prepare(self) -> None:
+    async def _prepare(self) -> None:
+        if self._options.migrate:
+            await asyncio.to_thread(self._migrate)
+        else:
+            require_applied(await self._fetch_value(LEDGER, []))
+
+    def _migrate(self) -> None:
         with translated(), self._connect() as connection:
-            (migrate if self._options.migrate else require_migrated)(connection)
+            migrate(connection)
 
     def _connect(self) -> psycopg.Connection[Any]:
         with translated():

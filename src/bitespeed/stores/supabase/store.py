@@ -10,7 +10,7 @@ from collections.abc import AsyncGenerator, AsyncIterable
 import httpx
 import msgspec
 
-from bitespeed.errors import InvalidInput, StoreDamaged, StoreUnavailable
+from bitespeed.errors import AccessRefused, InvalidInput, StoreDamaged, StoreUnavailable
 from bitespeed.stored import StoredIdentity
 from bitespeed.stores.options import Options
 from bitespeed.stores.pages import Rows, paged
@@ -40,18 +40,15 @@ class SupabaseStore(FunctionStore):
             raise InvalidInput("SUPABASE_KEY is needed: the project's secret key")
         self._client = httpx.AsyncClient(
             base_url=_base(url),
-            headers={
-                "apikey": options.key,
-                "Authorization": f"Bearer {options.key}",
-                "Content-Profile": "bitespeed",
-                "Content-Type": "application/json",
-            },
+            headers={"Content-Profile": "bitespeed", "Content-Type": "application/json"},
             timeout=options.answer_time,  # for each step of an exchange
             limits=httpx.Limits(
                 max_connections=options.connections, max_keepalive_connections=options.connections
             ),
             trust_env=False,
         )
+        self._client.headers.update(_proof(options.key))
+        self._renew = options.renew
         self._patience = options.answer_time
         self._under_way: set[asyncio.Task[httpx.Response]] = set()
 
@@ -67,7 +64,15 @@ class SupabaseStore(FunctionStore):
         return store
 
     async def _call(self, function: Function, arguments: Arguments) -> bytes | None:
-        answer = await self._post(function, msgspec.json.encode(arguments))
+        body = msgspec.json.encode(arguments)
+        try:
+            answer = await self._post(function, body)
+        except AccessRefused:
+            if self._renew is None:
+                raise
+            _, key = await self._renew()
+            self._client.headers.update(_proof(key or ""))
+            answer = await self._post(function, body)
         return None if answer == b"null" else answer
 
     async def _post(self, function: str, body: bytes, patience: float | None = None) -> bytes:
@@ -132,6 +137,11 @@ class SupabaseStore(FunctionStore):
         await self._client.aclose()
 
 
+def _proof(key: str) -> dict[str, str]:
+    """The headers that show the key."""
+    return {"apikey": key, "Authorization": f"Bearer {key}"}
+
+
 def _base(url: str) -> httpx.URL:
     try:
         return httpx.URL(f"{url.rstrip('/')}/rest/v1/rpc/")
@@ -148,7 +158,7 @@ def _refused(response: httpx.Response) -> Exception:
     except msgspec.DecodeError:
         code = ""
     if response.status_code in {401, 403}:
-        return StoreUnavailable("The Data API refuses the key; it must be the project's secret key")
+        return AccessRefused("The Data API refuses the key; it must be the project's secret key")
     if code in _NOT_PREPARED:
         return StoreDamaged(
             "The Data API does not know the functions: run bitespeed migrate, and expose the schema"

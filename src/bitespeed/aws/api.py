@@ -1,0 +1,162 @@
+"""The API function: events of API Gateway (REST and HTTP APIs) and of function URLs.
+
+They are answered by the endpoints of the HTTP server, without its framework.
+"""
+
+import re
+import time
+from base64 import b64decode
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+from urllib.parse import quote, unquote, urlencode
+
+from bitespeed.aws.environment import Context, Environment, Opened
+from bitespeed.aws.metrics import tell
+from bitespeed.errors import BitespeedError
+from bitespeed.http.asgi import REQUEST, Handler, Message, not_allowed, not_found, refused
+from bitespeed.http.endpoints import Endpoints
+from bitespeed.watch.requests import HEADER
+from bitespeed.watch.requests import Request as Told
+
+MAX_ANSWER = 6 * 1024 * 1024  # bytes of what a function may return, which is JSON ...
+ENVELOPE = 4096  # ... that has the answer as a text, and so much around it
+
+Event = Mapping[str, Any]
+Headers = list[tuple[bytes, bytes]]
+
+
+class Request(NamedTuple):
+    """A request, whatever kind of event it came in."""
+
+    method: str
+    path: str
+    query: bytes
+    headers: Headers
+    body: bytes
+
+
+class Reply(NamedTuple):
+    """The answer to one."""
+
+    status: int
+    body: bytes
+    headers: Headers
+
+
+_environment = Environment()
+
+
+def handler(event: Event, context: Context) -> dict[str, Any] | None:
+    """What Lambda calls. An event that is no request only keeps the environment warm."""
+    if "requestContext" not in event:
+        return _environment.run(_ping, context)
+    began = time.time()
+    happened = Counter[str]()
+    told = Told({HEADER: context.aws_request_id.encode()})
+
+    async def work(opened: Opened) -> Reply:
+        nonlocal happened
+        happened = opened.happened
+        return await answer(opened, request, told)
+
+    try:
+        request = request_of(event)
+        reply = _environment.run(work, context)
+    except Exception as error:  # noqa: BLE001 - answered and logged as one place knows how
+        reply = Reply(*refused(error, told))
+    tell(
+        context.aws_request_id,
+        happened,
+        began,
+        route=event.get("routeKey") or event.get("resource") or "",
+        status=reply.status,
+        Errors=int(reply.status >= 500),
+    )
+    return _response(reply, told)
+
+
+async def _ping(opened: Opened) -> None:
+    await opened.tenants.ping()
+
+
+def request_of(event: Event) -> Request:
+    """The request in an event of payload format 1.0 or 2.0."""
+    body = event.get("body") or ""
+    body = b64decode(body) if event.get("isBase64Encoded") else body.encode()
+    if event.get("version") == "2.0":
+        http = event["requestContext"]["http"]
+        stage = event["requestContext"].get("stage", "$default")
+        path = (
+            event["rawPath"].removeprefix(f"/{stage}") if stage != "$default" else event["rawPath"]
+        )
+        query = event.get("rawQueryString", "").encode()
+        return Request(http["method"], path, query, _headers(event.get("headers")), body)
+    asked: dict[str, list[str]] = event.get("multiValueQueryStringParameters") or {}
+    query = urlencode(asked, doseq=True, quote_via=quote).encode()
+    return Request(event["httpMethod"], event["path"], query, _headers(event.get("headers")), body)
+
+
+def _headers(headers: Mapping[str, str] | None) -> Headers:
+    """Those of a request but for its length, since its body is whole."""
+    return [
+        (name.lower().encode(), value.encode(errors="replace"))
+        for name, value in (headers or {}).items()
+        if name.lower() != "content-length"
+    ]
+
+
+async def answer(opened: Opened, request: Request, told: Told) -> Reply:
+    """What the endpoint answers; refusals are raised."""
+    handler, path_params, methods = _route(opened.endpoints, request.path)
+    if request.method == "OPTIONS":
+        return Reply(204, b"", [(b"allow", methods.encode())])
+    if request.method not in methods.split(", "):
+        refusal = refused(not_allowed(methods), told)
+        return Reply(405, refusal[1], [*refusal[2], (b"allow", methods.encode())])
+    scope = {
+        "method": request.method,
+        "path": request.path,
+        "query_string": request.query,
+        "headers": request.headers,
+        "path_params": path_params,
+        REQUEST: told,
+    }
+    sent: list[Message] = []
+
+    async def receive() -> Message:
+        return {"type": "http.request", "body": request.body}
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    await handler(scope, receive, send)
+    start, body = sent
+    text = b"" if request.method == "HEAD" else body["body"]
+    return Reply(start["status"], text, start["headers"])
+
+
+def _route(endpoints: Endpoints, path: str) -> tuple[Handler, dict[str, str], str]:
+    """What answers at the path, the parts of the path that vary, and the methods allowed."""
+    for template, name, handler, methods in endpoints.routes():
+        pattern = re.sub(r"\{(\w+)\}", r"(?P<\1>[^/]+)", template)
+        if name == "metrics":
+            continue  # CloudWatch has them; one environment's would tell little
+        if found := re.fullmatch(pattern, unquote(path)):
+            allowed = ["HEAD", *methods] if "GET" in methods else methods
+            return handler, found.groupdict(), ", ".join(allowed)
+    raise not_found()
+
+
+def _response(reply: Reply, told: Told) -> dict[str, Any]:
+    """The reply as all kinds of events have it."""
+    if len(reply.body) + reply.body.count(b'"') + ENVELOPE > MAX_ANSWER:
+        too_large = BitespeedError("The answer is larger than a Lambda function may return")
+        reply = Reply(*refused(too_large, told))
+    headers = [*reply.headers, (HEADER, told.id)]
+    return {
+        "statusCode": reply.status,
+        "headers": {name.decode(): value.decode() for name, value in headers},
+        "body": reply.body.decode(),
+        "isBase64Encoded": False,
+    }

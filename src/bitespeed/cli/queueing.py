@@ -1,0 +1,38 @@
+"""``bitespeed queue``."""
+
+import asyncio
+import signal
+
+import click
+
+from bitespeed.cli.common import all_opened, awaiting, database, region
+from bitespeed.errors import InvalidInput
+
+
+@click.group()
+def queue() -> None:
+    """Work with the queue of observations that BITESPEED_QUEUE_URL names."""
+
+
+@queue.command(name="work")
+@database
+@region
+@awaiting
+async def work_(database: str | None, region: str | None) -> None:
+    """Reconcile what is on the queue until stopped, as the queue function does on AWS.
+
+    SIGTERM and Ctrl-C let it finish what it has taken first. A message that cannot be
+    understood comes again until the queue moves it to its dead-letter queue.
+    """
+    from bitespeed.queues.sqs import SqsQueue  # takes what all other commands can do without
+    from bitespeed.queues.work import work
+
+    async with all_opened(database, region) as (tenants, settings):
+        if settings.queue_url is None:
+            raise InvalidInput("No queue is configured; set BITESPEED_QUEUE_URL")
+        stop = asyncio.Event()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            asyncio.get_running_loop().add_signal_handler(number, stop.set)
+        click.echo("Working. Stop with Ctrl-C.")
+        done, failed = await work(tenants, SqsQueue(settings.queue_url), settings.region, stop)
+    click.echo(f"{done} messages done, {failed} times one failed.")

@@ -1,0 +1,127 @@
+"""What becomes of messages: their observations go the way of every other, gathered in batches."""
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Sequence
+
+from bitespeed import wire
+from bitespeed.errors import BitespeedError, InvalidInput, Unavailable
+from bitespeed.identifiers import Observation
+from bitespeed.keys import tenant_name
+from bitespeed.queues import MAX_OBSERVATIONS, Message
+from bitespeed.queues.sqs import Received, SqsQueue
+from bitespeed.service import MAX_BATCH, Service
+from bitespeed.tenants import Tenants
+from bitespeed.watch.logs import log
+
+WORKERS = 4  # messages are received and taken off by some while others reconcile
+PAUSE = 1.0  # seconds before the next attempt when the queue or the database is away
+
+
+async def work(
+    tenants: Tenants, queue: SqsQueue, region: str | None, stop: asyncio.Event
+) -> tuple[int, int]:
+    """Reconcile what is on the queue until told to stop; how many were done, and how many not."""
+    workers = [_worker(tenants, queue, region, stop) for _ in range(WORKERS)]
+    counted = await asyncio.gather(*workers)
+    return sum(done for done, _ in counted), sum(failed for _, failed in counted)
+
+
+async def _worker(
+    tenants: Tenants, queue: SqsQueue, region: str | None, stop: asyncio.Event
+) -> tuple[int, int]:
+    done = failed = 0
+    while not stop.is_set():
+        try:
+            received = await queue.receive()
+            again = await _reconciled(tenants, queue, received, region)
+        except Unavailable as error:
+            log.warning("queue.away", message=str(error))
+            await asyncio.sleep(PAUSE)
+            continue
+        done += len(received) - len(again)
+        failed += len(again)
+        if received and len(again) == len(received):
+            await asyncio.sleep(PAUSE)
+    return done, failed
+
+
+async def _reconciled(
+    tenants: Tenants, queue: SqsQueue, received: Sequence[Received], region: str | None
+) -> set[str]:
+    """Work off what was received and take what was done off the queue; the rest comes again."""
+    again = await work_off(tenants, [message for message, _ in received], region)
+    await queue.delete([handle for message, handle in received if message.id not in again])
+    return again
+
+
+async def work_off(tenants: Tenants, messages: Sequence[Message], region: str | None) -> set[str]:
+    """Reconcile what the messages say; the ids of those that have to come again.
+
+    A message that cannot be understood fails alone, also within its group: it will never
+    succeed, so nothing has to wait for it. Behind one that could not be written now, the later
+    ones of its group fail as well, so that their order is kept.
+    """
+    refused: set[str] = set()
+    said: defaultdict[str, list[tuple[str, Observation]]] = defaultdict(list)
+    for message in messages:
+        try:
+            observations = _said(message, region)
+            said[tenant_name(message.tenant)] += [(message.id, o) for o in observations]
+        except InvalidInput as refusal:
+            log.warning("queue.refused", id=message.id, message=str(refusal))
+            refused.add(message.id)
+    unwritten: set[str] = set()
+    for tenant, waiting in said.items():
+        unwritten |= await _unwritten(tenants.of(tenant), waiting)
+    return refused | unwritten | _behind(messages, unwritten)
+
+
+async def _unwritten(service: Service, waiting: Sequence[tuple[str, Observation]]) -> set[str]:
+    """Write the observations; the ids of messages of which one could not be written."""
+    unwritten: set[str] = set()
+    for start in range(0, len(waiting), MAX_BATCH):
+        part = waiting[start : start + MAX_BATCH]
+        late = [id_ for id_, outcome in await _identified(service, part) if outcome is not None]
+        unwritten.update(late)
+        if len(late) == len(part):  # nothing can be written now, so the rest need not try
+            unwritten.update(id_ for id_, _ in waiting[start:])
+            break
+    return unwritten
+
+
+def _said(message: Message, region: str | None) -> list[Observation]:
+    """What a message says. Raises `InvalidInput` for all of it when a part is wrong."""
+    body = message.body.encode(errors="replace")
+    items = wire.decode_array(body) if body.lstrip().startswith(b"[") else [body]
+    if not 0 < len(items) <= MAX_OBSERVATIONS:
+        raise InvalidInput(f"A message has from 1 to {MAX_OBSERVATIONS} observations")
+    return [wire.decode(item, region) for item in items]
+
+
+async def _identified(
+    service: Service, part: Sequence[tuple[str, Observation]]
+) -> list[tuple[str, BitespeedError | None]]:
+    """For each observation the id of its message, and why it was not written."""
+    try:
+        outcomes = await service.identify_all([observation for _, observation in part])
+    except Unavailable as error:
+        return [(id_, error) for id_, _ in part]
+    return [
+        (id_, outcome if isinstance(outcome, BitespeedError) else None)
+        for (id_, _), outcome in zip(part, outcomes, strict=True)
+    ]
+
+
+def _behind(messages: Sequence[Message], unwritten: set[str]) -> set[str]:
+    """Those that follow one that was not written in its group."""
+    behind: set[str] = set()
+    held: set[str] = set()
+    for message in messages:
+        if message.group is None:
+            continue
+        if message.group in held:
+            behind.add(message.id)
+        elif message.id in unwritten:
+            held.add(message.group)
+    return behind

@@ -1,0 +1,94 @@
+"""Moto's server: SQS, Secrets Manager and the Parameter Store by their real protocols."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from http.client import HTTPConnection
+from typing import Any
+
+from bitespeed.queues.services import Service
+from support import packages
+from support.processes import Daemon, home
+from support.server import free_port
+
+REGION = "us-east-1"
+PATIENCE = 10.0  # seconds for one call
+
+
+class Aws:
+    """What moto plays; ``environ`` leads clients there."""
+
+    def __init__(self, port: int) -> None:
+        self.environ = environment(port)
+        self._sqs = Service("sqs", REGION, "AmazonSQS", "1.0")
+        self._secrets = Service("secretsmanager", REGION, "secretsmanager", "1.1")
+        self._ssm = Service("ssm", REGION, "AmazonSSM", "1.1")
+
+    def sqs(self, action: str, **parameters: object) -> dict[str, Any]:
+        return self._sqs.call_now(action, PATIENCE, **parameters)
+
+    def queue(self, name: str, receives: int = 3, visibility: int = 0) -> tuple[str, str]:
+        """The URLs of a new queue and of its dead-letter queue; FIFO when the name says so."""
+        stem, dot, fifo = name.partition(".")
+        attributes = {"FifoQueue": "true"} if fifo else {}
+        dead = self.sqs("CreateQueue", QueueName=f"{stem}-dead{dot}{fifo}", Attributes=attributes)
+        arn = f"arn:aws:sqs:{REGION}:123456789012:{stem}-dead{dot}{fifo}"
+        redrive = f'{{"deadLetterTargetArn": "{arn}", "maxReceiveCount": {receives}}}'
+        attributes |= {"RedrivePolicy": redrive, "VisibilityTimeout": str(visibility)}
+        queue = self.sqs("CreateQueue", QueueName=name, Attributes=attributes)
+        return queue["QueueUrl"], dead["QueueUrl"]
+
+    def count(self, queue: str) -> int:
+        """How many messages are on a queue, taken by somebody or not."""
+        names = ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"]
+        told = self.sqs("GetQueueAttributes", QueueUrl=queue, AttributeNames=names)
+        return sum(int(told["Attributes"][name]) for name in names)
+
+    def secret(self, name: str, text: str) -> str:
+        """The ARN of a new secret."""
+        return self._secrets.call_now("CreateSecret", PATIENCE, Name=name, SecretString=text)["ARN"]
+
+    def change_secret(self, arn: str, text: str) -> None:
+        self._secrets.call_now("PutSecretValue", PATIENCE, SecretId=arn, SecretString=text)
+
+    def parameter(self, name: str, text: str) -> str:
+        """The ARN of a new SecureString."""
+        self._ssm.call_now("PutParameter", PATIENCE, Name=name, Value=text, Type="SecureString")
+        return f"arn:aws:ssm:{REGION}:123456789012:parameter{name}"
+
+
+def environment(port: int) -> dict[str, str]:
+    return {
+        "AWS_ENDPOINT_URL": f"http://127.0.0.1:{port}",
+        "AWS_ACCESS_KEY_ID": "testing",
+        "AWS_SECRET_ACCESS_KEY": "testing",
+    }
+
+
+@contextmanager
+def aws() -> Iterator[Aws]:
+    """A server of the run's own; meanwhile our environment leads there."""
+    port = free_port()
+    program = packages.moto().path
+    with home() as folder:
+        daemon = Daemon([program, "--host", "127.0.0.1", "--port", str(port)], folder)
+        before = {name: os.environ.get(name) for name in environment(port)}
+        try:
+            daemon.start(lambda: _is_ready(port))
+            os.environ.update(environment(port))
+            yield Aws(port)
+        finally:
+            daemon.kill()
+            for name, value in before.items():
+                os.environ.pop(name) if value is None else os.environ.update({name: value})
+
+
+def _is_ready(port: int) -> bool:
+    connection = HTTPConnection("127.0.0.1", port, timeout=PATIENCE)
+    with suppress(OSError):
+        connection.request("GET", "/moto-api/data.json")
+        status = connection.getresponse().status
+        connection.close()
+        return status == 200
+    connection.close()
+    return False
