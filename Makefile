@@ -36,7 +36,7 @@ soak: .venv/installed-dev  ## Watch memory through ten minutes of load (needs wr
 	$(BIN)/python -m bench soak
 
 deploy-check: .venv/sam/installed  ## Validate and build what runs on AWS, and list what would be created
-	@$(BIN)/sam/bin/python deploy/check.py
+	@.venv/sam/bin/python deploy/check.py
 
 lock: .venv/installed-dev  ## Resolve the dependencies anew, with hashes
 	$(BIN)/pip install --quiet uv
@@ -73,6 +73,6 @@ clean:  ## Remove what was installed and built
 
 # Tools for AWS; every version is in the file, and pip need not look for more (--no-deps).
 .venv/sam/installed: .venv/installed-dev requirements/sam.txt
-	@$(BIN)/python -m venv .venv/sam
-	$(BIN)/sam/bin/pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements/sam.txt
+	@$(BIN)/python -m venv --clear --without-pip .venv/sam
+	$(BIN)/pip --python .venv/sam/bin/python install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements/sam.txt
 	@touch $@
