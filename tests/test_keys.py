@@ -337,7 +337,7 @@ class TestCommands:
 
     def test_an_unknown_key_cannot_be_revoked(self, tmp_path):
         database = f"sqlite:///{tmp_path / 'contacts.db'}"
-        assert "no key 0123" in run("keys", "revoke", "0123", database=database, status=1)
+        assert "no key with this id" in run("keys", "revoke", "0123", database=database, status=1)
 
 
 def test_secrets_are_random_and_long():
