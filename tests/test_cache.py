@@ -427,6 +427,23 @@ def test_a_server_that_comes_back_with_old_data_begins_an_empty_epoch(
     on(database, CacheOptions(redis.url), test)
 
 
+def test_whatever_breaks_in_a_look_up_the_store_answers(
+    database: str, shared_redis: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def test(one: Process) -> None:
+        def breaks(*_: object) -> None:
+            raise ZeroDivisionError
+
+        monkeypatch.setattr(one.cache, "answers", breaks)
+        with capture_logs() as told:
+            assert (await one.service.identify(MARTY)).primary_id == 1
+        assert [line["event"] for line in told if "failed" in line["event"]] == [
+            "cache.answers_failed"
+        ]
+
+    on(database, CacheOptions(shared_redis.url), test)
+
+
 def test_a_reply_that_outlives_the_licence_is_not_used(
     database: str, options: CacheOptions
 ) -> None:

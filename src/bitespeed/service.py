@@ -376,7 +376,11 @@ class Service:
 
     def _on_found(self, batch: list[_Pending], found: LookUp) -> None:
         """Answer at once what was in the cache."""
-        rest = self._answer_known(batch, found)
+        try:
+            rest = self._answer_known(batch, found)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the store knows the answers too
+            failed("cache.answers_failed", error)
+            rest = [pending for pending in batch if not pending.is_settled]
         if rest:
             self._load.waiting += len(rest)  # once more: the end of the look-up takes all away
             work = self._loop.create_task(self._run_rest(rest, found))
