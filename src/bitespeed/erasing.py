@@ -11,7 +11,6 @@ An erasure removes it all, and leaves a tombstone for each value, so that an imp
 does not bring them back.
 """
 
-import hmac
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import zip_longest
 from typing import NamedTuple
@@ -28,9 +27,12 @@ from bitespeed.identity import (
     Receipt,
     Snapshot,
 )
+from bitespeed.references import References
 from bitespeed.stored import StoredContact, StoredEvent, StoredHead, StoredIdentity
 
 Value = Email | Phone
+
+REFERENCE = 32  # bytes; it is kept for good, so no two values may ever meet
 
 
 class Whom(NamedTuple):
@@ -145,11 +147,11 @@ def receipt(person: Held, erasure: Erasure, at: int) -> Receipt:
 
 
 def reference(secret: str, tenant: str, value: Value) -> str:
-    """What stands for a value where the value itself must not: an HMAC (SHA-256) in hexadecimal.
+    """What stands for a value where the value itself must not, see `References`.
 
     No email is a phone number, so the kind need not be in it.
     """
-    return hmac.digest(secret.encode(), f"{tenant}\0{value}".encode(), "sha256").hex()
+    return References(secret, REFERENCE, "erasure")(f"{tenant}\0{value}")
 
 
 def not_erased(

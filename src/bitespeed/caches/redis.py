@@ -21,7 +21,7 @@ CONNECT_TIME = 1.0  # seconds until the server must have accepted and told who i
 RETRY_PAUSE = 0.25  # seconds between attempts to connect
 MAX_UNANSWERED = 1000  # commands on the connection; a server that lags further behind is given up
 
-_pack = cast("Callable[[tuple[Word, ...]], bytes]", hiredis.pack_command)  # pyright: ignore[reportUnknownMemberType]
+_pack = cast("Callable[[tuple[Word, ...]], bytes]", hiredis.pack_command)  # pyright: ignore[reportUnknownMemberType] - hiredis is partly typed
 
 _AWAY = "The cache cannot be reached"
 
@@ -161,7 +161,7 @@ class _Link(asyncio.Protocol):
         except (hiredis.HiredisError, IndexError):
             self.close()
 
-    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - the protocol has it
         """See `asyncio.Protocol`."""
         for answer, expiry in self._waiting:
             expiry.cancel()

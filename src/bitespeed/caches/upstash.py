@@ -87,7 +87,7 @@ class UpstashEngine:
 def _decoded(result: Any) -> Any:
     """Strings as bytes; only ``OK`` comes as it is."""
     if isinstance(result, list):
-        return [_decoded(item) for item in result]  # pyright: ignore[reportUnknownVariableType]
+        return [_decoded(item) for item in result]  # pyright: ignore[reportUnknownVariableType] - JSON
     if isinstance(result, str) and result != "OK":
         return b64decode(result)
     return result

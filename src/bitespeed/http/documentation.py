@@ -57,5 +57,5 @@ def _text(name: str) -> str:
 def _asset_bytes(name: str) -> bytes:
     spec = find_spec("swagger_ui")
     assert spec is not None  # noqa: S101 - a dependency of this package
-    assert spec.origin is not None  # noqa: S101
+    assert spec.origin is not None  # noqa: S101 - as above
     return Path(spec.origin).parent.joinpath("static", name).read_bytes()

@@ -151,7 +151,7 @@ def credentials() -> Credentials:
 def _found_by_botocore() -> Credentials:
     with extra("aws"):
         # botocore has no types
-        from botocore.session import get_session  # pyright: ignore[reportMissingTypeStubs, reportUnknownVariableType]
+        from botocore.session import get_session  # pyright: ignore[reportMissingTypeStubs, reportUnknownVariableType] - botocore has no types
     global _session  # it renews what expires, so there is one for the process
     _session = _session or get_session()
     found = _session.get_credentials()

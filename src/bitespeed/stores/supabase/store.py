@@ -117,7 +117,7 @@ class SupabaseStore(FunctionStore):
         for page in paged(rows.streams()):
             yield page
 
-    async def load(self, pages: AsyncIterable[list[StoredIdentity]]) -> None:  # noqa: ARG002
+    async def load(self, pages: AsyncIterable[list[StoredIdentity]]) -> None:  # noqa: ARG002 - see `Store.load`, which it cannot serve
         """Raises `InvalidInput`: many calls are not one transaction."""
         raise InvalidInput(
             "Nothing can be copied into a project by its Data API; use its connection string"
