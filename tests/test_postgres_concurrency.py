@@ -68,7 +68,12 @@ def deadlocks(own: OwnPostgres) -> Iterator[list[str]]:
     before = len(own.log())
     told: list[str] = []
     yield told
-    told += [line for line in own.log()[before:].splitlines() if "deadlock detected" in line]
+    told += deadlocks_since(own, before)
+
+
+def deadlocks_since(own: OwnPostgres, before: int) -> list[str]:
+    """Those that the log tells of after so many characters of it."""
+    return [line for line in own.log()[before:].splitlines() if "deadlock detected" in line]
 
 
 def on_store(url: str, work: Callable[[Store], Awaitable[T]]) -> T:
@@ -169,15 +174,23 @@ def test_deadlocks_are_noticed_under_the_same_load(
     own: OwnPostgres, database: str, tmp_path: Path
 ) -> None:
     """Half of the servers lock in the other direction. Answers are right all the same: a deadlock
-    ends as a conflict, so the server's log alone tells."""
+    ends as a conflict, so the server's log alone tells. When the first two merges of the same
+    persons cross is up to chance; the load goes on until then."""
     stops = Stops(database, "half lock downwards")
     stops.make_sleepy(HOLD, only=stops.place(LOCKED))
     ways = [database, f"{database}?{DOWNWARDS}"]
-    with deadlocks(own) as told:
-        trial = under_load(tmp_path, SLEEPY_SERVER, 300, seed=16, database=database, ways=ways)
-    print(f"{len(told)} deadlocks")
+    before = len(own.log())
+    trial = under_load(
+        tmp_path,
+        SLEEPY_SERVER,
+        10_000,
+        seed=16,
+        until=lambda: deadlocks_since(own, before) != [],
+        database=database,
+        ways=ways,
+    )
     assert trial.violations() == []
-    assert told
+    assert deadlocks_since(own, before)
 
 
 # Scripted: sessions that wait for each other where chance would seldom have it so

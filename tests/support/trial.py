@@ -2,7 +2,8 @@
 
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from itertools import takewhile
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -70,14 +71,18 @@ def under_load(
     *,
     deletes: float = 0,
     erases: float = 0,
+    until: Callable[[], bool] = lambda: False,
     **where: Any,
 ) -> Trial:
-    """The mix of workloads from many clients on so many processes; see `cluster` for where."""
+    """The mix of workloads from many clients on so many processes; see `cluster` for where.
+
+    It ends after so many requests, or earlier, once ``until`` is met.
+    """
     with (
         cluster(folder, PROCESSES, command, **where) as servers,
         erasures_recorded(servers.database) as erased,
     ):
-        requests = mix(seed, length)
+        requests = takewhile(lambda _: not until(), mix(seed, length))
         history = drive(servers.ports, requests, CLIENTS, deletes=deletes, erases=erases)
         final = servers.stored()
     trial = Trial(history, final, servers.log(), erased)
