@@ -12,7 +12,7 @@ import pytest
 
 from support.backends import cleared, prepared
 from support.emulator import build, emulated
-from support.postgrest import postgrest
+from support.postgrest import create_roles, postgrest
 from support.server import Server, fresh_email, fresh_phone
 from support.server import serve as serve_http
 
@@ -32,6 +32,7 @@ def package(tmp_path_factory):
 def direct(postgres):
     """A database of the module's own."""
     with postgres.fresh_database() as url:
+        create_roles(url)  # before the schema, which lets them call its functions
         prepared(url)
         yield url
 

@@ -92,11 +92,11 @@ def create_roles(database_url: str) -> None:
 def postgrest(
     database_url: str, schemas: str = "bitespeed", **settings: Setting
 ) -> Iterator[DataApi]:
-    """The Data API of a database in which the schemas exist, also with what roles may do there.
+    """The Data API of a database in which the schemas exist, also with what roles may do there;
+    so the roles must have been there when the schemas were made, see `create_roles`.
 
     Settings are PostgREST's own, as in `PGRST_DB_POOL`, in lower case and without the prefix.
     """
-    create_roles(database_url)
     port, admin_port = free_port(), free_port()
     own: dict[str, Setting] = {
         "db_uri": as_user(database_url, "authenticator", PASSWORD),
