@@ -19,7 +19,7 @@ import uvloop
 from psycopg import sql
 
 from bitespeed.erasing import Whom
-from bitespeed.errors import Conflict, StoreDamaged, StoreUnavailable
+from bitespeed.errors import Conflict, InvalidInput, StoreDamaged, StoreUnavailable
 from bitespeed.identifiers import Phone, observe
 from bitespeed.identity import Answer, Changes
 from bitespeed.service import DEFAULT_TENANT
@@ -877,6 +877,32 @@ def test_races_under_a_stricter_isolation_are_conflicts_and_no_errors(postgres, 
         setting = sql.SQL("alter database {} set default_transaction_isolation = {}")
         with connected(url) as connection:
             connection.execute(setting.format(name, sql.Literal(isolation)))
+        asyncio.run(main(url))
+
+
+@pytest.mark.parametrize("asks", ["?client_encoding=latin1", "?options=-cclient_encoding%3Dlatin1"])
+def test_values_are_the_same_whatever_encoding_the_url_asks_for(url, asks):
+    async def main():
+        async with stores(of_postgres(url)) as (plain,), stores(of_postgres(url + asks)) as (odd,):
+            await write(odd, ("jörg@müller.example", "1"))
+            assert (await who(plain, "jörg@müller.example")).phones == ["1"]
+            await write(plain, ("日本@例え.example", "1"))
+            assert "日本@例え.example" in (await who(odd, phone="1")).emails
+
+    asyncio.run(main())
+
+
+def test_a_database_in_another_encoding_refuses_what_it_has_no_room_for(postgres):
+    async def main(url):
+        async with stores(of_postgres(url)) as (store,):
+            await write(store, ("jörg@müller.example", "1"))
+            with connected(url) as connection:
+                stored = connection.execute("select email from contact").fetchall()
+            assert stored == [("jörg@müller.example",)]
+            with pytest.raises(InvalidInput, match="UTF-8"):
+                await who(store, "日本@例え.example")
+
+    with postgres.fresh_database(options="encoding 'LATIN1' locale 'C'") as url:
         asyncio.run(main(url))
 
 
