@@ -24,6 +24,7 @@ from bitespeed.identifiers import Phone, observe
 from bitespeed.identity import Answer, Changes
 from bitespeed.service import DEFAULT_TENANT
 from bitespeed.stores import open_store, pages
+from bitespeed.stores.epochs import EpochOver
 from bitespeed.stores.options import Options
 from bitespeed.stores.postgres import pool as pool_module
 from bitespeed.stores.postgres import scan as scanning
@@ -878,6 +879,30 @@ def test_races_under_a_stricter_isolation_are_conflicts_and_no_errors(postgres, 
         with connected(url) as connection:
             connection.execute(setting.format(name, sql.Literal(isolation)))
         asyncio.run(main(url))
+
+
+@pytest.mark.parametrize("isolation", ["read committed", "repeatable read", "serializable"])
+def test_a_commit_that_waited_for_another_epoch_knows_of_it(postgres, isolation):
+    """Its snapshot may be from before it waited, and tell of the epoch that was."""
+
+    async def main(url, odd):
+        async with stores(of_postgres(odd)) as (store,):
+            changes = await decide(store, ("a@x", "1"))
+            execute(
+                url,
+                "update bitespeed.cache set epoch = 'was', is_suspended = true, since = 'epoch'",
+            )
+            with connected(url) as connection, connection.transaction():
+                connection.execute("select bitespeed.cache_resume('was', 'is')")
+                waiting = asyncio.create_task(store.commit(DEFAULT_TENANT, changes, "was"))
+                await waits_for_a_lock(url)
+            with pytest.raises((Conflict, EpochOver)):
+                await waiting
+            await store.commit(DEFAULT_TENANT, changes, "is")
+
+    setting = isolation.replace(" ", "%5C%20")
+    with postgres.fresh_database() as url:
+        asyncio.run(main(url, f"{url}?options=-cdefault_transaction_isolation%3D{setting}"))
 
 
 @pytest.mark.parametrize("asks", ["?client_encoding=latin1", "?options=-cclient_encoding%3Dlatin1"])
