@@ -72,6 +72,8 @@ def test_lookup_never_writes(tmp_path: Path) -> None:
     succeed("identify", "--email", "a@x.example", cwd=tmp_path)
     for wanted in (["--email", "a@x.example"], ["--contact", "1"]):
         assert "a@x.example" in succeed("lookup", *wanted, cwd=tmp_path)
+    beyond = bitespeed("lookup", "--contact", str(2**63), cwd=tmp_path)
+    assert (beyond.returncode, beyond.stderr) == (1, "Error: There is no contact with this id\n")
     unknown = bitespeed("lookup", "--phone", "99", cwd=tmp_path)
     assert (unknown.returncode, unknown.stderr) == (
         1,
