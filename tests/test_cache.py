@@ -27,7 +27,7 @@ from bitespeed.errors import CacheUnavailable, InvalidInput
 from bitespeed.identifiers import Email, observe
 from bitespeed.identity import Answer, Identity, Snapshot
 from bitespeed.service import DEFAULT_TENANT, Service
-from bitespeed.stores.epochs import EpochOver
+from bitespeed.stores.epochs import SUSPENSION, EpochOver
 from bitespeed.stores.postgres.store import PostgresStore
 from support.invariants import assert_clean
 from support.redis_server import RedisServer, redis_server
@@ -397,6 +397,23 @@ def test_when_the_cache_is_away_everything_goes_on(database: str, redis: RedisSe
     with capture_logs() as told:
         on(database, CacheOptions(redis.url), test)
     assert 1 <= len(told) <= 6, told  # when it changes, not at each request
+
+
+def test_of_many_writers_who_cannot_fence_the_log_tells_once(
+    database: str, redis: RedisServer
+) -> None:
+    async def test(one: Process) -> None:
+        sent = [observe(f"{n}@hillvalley.edu", None) for n in range(20)]
+        known = await asyncio.gather(*map(one.service.identify, sent))
+        redis.kill()
+        with capture_logs() as log:
+            await asyncio.gather(*[one.service.delete(answer.primary_id) for answer in known])
+        told = [line["event"] for line in log if line["event"] == "cache.suspended"]
+        assert told == ["cache.suspended"]
+        assert (await one.store.cache_state()).left <= SUSPENSION
+        assert one.cache._epoch._suspension == 2 * SUSPENSION
+
+    on(database, CacheOptions(redis.url), test)
 
 
 def test_a_server_that_has_lost_its_data_begins_an_empty_epoch(
