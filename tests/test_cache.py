@@ -37,6 +37,7 @@ from support.upstash_server import upstash_server
 
 PATIENCE = 20.0  # seconds to wait for something that happens by itself, a suspension's end for one
 LOOK = 0.02  # seconds between looks
+MOMENT = 0.2  # seconds in which whoever does not wait would have gone on
 
 MARTY = observe("marty@hillvalley.edu", "111")
 JENNIFER = observe("jennifer@hillvalley.edu", "111")
@@ -397,6 +398,23 @@ def test_when_the_cache_is_away_everything_goes_on(database: str, redis: RedisSe
     with capture_logs() as told:
         on(database, CacheOptions(redis.url), test)
     assert 1 <= len(told) <= 6, told  # when it changes, not at each request
+
+
+def test_a_process_that_writes_before_it_is_connected_disturbs_nobody(
+    database: str, redis: RedisServer
+) -> None:
+    async def test(one: Process) -> None:
+        with tcp_proxy(("127.0.0.1", redis.port)) as line:
+            line.stall()
+            slow = CacheOptions(f"redis://127.0.0.1:{line.port}/0")
+            async with process(database, slow) as other:
+                writing = asyncio.create_task(other.service.identify(MARTY))
+                await asyncio.sleep(MOMENT)
+                line.heal()
+                await writing
+        assert not (await one.store.cache_state()).is_suspended
+
+    on(database, CacheOptions(redis.url), test)
 
 
 def test_of_many_writers_who_cannot_fence_the_log_tells_once(
