@@ -881,6 +881,29 @@ def test_races_under_a_stricter_isolation_are_conflicts_and_no_errors(postgres, 
         asyncio.run(main(url))
 
 
+def test_a_commit_that_could_outlive_its_fence_gives_up(postgres):
+    """Each of its waits is bounded, but there may be many."""
+
+    async def main(url):
+        async with stores(of_postgres(url)) as (store,):
+            changes = await decide(store, ("a@x", "1"))
+            script = text("bitespeed.stores.postgres", "migrations/0003_commit.sql")
+            assert "'100 s'" in script
+            hasty = script.replace("'100 s'", f"'{MOMENT} s'")
+            execute(url, hasty.replace("create function", "create or replace function"))
+            with holding(url, "lock table identifier in exclusive mode"):
+                committing = asyncio.create_task(store.commit(DEFAULT_TENANT, changes))
+                await waits_for_a_lock(url)
+                await asyncio.sleep(2 * MOMENT)
+            with pytest.raises(StoreUnavailable, match="took too long"):
+                await committing
+            assert (await store.read(DEFAULT_TENANT, emails=["a@x"])).emails == {}
+            await store.commit(DEFAULT_TENANT, changes)
+
+    with postgres.fresh_database() as url:
+        asyncio.run(main(url))
+
+
 @pytest.mark.parametrize("isolation", ["read committed", "repeatable read", "serializable"])
 def test_a_commit_that_waited_for_another_epoch_knows_of_it(postgres, isolation):
     """Its snapshot may be from before it waited, and tell of the epoch that was."""

@@ -136,6 +136,10 @@ begin
     from jsonb_array_elements(changes -> 'events') with ordinality as n (e, place)
     order by place;
 
+    -- The fence of its writer stands for two minutes; see docs/decisions/0009-cache.md.
+    if clock_timestamp() > statement_timestamp() + interval '100 s' then
+        raise query_canceled using message = 'the commit has waited too long for others';
+    end if;
     return json_build_object('ids', coalesce(ids, '{}'), 'created_at', coalesce(ages, '{}'), 'at', now_);
 end
 $$;
