@@ -680,6 +680,8 @@ def test_a_file_has_no_cache(tmp_path: Any) -> None:
     [
         CacheOptions("http://127.0.0.1"),
         CacheOptions("redis://"),
+        CacheOptions("redis://127.0.0.1:port"),
+        CacheOptions("redis://[::1"),
         CacheOptions(upstash_url="127.0.0.1", upstash_token="t"),
         CacheOptions(upstash_url="https://127.0.0.1"),
     ],

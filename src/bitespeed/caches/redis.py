@@ -24,6 +24,7 @@ MAX_UNANSWERED = 1000  # commands on the connection; a server that lags further 
 _pack = cast("Callable[[tuple[Word, ...]], bytes]", hiredis.pack_command)  # pyright: ignore[reportUnknownMemberType] - hiredis is partly typed
 
 _AWAY = "The cache cannot be reached"
+_FORM = "REDIS_URL must look like redis://host:6379/0 or rediss://..."
 
 
 class RedisEngine:
@@ -95,11 +96,13 @@ class _Target:
     """Where a URL such as ``rediss://user:password@host:6379/0`` leads."""
 
     def __init__(self, url: str) -> None:
-        parts = urlsplit(url)
-        if parts.scheme not in {"redis", "rediss"} or not parts.hostname:
-            raise InvalidInput("REDIS_URL must look like redis://host:6379/0 or rediss://...")
-        self._host = parts.hostname
-        self._port = parts.port or 6379
+        try:
+            parts = urlsplit(url)
+            self._host, self._port = parts.hostname or "", parts.port or 6379
+        except ValueError:
+            raise InvalidInput(_FORM) from None
+        if parts.scheme not in {"redis", "rediss"} or not self._host:
+            raise InvalidInput(_FORM)
         self._tls = ssl.create_default_context() if parts.scheme == "rediss" else None
         self._greeting: list[tuple[Word, ...]] = []
         if parts.password:
