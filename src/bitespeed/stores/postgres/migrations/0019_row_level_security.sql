@@ -6,13 +6,6 @@
 --
 -- Asked for in subqueries, so once for a statement and not for each row. For the owner alone: others
 -- see no row, even if the tables are granted to them.
-create function bitespeed.usual_tenant()
-returns text
-language sql stable
-return 'default';  -- until a table has been adopted for another one
-
-revoke execute on function bitespeed.usual_tenant from public;
-
 do $$
 declare
     name text;
