@@ -569,6 +569,16 @@ def trust(authority: trustme.CA, folder: Path, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setenv("SSL_CERT_DIR", str(folder / "none"))
 
 
+@pytest.mark.parametrize("told", [b"redis_version:7.0\r\nrun_id:\r\n", b"", None])
+def test_a_server_that_does_not_tell_who_it_is_is_not_used(told: bytes | None) -> None:
+    class Silent:
+        async def send(self, *_: object) -> bytes | None:
+            return told
+
+    with pytest.raises(CacheUnavailable, match="does not tell who it is"):
+        asyncio.run(redis_engine._identity(Silent()))  # pyright: ignore[reportArgumentType] - a part
+
+
 def test_a_server_that_may_drop_a_fence_is_not_used(database: str) -> None:
     async def main(url: str) -> None:
         async with process(database, CacheOptions(url)) as one:

@@ -210,11 +210,12 @@ async def _identity(link: _Link) -> str:
     fence that is dropped fences nothing.
     """
     told = await link.send(("INFO",), CONNECT_TIME)
-    if not isinstance(told, bytes):
+    lines = told.decode().splitlines() if isinstance(told, bytes) else []
+    facts = dict(line.split(":", 1) for line in lines if ":" in line)
+    if not facts.get("run_id"):
         raise CacheUnavailable("The cache does not tell who it is")
-    facts = dict(line.split(":", 1) for line in told.decode().splitlines() if ":" in line)
     if facts.get("maxmemory", "0") != "0" and facts.get("maxmemory_policy") != "noeviction":
         raise CacheUnavailable("The cache must run with maxmemory-policy noeviction")
     if facts.get("role", "master") != "master":
         raise CacheUnavailable("The cache is a replica")
-    return facts.get("run_id", "")
+    return facts["run_id"]
