@@ -192,6 +192,20 @@ def test_what_brings_something_new_is_no_hit(database: str, options: CacheOption
     on(database, options, test)
 
 
+def test_of_many_in_turn_each_shows_what_those_before_it_brought(
+    database: str, options: CacheOptions
+) -> None:
+    async def test(one: Process) -> None:
+        for _ in range(2):
+            await one.service.identify(MARTY)
+            await one.is_filled()
+        sent = [MARTY, observe("marty@hillvalley.edu", "222"), MARTY]
+        answers = await one.service.identify_all(sent)
+        assert [len(a.phones) for a in answers if isinstance(a, Answer)] == [1, 2, 2]
+
+    on(database, options, test)
+
+
 def test_another_process_finds_what_one_has_filled(database: str, options: CacheOptions) -> None:
     async def test(one: Process) -> None:
         async with process(database, options) as other:
