@@ -22,6 +22,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from bitespeed.check import check
+from bitespeed.erasing import Whom
 from bitespeed.errors import BitespeedError, InvalidInput, StoreUnavailable
 from bitespeed.identifiers import observe, parse_email, parse_phone
 from bitespeed.service import Service
@@ -862,9 +863,18 @@ def test_foreign_keys_are_dropped_if_agreed(database: str) -> None:
     assert query(database, "select email from orders join contact on contact.id = contact") == [
         ("a@x",)
     ]
-    run(
-        database, "alter table orders add foreign key (contact) references bitespeed.contact_record"
-    )
+    key = "alter table orders add constraint ours foreign key (contact) references"
+    run(database, f"{key} bitespeed.contact_record")
+
+    def erased() -> None:
+        on_service(database, lambda service: service.erase(Whom(contact=2)))
+
+    with pytest.raises(StoreUnavailable, match="refers to what is to be erased"):
+        erased()
+    run(database, "alter table orders drop constraint ours")
+    run(database, f"{key} bitespeed.contact_record on delete set null")
+    erased()
+    assert query(database, "select contact from orders") == [(None,)]
 
 
 def test_views_read_the_new_view(database: str) -> None:

@@ -27,7 +27,7 @@ from bitespeed.errors import CacheUnavailable, InvalidInput
 from bitespeed.identifiers import Email, observe
 from bitespeed.identity import Answer, Identity, Snapshot
 from bitespeed.service import DEFAULT_TENANT, Service
-from bitespeed.stores.epochs import EpochOver
+from bitespeed.stores.epochs import SUSPENSION, EpochOver
 from bitespeed.stores.postgres.store import PostgresStore
 from support.invariants import assert_clean
 from support.redis_server import RedisServer, redis_server
@@ -37,6 +37,7 @@ from support.upstash_server import upstash_server
 
 PATIENCE = 20.0  # seconds to wait for something that happens by itself, a suspension's end for one
 LOOK = 0.02  # seconds between looks
+MOMENT = 0.2  # seconds in which whoever does not wait would have gone on
 
 MARTY = observe("marty@hillvalley.edu", "111")
 JENNIFER = observe("jennifer@hillvalley.edu", "111")
@@ -187,6 +188,20 @@ def test_what_brings_something_new_is_no_hit(database: str, options: CacheOption
         assert await one.knows("marty@hillvalley.edu", "111") == both
         merged = await one.service.identify(observe("jennifer@hillvalley.edu", "222"))
         assert merged.phones == ["111", "222"]
+
+    on(database, options, test)
+
+
+def test_of_many_in_turn_each_shows_what_those_before_it_brought(
+    database: str, options: CacheOptions
+) -> None:
+    async def test(one: Process) -> None:
+        for _ in range(2):
+            await one.service.identify(MARTY)
+            await one.is_filled()
+        sent = [MARTY, observe("marty@hillvalley.edu", "222"), MARTY]
+        answers = await one.service.identify_all(sent)
+        assert [len(a.phones) for a in answers if isinstance(a, Answer)] == [1, 2, 2]
 
     on(database, options, test)
 
@@ -399,6 +414,40 @@ def test_when_the_cache_is_away_everything_goes_on(database: str, redis: RedisSe
     assert 1 <= len(told) <= 6, told  # when it changes, not at each request
 
 
+def test_a_process_that_writes_before_it_is_connected_disturbs_nobody(
+    database: str, redis: RedisServer
+) -> None:
+    async def test(one: Process) -> None:
+        with tcp_proxy(("127.0.0.1", redis.port)) as line:
+            line.stall()
+            slow = CacheOptions(f"redis://127.0.0.1:{line.port}/0")
+            async with process(database, slow) as other:
+                writing = asyncio.create_task(other.service.identify(MARTY))
+                await asyncio.sleep(MOMENT)
+                line.heal()
+                await writing
+        assert not (await one.store.cache_state()).is_suspended
+
+    on(database, CacheOptions(redis.url), test)
+
+
+def test_of_many_writers_who_cannot_fence_the_log_tells_once(
+    database: str, redis: RedisServer
+) -> None:
+    async def test(one: Process) -> None:
+        sent = [observe(f"{n}@hillvalley.edu", None) for n in range(20)]
+        known = await asyncio.gather(*map(one.service.identify, sent))
+        redis.kill()
+        with capture_logs() as log:
+            await asyncio.gather(*[one.service.delete(answer.primary_id) for answer in known])
+        told = [line["event"] for line in log if line["event"] == "cache.suspended"]
+        assert told == ["cache.suspended"]
+        assert (await one.store.cache_state()).left <= SUSPENSION
+        assert one.cache._epoch._suspension == 2 * SUSPENSION
+
+    on(database, CacheOptions(redis.url), test)
+
+
 def test_a_server_that_has_lost_its_data_begins_an_empty_epoch(
     database: str, redis: RedisServer
 ) -> None:
@@ -534,6 +583,16 @@ def trust(authority: trustme.CA, folder: Path, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setenv("SSL_CERT_DIR", str(folder / "none"))
 
 
+@pytest.mark.parametrize("told", [b"redis_version:7.0\r\nrun_id:\r\n", b"", None])
+def test_a_server_that_does_not_tell_who_it_is_is_not_used(told: bytes | None) -> None:
+    class Silent:
+        async def send(self, *_: object) -> bytes | None:
+            return told
+
+    with pytest.raises(CacheUnavailable, match="does not tell who it is"):
+        asyncio.run(redis_engine._identity(Silent()))  # pyright: ignore[reportArgumentType] - a part
+
+
 def test_a_server_that_may_drop_a_fence_is_not_used(database: str) -> None:
     async def main(url: str) -> None:
         async with process(database, CacheOptions(url)) as one:
@@ -571,6 +630,59 @@ def test_what_others_have_changed_in_the_tables_is_forgotten_by_itself(
             while (await one.service.identify(observe(None, "111"))).emails != ["m@x"]:
                 assert time.monotonic() < deadline
                 await asyncio.sleep(LOOK)
+            newcomer = await one.service.identify(observe("marty@hillvalley.edu", None))
+            assert newcomer.phones == []
+
+    asyncio.run(main())
+
+
+def test_what_others_have_added_is_forgotten_and_nothing_else(
+    database: str, shared_redis: RedisServer
+) -> None:
+    async def main() -> None:
+        async with process(database, CacheOptions(shared_redis.url)) as one:
+            await one.is_in_use()
+            for _ in range(2):
+                await one.service.identify(MARTY)
+                await one.service.identify(observe("doc@hillvalley.edu", None))
+                await one.is_filled()
+            epoch = one.epoch()
+            await sql(
+                database,
+                "begin",
+                "insert into bitespeed.contact_record values"
+                " (9, 'default', 1, 'm@x', '111', null, null, 9000000000000000, 9000000000000000)",
+                "insert into bitespeed.identifier values ('default', 'email', 'm@x', 1)",
+                "update bitespeed.identity set version = 2, contacts = 2 where id = 1",
+                "insert into bitespeed.event (tenant, at, kind, identity_id, version)"
+                " values ('default', 1, 'contact.created', 1, 2)",
+                "commit",
+            )
+            deadline = time.monotonic() + PATIENCE
+            while (await one.service.identify(MARTY)).secondary_ids != [9]:
+                assert time.monotonic() < deadline
+                await asyncio.sleep(LOOK)
+            await one.knows("doc@hillvalley.edu", None)
+            assert one.epoch() == epoch
+
+    asyncio.run(main())
+
+
+def test_events_of_a_server_that_the_database_was_restored_from_are_no_news(database: str) -> None:
+    """Their transactions have numbers that this server comes to much later, if ever."""
+
+    async def main() -> None:
+        store = await PostgresStore.open(database)
+        try:
+            for number, values in (("'9000000000000'", []), ("default", None)):
+                await sql(
+                    database,
+                    "insert into bitespeed.event (xact, tenant, at, kind, identity_id, version)"
+                    f" values ({number}, 'default', 1, 'contact.adopted', 1, 1)",
+                )
+                assert (await store.cache_feed(None, 0)).values == values
+        finally:
+            await store.close()
 
     asyncio.run(main())
 
@@ -592,6 +704,8 @@ def test_a_file_has_no_cache(tmp_path: Any) -> None:
     [
         CacheOptions("http://127.0.0.1"),
         CacheOptions("redis://"),
+        CacheOptions("redis://127.0.0.1:port"),
+        CacheOptions("redis://[::1"),
         CacheOptions(upstash_url="127.0.0.1", upstash_token="t"),
         CacheOptions(upstash_url="https://127.0.0.1"),
     ],

@@ -72,6 +72,8 @@ def test_lookup_never_writes(tmp_path: Path) -> None:
     succeed("identify", "--email", "a@x.example", cwd=tmp_path)
     for wanted in (["--email", "a@x.example"], ["--contact", "1"]):
         assert "a@x.example" in succeed("lookup", *wanted, cwd=tmp_path)
+    beyond = bitespeed("lookup", "--contact", str(2**63), cwd=tmp_path)
+    assert (beyond.returncode, beyond.stderr) == (1, "Error: There is no contact with this id\n")
     unknown = bitespeed("lookup", "--phone", "99", cwd=tmp_path)
     assert (unknown.returncode, unknown.stderr) == (
         1,
@@ -163,7 +165,8 @@ def test_corrected_rejects_can_be_imported(tmp_path: Path) -> None:
     assert "good@x.example" in succeed("lookup", "--phone", "2", cwd=tmp_path)
 
 
-def test_import_of_ndjson_from_standard_input(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["-", "/dev/stdin"])
+def test_import_of_ndjson_from_standard_input(tmp_path: Path, name: str) -> None:
     lines = [
         {"email": "a@x.example", "phoneNumber": 1},
         {"email": None, "phone": "1"},
@@ -171,7 +174,7 @@ def test_import_of_ndjson_from_standard_input(tmp_path: Path) -> None:
         ["no object"],
     ]
     text = "\n".join(map(json.dumps, lines)) + "\n\n{broken\n"
-    printed = json.loads(succeed("import", "-", "--json", cwd=tmp_path, stdin=text))
+    printed = json.loads(succeed("import", name, "--json", cwd=tmp_path, stdin=text))
     assert (printed["rows"], printed["primaries"], printed["repeats"]) == (5, 1, 1)
     reasons = [
         row[1] for row in csv.reader((tmp_path / "import.rejects.csv").read_text().splitlines())

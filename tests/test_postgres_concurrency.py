@@ -44,7 +44,8 @@ LOCKED = "for no key update;"
 ALL_LOCKED = "end loop;"
 
 ERASE = "0011_erase.sql"
-NOT_THERE = "cache|'erasure'|secret|adopted"  # what has to do with these is not come to
+# What has to do with these is not come to.
+NOT_THERE = "cache|'erasure'|secret|adopted|isolation|statement_timestamp"
 
 
 @pytest.fixture(scope="module")

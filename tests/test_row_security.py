@@ -12,10 +12,13 @@ import pytest
 from psycopg import sql
 
 from bitespeed.stores import open_store
+from bitespeed.stores.options import Options
+from bitespeed.stores.postgres.adopt import Wishes, adopt
 from bitespeed.stores.sql import text
 from support.backends import connected, prepared
 from support.database_url import as_user, database_of
 from support.invariants import assert_clean
+from support.reference_table import REFERENCE
 from support.stores import decide
 
 ASKED = {"contact": None, "members": True, "remembered": []}
@@ -129,7 +132,7 @@ def test_the_owner_sees_what_it_has_told(two, told, seen):
             assert [id_ for (id_,) in rows] == seen
 
 
-def test_who_tells_nothing_is_the_default_tenant(two):
+def test_who_tells_nothing_is_the_usual_tenant(two):
     insert = "insert into bitespeed.identifier values ('default', 'email', 'd@x', 3)"
     with as_the_functions_run(two):
         two.execute(insert)
@@ -192,3 +195,21 @@ def test_an_owner_whom_it_binds_still_copies_and_scans_whole_tables(plain, tmp_p
     with connected(plain) as connection:
         unbound = "select count(*) from pg_class where relforcerowsecurity"
         assert connection.execute(unbound).fetchone() == (len(TABLES) + 1,)  # and tombstone
+
+
+@pytest.mark.parametrize("shop", ["default", "o'shop"])
+def test_the_view_of_an_adopted_table_shows_its_tenant_to_whom_tells_none(plain, shop):
+    with connected(plain) as connection:
+        connection.execute("create schema shop")
+        connection.execute("set search_path = shop")
+        connection.execute(REFERENCE)
+        connection.execute("insert into contact (email, linkprecedence) values ('a@x', 'primary')")
+    wishes = Wishes("shop.contact", shop)
+    assert adopt(plain, Options(), wishes, lambda _: None, lambda *_: None) is not None
+    with connected(plain) as connection:
+        for view in ("shop.contact", "bitespeed.contact"):
+            shown = f"select email from {view}"
+            assert connection.execute(shown).fetchall() == [("a@x",)]
+            connection.execute("set bitespeed.tenant = 'another'")
+            assert connection.execute(shown).fetchall() == []
+            connection.execute("reset bitespeed.tenant")

@@ -13,7 +13,7 @@ import pytest
 from bitespeed import erasing, rule, wire
 from bitespeed import service as service_module
 from bitespeed.erasing import Whom
-from bitespeed.errors import BitespeedError, Conflict, InvalidInput, NotFound, StoreUnavailable
+from bitespeed.errors import BitespeedError, Conflict, InvalidInput, NotFound
 from bitespeed.identifiers import Observation, observe
 from bitespeed.identity import Answer, Changes, Contact, Identity
 from bitespeed.service import DEFAULT_TENANT, Service
@@ -1251,7 +1251,7 @@ def test_a_poisoned_observation_fails_alone(backend, poison):
             poisoned = outcomes.pop(3)
             if isinstance(poisoned, Exception):  # SQLite stores what others cannot
                 assert isinstance(poisoned, BitespeedError)
-                assert str(poisoned) == "Internal error"
+                assert isinstance(poisoned, InvalidInput) or str(poisoned) == "Internal error"
             assert [o.emails for o in outcomes] == [[f"{n}@x"] for n in range(8)]
 
     asyncio.run(main())
@@ -1325,15 +1325,15 @@ def test_a_url_of_no_known_kind_is_refused(url):
 @pytest.mark.parametrize(
     "url",
     [
-        "postgresql://user:hunter2@host:port/name",
+        "postgresql://user:hunter2@127.0.0.1:99999/name",
         "postgresql://user:hunter2@host/name?no_such_setting=1",
-        "postgresql://user:hunter2@host/name?sslmode=nonsense",
+        "postgresql://user:hunter2@127.0.0.1/name?sslmode=nonsense",
         "https://user:hunter2@host:port",
         "https://[",
     ],
 )
 def test_a_url_of_the_wrong_form_is_told_without_its_password(url):
-    with pytest.raises((InvalidInput, StoreUnavailable)) as refusal:
+    with pytest.raises(InvalidInput) as refusal:
         asyncio.run(open_store(url, Options(key="secret")))
     assert "hunter2" not in str(refusal.value)
 

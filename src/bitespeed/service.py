@@ -421,7 +421,7 @@ class Service:
         found = self._look_up(batch)
         if found is not None:
             await asyncio.wait([found.reply])
-            batch = self._answer_known(batch, found)
+            batch = self._answer_known(batch, found, in_turn=True)
         await self._run_rest(batch, found)
 
     def _look_up(self, batch: list[_Pending]) -> LookUp | None:
@@ -431,14 +431,18 @@ class Service:
             return None
         return self._cache.look_up(self._tenant, [pending.observation for pending in batch])
 
-    def _answer_known(self, batch: list[_Pending], found: LookUp) -> list[_Pending]:
-        """Those to whom the cache has no answer."""
+    def _answer_known(
+        self, batch: list[_Pending], found: LookUp, *, in_turn: bool = False
+    ) -> list[_Pending]:
+        """Those to whom the cache has no answer; ``in_turn``, also those behind the first of them,
+        since it may bring something that they must show.
+        """
         assert self._cache is not None  # noqa: S101 - where else would it have been found
         stages.looked_up(self._loop.time() - found.begun)
         rest: list[_Pending] = []
         known: list[_Pending] = []
         for pending, answer in zip(batch, self._cache.answers(found), strict=True):
-            if answer is None:
+            if answer is None or (in_turn and rest):
                 rest.append(pending)
             else:
                 pending.settle(answer)

@@ -63,11 +63,16 @@ def whom(
     if sum(given not in (None, "") for given in (email, phone, contact)) != 1:
         raise InvalidInput("Name a person by one of email, phoneNumber and contactId")
     if contact is not None:
-        if not 0 <= contact <= MAX_ID:
-            raise NotFound("There is no contact with this id")
-        return Whom(contact=contact)
+        return Whom(contact=contact_id(contact))
     observation = observe(email, phone, region)
     return Whom(observation.email, observation.phone)
+
+
+def contact_id(given: int) -> int:
+    """An id that a contact may have. Raises `NotFound` for a number that no database counts to."""
+    if not 0 <= given <= MAX_ID:
+        raise NotFound("There is no contact with this id")
+    return given
 
 
 def _decoded(decoder: msgspec.json.Decoder[T], body: bytes) -> T:

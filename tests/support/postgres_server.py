@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from signal import SIGINT, SIGQUIT
+from typing import LiteralString
 from uuid import uuid4
 
 import psycopg
@@ -44,14 +45,16 @@ class Postgres:
         return on_server(self._url, database)
 
     @contextmanager
-    def fresh_database(self, template: str | None = None) -> Iterator[str]:
+    def fresh_database(
+        self, template: str | None = None, options: LiteralString = ""
+    ) -> Iterator[str]:
         """The URL of a database that nobody else uses; it is dropped, whoever is connected.
 
         It is empty, or a copy of the one whose URL is given, to which nobody may be connected.
         """
         name = f"{PREFIX}_{int(time.time())}_{uuid4().hex[:12]}"
-        source = database_of(template) if template else "template1"
-        self._administer(sql.SQL("create database {} template {}"), name, source)
+        source = database_of(template) if template else "template0"
+        self._administer(sql.SQL(f"create database {{}} template {{}} {options}"), name, source)
         try:
             yield self.url(name)
         finally:

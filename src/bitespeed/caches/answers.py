@@ -219,10 +219,14 @@ class AnswerCache:
 
     async def _fence(self, epoch: str, keys: Sequence[bytes], token: str) -> bool:
         """Whether the keys are fenced; if not, perhaps they are."""
-        if not self._epoch.is_of_this_server(epoch):
-            return False
         arguments = [token, FENCE_TTL * 1000, MAX_FENCES]
         try:
+            if self.engine.server is None:
+                await (
+                    self.engine.connected()
+                )  # a process that has just begun need not disturb others
+            if not self._epoch.is_of_this_server(epoch):
+                return False
             fenced = await run(self.engine, FENCE, [mark_of(epoch), *keys], arguments)
         except CacheUnavailable:
             return False

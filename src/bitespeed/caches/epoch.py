@@ -39,9 +39,11 @@ class Epoch:
         self._on_look = on_look
         self._loop = asyncio.get_running_loop()
         self._licence: tuple[str, float] | None = None  # to read in an epoch, until an instant
-        self._suspension = SUSPENSION
+        self._suspension = SUSPENSION  # how long the next one is to last ...
+        self._seconds = SUSPENSION  # ... and the last one, of this epoch
+        self._suspended: str | None = None
         self._position: str | None = None  # in the feed
-        self._ending: set[asyncio.Task[CacheState]] = set()
+        self._ending: dict[str, asyncio.Task[CacheState]] = {}  # by epoch
         self.state: CacheState | None = None
         """What was heard last, by whatever way. Good for writing: a commit finds out."""
         self._follower = self._loop.create_task(self._follow())
@@ -78,23 +80,34 @@ class Epoch:
         self._suspension = SUSPENSION
 
     async def end(self, epoch: str) -> CacheState:
-        """Suspend the cache, for longer each time until it works again."""
-        cache_suspensions.add()
-        log.warning("cache.suspended")
-        self._licence = None
-        seconds, self._suspension = self._suspension, min(2 * self._suspension, LONGEST_SUSPENSION)
-        return self._note(await self._store.cache_suspend(epoch, seconds))
+        """Suspend the cache, once for all who find out, for longer each time until it works again.
+        The state that came of it, by whomever.
+        """
+        return await asyncio.shield(self._end(epoch))
 
     def end_soon(self, epoch: str) -> None:
-        """`end`, once for all who find out at the same time."""
+        """`end`, for whoever does not wait for it."""
         if self._licence is not None and self._licence[0] == epoch:
-            self._licence = None
-            task = self._loop.create_task(self.end(epoch))
-            self._ending.add(task)
-            task.add_done_callback(self._ended)
+            self._end(epoch)
 
-    def _ended(self, task: "asyncio.Task[CacheState]") -> None:
-        self._ending.discard(task)
+    def _end(self, epoch: str) -> "asyncio.Task[CacheState]":
+        self._licence = None
+        if epoch not in self._ending:
+            self._ending[epoch] = task = self._loop.create_task(self._suspend(epoch))
+            task.add_done_callback(lambda task: self._ended(epoch, task))
+        return self._ending[epoch]
+
+    async def _suspend(self, epoch: str) -> CacheState:
+        if epoch != self._suspended:
+            self._suspended = epoch
+            self._seconds = self._suspension
+            self._suspension = min(2 * self._suspension, LONGEST_SUSPENSION)
+            cache_suspensions.add()
+            log.warning("cache.suspended")
+        return self._note(await self._store.cache_suspend(epoch, self._seconds))
+
+    def _ended(self, epoch: str, task: "asyncio.Task[CacheState]") -> None:
+        del self._ending[epoch]
         if not task.cancelled():
             task.exception()  # the database is away; the next look tries again
 
@@ -154,4 +167,4 @@ class Epoch:
     async def close(self) -> None:
         """Stop following."""
         self._follower.cancel()
-        await asyncio.gather(self._follower, *self._ending, return_exceptions=True)
+        await asyncio.gather(self._follower, *self._ending.values(), return_exceptions=True)

@@ -24,6 +24,7 @@ MAX_UNANSWERED = 1000  # commands on the connection; a server that lags further 
 _pack = cast("Callable[[tuple[Word, ...]], bytes]", hiredis.pack_command)  # pyright: ignore[reportUnknownMemberType] - hiredis is partly typed
 
 _AWAY = "The cache cannot be reached"
+_FORM = "REDIS_URL must look like redis://host:6379/0 or rediss://..."
 
 
 class RedisEngine:
@@ -95,11 +96,13 @@ class _Target:
     """Where a URL such as ``rediss://user:password@host:6379/0`` leads."""
 
     def __init__(self, url: str) -> None:
-        parts = urlsplit(url)
-        if parts.scheme not in {"redis", "rediss"} or not parts.hostname:
-            raise InvalidInput("REDIS_URL must look like redis://host:6379/0 or rediss://...")
-        self._host = parts.hostname
-        self._port = parts.port or 6379
+        try:
+            parts = urlsplit(url)
+            self._host, self._port = parts.hostname or "", parts.port or 6379
+        except ValueError:
+            raise InvalidInput(_FORM) from None
+        if parts.scheme not in {"redis", "rediss"} or not self._host:
+            raise InvalidInput(_FORM)
         self._tls = ssl.create_default_context() if parts.scheme == "rediss" else None
         self._greeting: list[tuple[Word, ...]] = []
         if parts.password:
@@ -207,11 +210,12 @@ async def _identity(link: _Link) -> str:
     fence that is dropped fences nothing.
     """
     told = await link.send(("INFO",), CONNECT_TIME)
-    if not isinstance(told, bytes):
+    lines = told.decode().splitlines() if isinstance(told, bytes) else []
+    facts = dict(line.split(":", 1) for line in lines if ":" in line)
+    if not facts.get("run_id"):
         raise CacheUnavailable("The cache does not tell who it is")
-    facts = dict(line.split(":", 1) for line in told.decode().splitlines() if ":" in line)
     if facts.get("maxmemory", "0") != "0" and facts.get("maxmemory_policy") != "noeviction":
         raise CacheUnavailable("The cache must run with maxmemory-policy noeviction")
     if facts.get("role", "master") != "master":
         raise CacheUnavailable("The cache is a replica")
-    return facts.get("run_id", "")
+    return facts["run_id"]

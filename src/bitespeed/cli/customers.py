@@ -59,7 +59,7 @@ async def lookup(
     """Tell who this is without writing anything; exit status 1 when nobody knows."""
     async with opened(database, region, tenant) as (service, settings):
         if contact is not None:
-            answer = await service.contact(contact)
+            answer = await service.contact(wire.contact_id(contact))
         else:
             asked = observe(email, phone, settings.region)
             answer = await service.look_up(asked.email, asked.phone)

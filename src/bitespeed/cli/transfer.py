@@ -4,6 +4,7 @@ import asyncio
 import csv
 import io
 import json
+import os
 import sys
 from collections.abc import Callable, Generator
 from contextlib import ExitStack, aclosing, contextmanager
@@ -92,7 +93,7 @@ async def import_(
         with ExitStack() as stack:
             stream = stack.enter_context(_input(file))
             on_reject = stack.enter_context(_Rejects(rejects or _beside(file)))
-            on_chunk = stack.enter_context(_progress(stream, file))
+            on_chunk = stack.enter_context(_progress(stream))
             rows = read_rows(stream, columns)
             tally = Tally()
             try:
@@ -124,7 +125,8 @@ def _input(file: str) -> Generator[io.BufferedReader]:
 
 
 def _beside(file: str) -> str:
-    return "import.rejects.csv" if file == "-" else f"{file}.rejects.csv"
+    """The file itself may be a pipe, which has nothing beside it."""
+    return f"{file}.rejects.csv" if Path(file).is_file() else "import.rejects.csv"
 
 
 class _Rejects:
@@ -149,9 +151,9 @@ class _Rejects:
 
 
 @contextmanager
-def _progress(stream: io.BufferedReader, file: str) -> Generator[Callable[[Tally], None]]:
+def _progress(stream: io.BufferedReader) -> Generator[Callable[[Tally], None]]:
     """A bar by bytes read, with the rate in rows; by rows alone where the size is unknown."""
-    size = Path(file).stat().st_size if file != "-" else None
+    size = os.fstat(stream.fileno()).st_size if stream.seekable() else None
     rate = TextColumn("{task.fields[rows]:,} rows, {task.fields[rate]:,.0f}/s")
     columns = BarColumn(), TaskProgressColumn(), rate, TimeElapsedColumn(), TimeRemainingColumn()
     with Progress(*columns, console=err, transient=True) as progress:

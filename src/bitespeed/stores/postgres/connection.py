@@ -20,6 +20,7 @@ from bitespeed.stores.postgres.sqlstates import meaning
 PARAMETERS: dict[str, Any] = {
     "application_name": "bitespeed",
     "autocommit": True,
+    "client_encoding": "utf8",  # ours, whatever the URL, the environment or the database says
     "prepare_threshold": None,  # a pooler in between would hand each statement to another server
 }
 KEEPALIVE = {"keepalives_idle": 5, "keepalives_interval": 2, "keepalives_count": 3}

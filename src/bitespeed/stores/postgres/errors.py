@@ -30,7 +30,15 @@ def translated_url() -> Generator[None]:
     try:
         yield
     except psycopg.ProgrammingError:
-        raise InvalidInput("The database URL has a part that PostgreSQL does not know") from None
+        raise InvalidInput(_UNKNOWN) from None
+    except psycopg.OperationalError as error:
+        if _NOT_BEGUN in str(error) and _BEGUN not in str(error):
+            raise InvalidInput(_UNKNOWN) from None
+        raise
+
+
+_UNKNOWN = "The database URL has a part that PostgreSQL does not know"
+_NOT_BEGUN, _BEGUN = "connection is bad: ", "connection to server"  # psycopg's words and libpq's
 
 
 _REFUSALS = {
@@ -39,6 +47,8 @@ _REFUSALS = {
     "authentication failed": "28P01",
     "no password supplied": "28P01",
     "is not permitted to log in": "28000",
+    'FATAL:  role "': "28000",
+    'FATAL:  database "': "3D000",
     "starting up": "57P03",
     "shutting down": "57P03",
 }

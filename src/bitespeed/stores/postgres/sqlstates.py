@@ -4,6 +4,7 @@ from bitespeed.errors import (
     AccessRefused,
     BitespeedError,
     Conflict,
+    InvalidInput,
     StoreDamaged,
     StoreUnavailable,
 )
@@ -11,6 +12,8 @@ from bitespeed.errors import (
 AWAY = "The database cannot be reached; try again"
 
 _MEANING: tuple[tuple[str, type[BitespeedError], str], ...] = (
+    ("22P05", InvalidInput, "The database has no room for such a character: is it in UTF-8?"),
+    ("23503", StoreUnavailable, "Another table refers to what is to be erased; see docs/adopt.md"),
     ("23505", Conflict, "A new value has been taken since it was read"),
     ("25006", StoreUnavailable, "The database cannot be written: it is read-only"),
     ("25P03", StoreUnavailable, "The database has ended a transaction that was idle for too long"),

@@ -144,11 +144,15 @@ def _proof(key: str) -> dict[str, str]:
 
 def _base(url: str) -> httpx.URL:
     try:
-        return httpx.URL(f"{url.rstrip('/')}/rest/v1/rpc/")
+        base = httpx.URL(f"{url.rstrip('/')}/rest/v1/rpc/")
     except httpx.InvalidURL:
-        raise InvalidInput(
-            "The address of the project must look like https://project.supabase.co"
-        ) from None
+        raise InvalidInput(_FORM) from None
+    if not base.host or "%" in base.host:  # had to be escaped
+        raise InvalidInput(_FORM)
+    return base
+
+
+_FORM = "The address of the project must look like https://project.supabase.co"
 
 
 def _refused(response: httpx.Response) -> Exception:

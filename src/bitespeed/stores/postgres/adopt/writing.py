@@ -57,6 +57,7 @@ def swap(
     _put_aside(connection, table)
     connection.execute(ADOPT["remark"].format(remark=sql.Literal(table.shown)))
     connection.execute(_view(table, columns, tenant, zone))
+    connection.execute(ADOPT["usual_tenant"].format(tenant=sql.Literal(tenant)))
     view = find(connection, table.identifier.as_string(connection))
     grants.carry_over(connection, table, view, granted)
     dependents.make_again(connection, hanging.views)

@@ -33,6 +33,9 @@ begin
     perform set_config('bitespeed.tenant', commit.tenant, true);
     -- Held to the end, so that an epoch ends only when all of its commits have.
     perform pg_advisory_xact_lock_shared(1651078245, 1);
+    if current_setting('transaction_isolation') <> 'read committed' then
+        perform from bitespeed.cache for share;  -- fails if the epoch has changed during the wait
+    end if;
     select * into cache from bitespeed.cache;
     if cache.epoch is distinct from commit.epoch
         or cache.is_suspended and clock_timestamp() < cache.since + interval '1.25 s' then
@@ -133,6 +136,10 @@ begin
     from jsonb_array_elements(changes -> 'events') with ordinality as n (e, place)
     order by place;
 
+    -- The fence of its writer stands for two minutes; see docs/decisions/0009-cache.md.
+    if clock_timestamp() > statement_timestamp() + interval '100 s' then
+        raise query_canceled using message = 'the commit has waited too long for others';
+    end if;
     return json_build_object('ids', coalesce(ids, '{}'), 'created_at', coalesce(ages, '{}'), 'at', now_);
 end
 $$;
