@@ -5,6 +5,7 @@ import re
 import time
 from importlib.resources import files
 from itertools import product
+from pathlib import Path
 
 import msgspec
 import pytest
@@ -116,6 +117,14 @@ def test_a_key_opens_what_its_scope_says_and_nothing_else(shops, operation, scop
         )
     if method == "GET":
         assert server.ask("HEAD", at, None, bearing(texts["shop", scope])).status == reply.status
+
+
+def test_the_page_on_security_names_them_too():
+    text = (Path(__file__).parent.parent / "docs" / "security.md").read_text()
+    rows = dict(re.findall(r"^\| `(\w+)` \| (.*) \|$", text, re.MULTILINE))
+    told = {scope: set(re.findall(r"`([A-Z]+) (/\S*)`", rows[scope])) for scope in ALL_SCOPES}
+    opened = {scope: {op for op, takes in SCOPES.items() if takes == scope} for scope in ALL_SCOPES}
+    assert told == opened
 
 
 def test_the_description_names_the_same_scopes():
@@ -245,6 +254,28 @@ class TestLives:
                 stranger = server.ask("POST", "/identify", BODY, bearing(made()[1]))
                 assert (stranger.status, stranger.headers["retry-after"]) == (503, "1")
 
+    def test_metrics_go_on_without_the_database_for_who_could_read_them(self, postgres, tmp_path):
+        end = time.time() + TRUSTED + 2
+        watcher, short = made(scopes=["metrics"]), made(expires_at=int(end * 1e6))
+        other, late = made(scopes=["read"]), made(scopes=["metrics"])
+
+        def status(server, text):
+            return server.ask("GET", "/metrics", None, bearing(text)).status
+
+        with postgres.fresh_database() as url:
+            prepared(url)
+            keys = [key for key, _ in (watcher, short, other, late)]
+            with guarded(tmp_path, url, *keys, BITESPEED_ANSWER_TIME="1") as server:
+                texts = [text for _, text in (watcher, short, other)]
+                assert [status(server, text) for text in texts] == [200, 200, 403]
+                assert server.ask("GET", "/metrics").status == 401
+                postgres.drop(url.rpartition("/")[2])
+                time.sleep(max(TRUSTED, end - time.time()) + 0.1)
+                assert [status(server, text) for text in texts] == [200, 503, 403]
+                forged = texts[0][:-1] + ("0" if texts[0][-1] != "0" else "1")
+                assert [status(server, t) for t in (forged, late[1])] == [401, 503]
+                assert server.ask("GET", "/metrics").status == 401
+
 
 def run(*words, database=None, status=0):
     """What a command prints."""
@@ -293,6 +324,16 @@ class TestWithoutKeys:
             ) as server
         ):
             assert server.ask("POST", "/identify", BODY).status == (200 if ways else 401)
+
+    def test_without_the_database_they_may_read_metrics_and_nothing_else(self, postgres, tmp_path):
+        with postgres.fresh_database() as url:
+            prepared(url)
+            with guarded(tmp_path, url, BITESPEED_ANSWER_TIME="1") as server:
+                assert server.ask("GET", "/metrics").status == 200
+                postgres.drop(url.rpartition("/")[2])
+                time.sleep(TRUSTED)
+                assert server.ask("GET", "/metrics").status == 200
+                assert server.ask("POST", "/identify", BODY).status == 503
 
 
 class TestCommands:

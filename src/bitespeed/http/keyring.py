@@ -97,6 +97,13 @@ class Keyring:
         await asyncio.shield(self._ask(id_))
         return self._entries[id_]
 
+    def last_known(self, id_: str) -> Entry | None:
+        """The entry as it was heard of last, however long ago; what has expired since is not."""
+        entry = self._entries.get(id_)
+        if entry is None or entry.key is None:
+            return entry
+        return entry if entry.key.seconds_left(time.time()) > 0 else None
+
     async def close(self) -> None:
         """Wait for what is under way."""
         if self._asking is not None:
