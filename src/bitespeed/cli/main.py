@@ -42,7 +42,7 @@ def main() -> None:
     Every command works on the database that --database or $DATABASE_URL names, a file or a
     PostgreSQL server, also while a server is running on it; $SUPABASE_URL and $SUPABASE_KEY
     name a Supabase project. $REDIS_URL names a cache for the answers. Other settings come from
-    the environment as well, see the README: $BITESPEED_REGION, $BITESPEED_DEADLINE,
+    the environment as well, see docs/operations.md: $BITESPEED_REGION, $BITESPEED_DEADLINE,
     $BITESPEED_QUEUE and more.
     """
     watch.configure(WatchOptions())
