@@ -99,6 +99,13 @@ def test_errors_are_one_sentence(tmp_path: Path, arguments: list[str], sentence:
     assert done.stdout == ""
 
 
+@pytest.mark.parametrize("tenant", ["*", "a b", "", "é", "a" * 65, "../x"])
+def test_nobody_is_kept_for_a_tenant_that_no_key_can_be_for(tmp_path: Path, tenant: str) -> None:
+    for command in ("identify", "lookup", "erase"):
+        done = bitespeed(command, "--email", "a@b.c", "--tenant", tenant, cwd=tmp_path)
+        assert (done.returncode, "A tenant is named by" in done.stderr) == (2, True)
+
+
 def test_flags_win_over_the_environment(tmp_path: Path) -> None:
     elsewhere = {"DATABASE_URL": "sqlite:///environment.db"}
     succeed("identify", "--phone", "1", cwd=tmp_path, **elsewhere)
