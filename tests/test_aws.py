@@ -4,6 +4,7 @@ differs from a server. That the contract is kept there too is tested in `test_co
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -301,6 +302,11 @@ def test_a_poisoned_message_fails_alone_and_twice_changes_nothing(
         assert len(before["contact_record"]) == 3
         assert function.invoke(event)["batchItemFailures"] == failed
         assert function.tables() == before
+        log = function.log()
+    assert log.count("queue.refused") == 8
+    assert log.count("contact.created") == 3
+    assert people_in(log) == []
+    assert people_in(f"not this one: {POISON}") != []
 
 
 def test_when_nothing_can_be_written_every_message_comes_again(
@@ -380,6 +386,11 @@ def test_a_message_is_as_old_as_the_oldest_of_what_is_said_of_it(tmp_path: Path)
 # The worker on a server
 
 
+def people_in(log: str) -> list[str]:
+    """What no log may have of the messages here."""
+    return re.findall(r"hillvalley|no address|@|\b55\d+\b|\b88\d{8}\b", log)
+
+
 class Worker:
     def __init__(self, url: str, queue: str, log: Path) -> None:
         self._log = log
@@ -401,6 +412,7 @@ class Worker:
         finally:
             self.process.kill()
         assert self.process.returncode == 0, self._log.read_text()
+        assert people_in(self._log.read_text()) == []
 
     def kill(self) -> None:
         self.process.kill()

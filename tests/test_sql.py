@@ -23,9 +23,8 @@ EXCEPTIONS = (
 
 
 MAX_STEPS = 5  # from one name to the next
-COMPOSED = frozenset(
-    {"ADOPT", "SQL"}
-)  # psycopg's: `sql.SQL`, and statements made of it, quote what goes in
+# psycopg's: `sql.SQL`, and statements made of it, quote what goes in.
+COMPOSED = frozenset({"ADOPT", "SQL"})
 
 
 def built(source: str) -> list[int]:
