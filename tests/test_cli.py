@@ -305,6 +305,13 @@ def test_help_teaches(tmp_path: Path, name: str) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+def test_the_list_of_commands_is_readable(tmp_path: Path) -> None:
+    printed = succeed("--help", cwd=tmp_path)
+    assert "\n    bitespeed import customers.csv\n" in printed
+    assert "..." not in printed.partition("Commands:")[2]
+    assert "\\" not in printed + succeed("export", "--help", cwd=tmp_path)
+
+
 def test_serve_refuses_what_cannot_work_in_one_sentence(tmp_path: Path) -> None:
     (tmp_path / "no.db").write_text("this is no database, however you look at it" * 100)
     done = bitespeed("serve", "--database", "sqlite:///no.db", cwd=tmp_path)

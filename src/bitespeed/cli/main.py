@@ -28,7 +28,7 @@ class _InOrder(click.Group):
 @click.group(cls=_InOrder, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="bitespeed")
 def main() -> None:
-    r"""Who is this customer?
+    """Who is this customer?
 
     Tells from an email and/or a phone number which person it is, linking and merging what
     belongs together.
@@ -44,7 +44,7 @@ def main() -> None:
     name a Supabase project. $REDIS_URL names a cache for the answers. Other settings come from
     the environment as well, see docs/operations.md: $BITESPEED_REGION, $BITESPEED_DEADLINE,
     $BITESPEED_QUEUE and more.
-    """
+    """  # noqa: D301 - the character \b, by which click keeps lines as they are
     watch.configure(WatchOptions())
 
 
