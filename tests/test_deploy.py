@@ -174,6 +174,13 @@ def test_there_are_alarms(resources: dict[str, Any], metric: str, alarms: int) -
     assert sum(alarm["MetricName"] == metric for alarm in found) == alarms
 
 
+def test_each_alarm_is_explained(resources: dict[str, Any]) -> None:
+    page = (ROOT / "docs" / "deploy-aws.md").read_text()
+    table = page.partition("## Alarms")[2].partition("\n## ")[0]
+    told = re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE)
+    assert sorted(told) == sorted(of_type(resources, "AWS::CloudWatch::Alarm"))
+
+
 def test_dead_letters_raise_an_alarm(resources: dict[str, Any]) -> None:
     alarm = of_type(resources, "AWS::CloudWatch::Alarm")["SomeAreDead"]
     assert (alarm["Threshold"], alarm["ComparisonOperator"]) == (0, "GreaterThanThreshold")
