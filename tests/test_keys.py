@@ -3,6 +3,7 @@
 import json
 import re
 import time
+from contextlib import ExitStack
 from importlib.resources import files
 from itertools import product
 from pathlib import Path
@@ -20,16 +21,18 @@ from bitespeed.keys import Key, new_key
 from bitespeed.settings import VARIABLES
 from support.backends import prepared
 from support.keys import bearing, guarded, keep, made
+from support.redis_server import redis_server
 from support.server import serve
 
 SPEC = yaml.safe_load(files("bitespeed.http").joinpath("openapi.yaml").read_text())
 NOW = time.time_ns() // 1000
 SHOPS = ("shop", "rival")
+PATIENCE = 15.0  # seconds until a cache is in use, on a busy machine
 
 BODY = json.dumps({"email": "mcfly@hillvalley.edu", "phoneNumber": "123456"}).encode()
 
 
-@pytest.fixture(scope="module", params=["sqlite", "postgres"])
+@pytest.fixture(scope="module", params=["sqlite", "postgres", "postgres with a cache"])
 def shops(request, tmp_path_factory):
     """A server that knows keys of two shops: for each shop one of each scope."""
     folder = tmp_path_factory.mktemp("shops")
@@ -41,10 +44,32 @@ def shops(request, tmp_path_factory):
             yield server, texts
     else:
         postgres = request.getfixturevalue("postgres")
-        with postgres.fresh_database() as url:
+        with ExitStack() as running:
+            url = running.enter_context(postgres.fresh_database())
             prepared(url)
-            with guarded(folder, url, *records) as server:
-                yield server, texts
+            environ = {}
+            if request.param == "postgres with a cache":
+                environ["REDIS_URL"] = running.enter_context(redis_server()).url
+            server = running.enter_context(guarded(folder, url, *records, **environ))
+            if environ:
+                fill_cache(server, texts)
+            yield server, texts
+            if environ:
+                assert hits(server, texts) > 20
+
+
+def fill_cache(server, texts):
+    """Ask until answers come from the cache."""
+    end = time.monotonic() + PATIENCE
+    while hits(server, texts) == 0:
+        assert time.monotonic() < end, server.log()
+        for shop in SHOPS:
+            founded(server, texts, shop)
+
+
+def hits(server, texts):
+    text = server.ask("GET", "/metrics", None, bearing(texts["shop", "metrics"])).body
+    return float(re.search(rb'cache_lookups_total\{result="hit"\} (\S+)', text)[1])
 
 
 REQUESTS = {
@@ -188,7 +213,7 @@ class TestRefusals:
             assert shops[0].ask("POST", "/identify", BODY, headers).status == 200
 
     @pytest.mark.parametrize("length", [10, 10_000_000])
-    @pytest.mark.parametrize("path", ["/identify", "/identify/batch"])
+    @pytest.mark.parametrize("path", [path for method, path in SCOPES if method == "POST"])
     def test_the_answer_comes_before_the_body(self, shops, path, length):
         server, texts = shops
         for key, status in (("", 401), (texts["shop", "read"], 403)):
