@@ -8,6 +8,8 @@ from base64 import b64encode
 from pathlib import Path
 from typing import Any
 
+from bitespeed.http.keyring import TRUSTED
+
 # In a process of its own, since the module opens its database as it is loaded.
 SCRIPT = """
 import json, sys
@@ -75,3 +77,44 @@ def test_every_event_becomes_its_request(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     told = dict(zip(CASES, map(json.loads, done.stdout.splitlines()), strict=True))
     assert told == {name: request for name, (_, request) in CASES.items()}
+
+
+REVOKED = """
+import os, sys, time
+from types import SimpleNamespace
+real, later = time.time, 0.0
+time.time = lambda: real() + later
+import msgspec
+from bitespeed.aws import api
+from support.keys import keep, made
+
+def status():
+    return api.handler(event, context)["statusCode"]
+
+key, text = made()
+keep(os.environ["DATABASE_URL"], key)
+context = SimpleNamespace(aws_request_id="r", get_remaining_time_in_millis=lambda: 9000)
+event = {"httpMethod": "GET", "path": "/contacts/1", "requestContext": {},
+         "headers": {"x-api-key": text}}
+told = [status()]
+keep(os.environ["DATABASE_URL"], msgspec.structs.replace(key, revoked_at=1))
+loop = api._environment._loop
+stopped = loop.time()
+loop.time = lambda: stopped
+told.append(status())
+later = TRUSTED
+told.append(status())
+print(*told, file=sys.stderr)
+"""
+
+
+def test_a_key_is_trusted_for_seconds_also_where_clocks_stand_still(tmp_path: Path) -> None:
+    """As they may while an environment is frozen; but for the time of day."""
+    path = os.pathsep.join([str(Path(__file__).parent), *sys.path])
+    environ = {"DATABASE_URL": f"sqlite:///{tmp_path}/contacts.db", "PYTHONPATH": path}
+    script = REVOKED.replace("TRUSTED", str(TRUSTED))
+    done = subprocess.run(
+        [sys.executable, "-c", script], env=os.environ | environ, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.splitlines()[-1] == "404 404 401"
