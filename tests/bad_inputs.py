@@ -629,6 +629,8 @@ MALFORMED = {
     "a blank in the path": b"GET /a b HTTP/1.1\r\nHost: x\r\n\r\n",
     "a NUL in the path": b"GET /\x00 HTTP/1.1\r\nHost: x\r\n\r\n",
     "a raw byte in the path": b"GET /contacts/\xb2 HTTP/1.1\r\nHost: x\r\n\r\n",
+    "an address without a host": b"GET http:// HTTP/1.1\r\nHost: x\r\n\r\n",
+    "an address with half a bracket": b"POST http://[::1/identify HTTP/1.1\r\nHost: x\r\n\r\n",
     "a path of 200,000 characters": b"GET /" + b"a" * 200_000 + b" HTTP/1.1\r\nHost: x\r\n\r\n",
     "a version of no number": b"GET /health HTTP/x.y\r\nHost: x\r\n\r\n",
     "a version of no standard": b"GET /health HTTP/3.7\r\nHost: x\r\n\r\n",

@@ -4,6 +4,7 @@ differs from a server. That the contract is kept there too is tested in `test_co
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -19,7 +20,9 @@ from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials as BotoCredentials
 
 from bitespeed.check import check
-from bitespeed.queues import Message
+from bitespeed.erasing import Whom
+from bitespeed.identifiers import observe
+from bitespeed.queues import Message, message
 from bitespeed.queues.services import Credentials, signed
 from bitespeed.queues.sqs import MAX_RECEIVED
 from bitespeed.queues.work import work_off
@@ -253,11 +256,16 @@ def test_who_has_no_key_is_refused_and_a_key_s_tenant_goes_with_the_message(
 def test_a_message_for_what_cannot_be_a_tenant_is_refused(
     package: Path, tmp_path: Path, url: str
 ) -> None:
-    event = sqs_event('{"email": "a@b.c"}', '{"email": "a@b.c"}')
-    event["Records"][0]["messageAttributes"] = {"tenant": {"stringValue": "a shop"}}
-    event["Records"][1]["messageAttributes"] = {"tenant": {"stringValue": "shop"}}
+    event = sqs_event(*['{"email": "a@b.c"}'] * 3)
+    for record, tenant in zip(
+        event["Records"],
+        ({"stringValue": "a shop"}, {"stringValue": "shop"}, {"binaryValue": "c2hvcA=="}),
+        strict=True,
+    ):
+        record["messageAttributes"] = {"tenant": tenant}
     with emulated(package, tmp_path, QUEUE, direct=url, DATABASE_URL=url) as function:
-        assert function.invoke(event)["batchItemFailures"] == [{"itemIdentifier": "m0"}]
+        failed = function.invoke(event)["batchItemFailures"]
+        assert failed == [{"itemIdentifier": "m0"}, {"itemIdentifier": "m2"}]
         assert function.query("select tenant from identity") == [("shop",)]
 
 
@@ -294,6 +302,11 @@ def test_a_poisoned_message_fails_alone_and_twice_changes_nothing(
         assert len(before["contact_record"]) == 3
         assert function.invoke(event)["batchItemFailures"] == failed
         assert function.tables() == before
+        log = function.log()
+    assert log.count("queue.refused") == 8
+    assert log.count("contact.created") == 3
+    assert people_in(log) == []
+    assert people_in(f"not this one: {POISON}") != []
 
 
 def test_when_nothing_can_be_written_every_message_comes_again(
@@ -330,7 +343,52 @@ async def failing_nobody() -> None:
     pass
 
 
+# Who is erased while messages about them wait
+
+
+def test_what_was_put_on_the_queue_before_an_erasure_brings_nobody_back(
+    played: Aws, package: Path, tmp_path: Path, url: str
+) -> None:
+    queue, _ = played.queue(database_of(url))
+    place = endpoint(played) | {"BITESPEED_QUEUE_URL": queue, "DATABASE_URL": url}
+    gone, other, late = fresh_email(), fresh_email(), fresh_phone()
+    with emulated(package, tmp_path, direct=url, **place) as function:
+        function.identify(gone)
+        both = [{"email": gone, "phoneNumber": late}, {"email": other}]
+        assert function.post("/observations", both).status == 202
+        assert function.post("/erase", {"email": gone}).status == 200
+        with worker(url, queue, tmp_path):
+            until_empty(played, queue)
+        assert function.query("select value from identifier") == [(other,)]
+        assert function.identify(gone)["emails"] == [gone]
+
+
+def test_a_message_is_as_old_as_the_oldest_of_what_is_said_of_it(tmp_path: Path) -> None:
+    before, after = str(int(time.time() * 1000)), str(int(time.time() * 1000) + 60_000)
+    bodies = {name: f'{{"email": "a@b.c", "phoneNumber": "{n}"}}' for n, name in enumerate("abcd")}
+
+    async def work() -> set[str]:
+        async with watched(tmp_path / "contacts.db") as (store, service):
+            await service.identify(observe("a@b.c", None))
+            await service.erase(Whom(email=observe("a@b.c", None).email))
+            messages = [
+                message("a", bodies["a"], {"SentTimestamp": before}, {}),
+                message("b", bodies["b"], {"SentTimestamp": after}, {"sent": before}),
+                message("c", bodies["c"], {}, {"sent": "yesterday"}),
+                message("d", bodies["d"], {"SentTimestamp": after}, {"sent": after}),
+            ]
+            assert await work_off(Tenants(store), messages, None) == set()
+            return set((await service.look_up(observe("a@b.c", None).email, None)).phones)
+
+    assert run(work()) == {"3"}
+
+
 # The worker on a server
+
+
+def people_in(log: str) -> list[str]:
+    """What no log may have of the messages here."""
+    return re.findall(r"hillvalley|no address|@|\b55\d+\b|\b88\d{8}\b", log)
 
 
 class Worker:
@@ -354,6 +412,7 @@ class Worker:
         finally:
             self.process.kill()
         assert self.process.returncode == 0, self._log.read_text()
+        assert people_in(self._log.read_text()) == []
 
     def kill(self) -> None:
         self.process.kill()

@@ -28,7 +28,7 @@ def known(server):
 
 
 def test_the_corpus_is_large_and_no_input_is_in_it_twice():
-    assert len(BAD_INPUTS) >= 300
+    assert len(BAD_INPUTS) >= 700
     assert len({bad.name for bad in BAD_INPUTS}) == len(BAD_INPUTS)
     assert len({bad[2:] for bad in BAD_INPUTS}) == len(BAD_INPUTS)
 

@@ -101,6 +101,13 @@ def test_errors_are_one_sentence(tmp_path: Path, arguments: list[str], sentence:
     assert done.stdout == ""
 
 
+@pytest.mark.parametrize("tenant", ["*", "a b", "", "é", "a" * 65, "../x"])
+def test_nobody_is_kept_for_a_tenant_that_no_key_can_be_for(tmp_path: Path, tenant: str) -> None:
+    for command in ("identify", "lookup", "erase"):
+        done = bitespeed(command, "--email", "a@b.c", "--tenant", tenant, cwd=tmp_path)
+        assert (done.returncode, "A tenant is named by" in done.stderr) == (2, True)
+
+
 def test_flags_win_over_the_environment(tmp_path: Path) -> None:
     elsewhere = {"DATABASE_URL": "sqlite:///environment.db"}
     succeed("identify", "--phone", "1", cwd=tmp_path, **elsewhere)
@@ -299,6 +306,13 @@ def test_help_teaches(tmp_path: Path, name: str) -> None:
     assert "Usage: " in printed
     assert "--database" in printed
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_list_of_commands_is_readable(tmp_path: Path) -> None:
+    printed = succeed("--help", cwd=tmp_path)
+    assert "\n    bitespeed import customers.csv\n" in printed
+    assert "..." not in printed.partition("Commands:")[2]
+    assert "\\" not in printed + succeed("export", "--help", cwd=tmp_path)
 
 
 def test_serve_refuses_what_cannot_work_in_one_sentence(tmp_path: Path) -> None:

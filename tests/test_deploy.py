@@ -97,6 +97,21 @@ def test_no_role_may_do_more_than_is_named(resources: dict[str, Any]) -> None:
         assert function["Role"]["Fn::GetAtt"][0] in roles
 
 
+@pytest.mark.parametrize(
+    ("parameter", "good", "bad"),
+    [
+        ("SettingsArn", "secretsmanager:here:1:secret:b-x1", "secretsmanager:here:1:secret:*"),
+        ("SettingsArn", "ssm:here:1:parameter/shop/b", "ssm:here:1:parameter/b?"),
+        ("SettingsKeyArn", "kms:here:1:key/1-2", "kms:here:1:key/*"),
+    ],
+)
+def test_nor_may_one_be_made_to_by_a_parameter(parameter: str, good: str, bad: str) -> None:
+    rest = TEMPLATE[TEMPLATE.index(f"\n  {parameter}:\n") :]
+    pattern = re.findall(r'AllowedPattern: "(.*)"', rest)[0]
+    assert re.fullmatch(pattern, f"arn:aws:{good}")
+    assert not re.fullmatch(pattern, f"arn:aws:{bad}")
+
+
 def test_every_queue_has_a_dead_letter_queue_that_keeps_longer(resources: dict[str, Any]) -> None:
     queues = of_type(resources, "AWS::SQS::Queue")
     dead = queues.pop("DeadLetters")
@@ -157,6 +172,13 @@ def test_the_gateway_has_the_paths_of_the_description(resources: dict[str, Any])
 def test_there_are_alarms(resources: dict[str, Any], metric: str, alarms: int) -> None:
     found = of_type(resources, "AWS::CloudWatch::Alarm").values()
     assert sum(alarm["MetricName"] == metric for alarm in found) == alarms
+
+
+def test_each_alarm_is_explained(resources: dict[str, Any]) -> None:
+    page = (ROOT / "docs" / "deploy-aws.md").read_text()
+    table = page.partition("## Alarms")[2].partition("\n## ")[0]
+    told = re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE)
+    assert sorted(told) == sorted(of_type(resources, "AWS::CloudWatch::Alarm"))
 
 
 def test_dead_letters_raise_an_alarm(resources: dict[str, Any]) -> None:

@@ -196,6 +196,14 @@ class TestLookUp:
         assert server.ask("GET", f"/contacts?email={email}").contact == answer
         assert server.ask("GET", f"/contacts?email={quote(email.upper())}").contact == answer
 
+    def test_no_answer_may_be_kept_on_the_way(self, server):
+        answer = server.identify(fresh_email())
+        for target in (
+            f"/contacts?email={answer['emails'][0]}",
+            f"/contacts/{answer['primaryContatctId']}",
+        ):
+            assert server.ask("GET", target).headers["cache-control"] == "no-store"
+
     def test_bytes_that_are_no_utf8_are_not_taken_for_another_value(self, server):
         server.identify("\N{REPLACEMENT CHARACTER}@hillvalley.edu")
         reply = server.ask("GET", "/contacts?email=%ff@hillvalley.edu")

@@ -3,8 +3,10 @@
 import json
 import re
 import time
+from contextlib import ExitStack
 from importlib.resources import files
 from itertools import product
+from pathlib import Path
 
 import msgspec
 import pytest
@@ -19,16 +21,18 @@ from bitespeed.keys import Key, new_key
 from bitespeed.settings import VARIABLES
 from support.backends import prepared
 from support.keys import bearing, guarded, keep, made
+from support.redis_server import redis_server
 from support.server import serve
 
 SPEC = yaml.safe_load(files("bitespeed.http").joinpath("openapi.yaml").read_text())
 NOW = time.time_ns() // 1000
 SHOPS = ("shop", "rival")
+PATIENCE = 15.0  # seconds until a cache is in use, on a busy machine
 
 BODY = json.dumps({"email": "mcfly@hillvalley.edu", "phoneNumber": "123456"}).encode()
 
 
-@pytest.fixture(scope="module", params=["sqlite", "postgres"])
+@pytest.fixture(scope="module", params=["sqlite", "postgres", "postgres with a cache"])
 def shops(request, tmp_path_factory):
     """A server that knows keys of two shops: for each shop one of each scope."""
     folder = tmp_path_factory.mktemp("shops")
@@ -40,10 +44,30 @@ def shops(request, tmp_path_factory):
             yield server, texts
     else:
         postgres = request.getfixturevalue("postgres")
-        with postgres.fresh_database() as url:
+        with ExitStack() as running:
+            url = running.enter_context(postgres.fresh_database())
             prepared(url)
-            with guarded(folder, url, *records) as server:
-                yield server, texts
+            environ = {}
+            if request.param == "postgres with a cache":
+                environ["REDIS_URL"] = running.enter_context(redis_server()).url
+            server = running.enter_context(guarded(folder, url, *records, **environ))
+            if environ:
+                fill_cache(server, texts)
+            yield server, texts
+
+
+def fill_cache(server, texts):
+    """Ask until answers come from the cache."""
+    end = time.monotonic() + PATIENCE
+    while hits(server, texts) == 0:
+        assert time.monotonic() < end, server.log()
+        for shop in SHOPS:
+            founded(server, texts, shop)
+
+
+def hits(server, texts):
+    text = server.ask("GET", "/metrics", None, bearing(texts["shop", "metrics"])).body
+    return float(re.search(rb'cache_lookups_total\{result="hit"\} (\S+)', text)[1])
 
 
 REQUESTS = {
@@ -118,6 +142,14 @@ def test_a_key_opens_what_its_scope_says_and_nothing_else(shops, operation, scop
         assert server.ask("HEAD", at, None, bearing(texts["shop", scope])).status == reply.status
 
 
+def test_the_page_on_security_names_them_too():
+    text = (Path(__file__).parent.parent / "docs" / "security.md").read_text()
+    rows = dict(re.findall(r"^\| `(\w+)` \| (.*) \|$", text, re.MULTILINE))
+    told = {scope: set(re.findall(r"`([A-Z]+) (/\S*)`", rows[scope])) for scope in ALL_SCOPES}
+    opened = {scope: {op for op, takes in SCOPES.items() if takes == scope} for scope in ALL_SCOPES}
+    assert told == opened
+
+
 def test_the_description_names_the_same_scopes():
     described = {
         (method.upper(), path): operation["security"]
@@ -173,13 +205,27 @@ class TestRefusals:
         assert "not one API key" in self.refused(shops[0], headers)
         assert shops[0].ask("POST", "/identify", BODY, headers | {"X-API-Key": one}).status == 200
 
+    @pytest.mark.parametrize("name", ["Authorization", "X-API-Key"])
+    def test_of_a_header_that_comes_twice_the_last_one_counts(self, shops, name):
+        form = "Bearer {}" if name == "Authorization" else "{}"
+        good, bad = (f"{name}: {form.format(t)}" for t in (shops[1]["shop", "read"], "x"))
+        for lines, status in (((bad, good), 404), ((good, bad), 401)):
+            head = ["GET /contacts/999999999 HTTP/1.1", "Connection: close", *lines, "", ""]
+            answer = shops[0].raw("\r\n".join(head).encode())
+            assert answer.startswith(b"HTTP/1.1 %d " % status)
+
+    def test_a_key_in_an_address_is_none(self, shops):
+        text = shops[1]["shop", "read"]
+        for name in ("key", "api_key", "access_token", "authorization", "x-api-key"):
+            assert shops[0].ask("GET", f"/contacts?phoneNumber=1&{name}={text}").status == 401
+
     def test_either_header_does(self, shops):
         text = shops[1]["shop", "identify"]
         for headers in ({"x-api-key": text}, {"authorization": f"bearer  {text}"}):
             assert shops[0].ask("POST", "/identify", BODY, headers).status == 200
 
     @pytest.mark.parametrize("length", [10, 10_000_000])
-    @pytest.mark.parametrize("path", ["/identify", "/identify/batch"])
+    @pytest.mark.parametrize("path", [path for method, path in SCOPES if method == "POST"])
     def test_the_answer_comes_before_the_body(self, shops, path, length):
         server, texts = shops
         for key, status in (("", 401), (texts["shop", "read"], 403)):
@@ -245,6 +291,28 @@ class TestLives:
                 stranger = server.ask("POST", "/identify", BODY, bearing(made()[1]))
                 assert (stranger.status, stranger.headers["retry-after"]) == (503, "1")
 
+    def test_metrics_go_on_without_the_database_for_who_could_read_them(self, postgres, tmp_path):
+        end = time.time() + TRUSTED + 2
+        watcher, short = made(scopes=["metrics"]), made(expires_at=int(end * 1e6))
+        other, late = made(scopes=["read"]), made(scopes=["metrics"])
+
+        def status(server, text):
+            return server.ask("GET", "/metrics", None, bearing(text)).status
+
+        with postgres.fresh_database() as url:
+            prepared(url)
+            keys = [key for key, _ in (watcher, short, other, late)]
+            with guarded(tmp_path, url, *keys, BITESPEED_ANSWER_TIME="1") as server:
+                texts = [text for _, text in (watcher, short, other)]
+                assert [status(server, text) for text in texts] == [200, 200, 403]
+                assert server.ask("GET", "/metrics").status == 401
+                postgres.drop(url.rpartition("/")[2])
+                time.sleep(max(TRUSTED, end - time.time()) + 0.1)
+                assert [status(server, text) for text in texts] == [200, 503, 403]
+                forged = texts[0][:-1] + ("0" if texts[0][-1] != "0" else "1")
+                assert [status(server, t) for t in (forged, late[1])] == [401, 503]
+                assert server.ask("GET", "/metrics").status == 401
+
 
 def run(*words, database=None, status=0):
     """What a command prints."""
@@ -293,6 +361,16 @@ class TestWithoutKeys:
             ) as server
         ):
             assert server.ask("POST", "/identify", BODY).status == (200 if ways else 401)
+
+    def test_without_the_database_they_may_read_metrics_and_nothing_else(self, postgres, tmp_path):
+        with postgres.fresh_database() as url:
+            prepared(url)
+            with guarded(tmp_path, url, BITESPEED_ANSWER_TIME="1") as server:
+                assert server.ask("GET", "/metrics").status == 200
+                postgres.drop(url.rpartition("/")[2])
+                time.sleep(TRUSTED)
+                assert server.ask("GET", "/metrics").status == 200
+                assert server.ask("POST", "/identify", BODY).status == 503
 
 
 class TestCommands:

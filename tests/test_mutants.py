@@ -276,6 +276,20 @@ MUTANTS = [
         SERVICE,
     ),
     Mutant(
+        "the cached answers of all tenants are one",
+        "caches/entries.py",
+        ":{tenant}:",
+        ":",
+        Suite("test_keys.py", "cache and crosses"),
+    ),
+    Mutant(
+        "what was said before an erasure is believed after it",
+        "service.py",
+        "if waiting and waiting[0].made_at is not None:",
+        "if not waiting:",
+        Suite("test_store.py", "said_before_the_erasure and sqlite"),
+    ),
+    Mutant(
         "a failure is logged with its text",
         "watch/failures.py",
         "names.append(type(cause).__name__)",

@@ -24,6 +24,7 @@ import bitespeed
 from bitespeed.http import app
 from bitespeed.http.access import SCOPES
 from bitespeed.http.endpoints import Endpoints
+from support.complaints import complaints
 from support.keys import bearing, guarded, made
 from support.moto import aws
 from support.server import fresh_email, serve
@@ -53,7 +54,7 @@ def server(tmp_path_factory, queue):
     """One with everything that is described, a queue too."""
     with serve(tmp_path_factory.mktemp("server"), BITESPEED_QUEUE_URL=queue) as server:
         yield server
-        assert "Traceback" not in server.log()
+        assert complaints(server.log()) == []
 
 
 def resolved(part):

@@ -4,6 +4,7 @@ import json
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -105,6 +106,21 @@ def test_whoever_stops_it_waits_for_its_shutdown(services: dict[str, Any]) -> No
     shutdown = Settings().deadline + DRAIN
     assert float(unit["Service"]["TimeoutStopSec"]) > shutdown
     assert float(services["service"]["stop_grace_period"].removesuffix("s")) > shutdown
+
+
+@pytest.mark.skipif(not shutil.which("systemd-analyze"), reason="systemd has to be there")
+def test_the_unit_is_one_that_systemd_understands(tmp_path: Path) -> None:
+    def complaints(text: str) -> str:
+        unit = tmp_path / "bitespeed.service"
+        unit.write_text(re.sub(r"^ExecStart=\S+", "ExecStart=/bin/true", text, flags=re.MULTILINE))
+        command = ["systemd-analyze", "verify", "--man=no", unit]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+        return done.stderr
+
+    text = (ROOT / "deploy" / "bitespeed.service").read_text()
+    assert complaints(text) == ""
+    assert "ProtectKlocks" in complaints(text.replace("ProtectClock", "ProtectKlocks"))
+    assert complaints(text.replace("@system-service", "@sistem-service")) != ""
 
 
 def test_the_list_of_parts_is_the_lock_and_tells_no_time(tmp_path: Path) -> None:

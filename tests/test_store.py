@@ -4,6 +4,7 @@ gives every transaction to another connection, and Supabase's Data API.
 
 import asyncio
 import json
+import time
 from collections import Counter
 from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
@@ -1498,5 +1499,33 @@ def test_an_import_under_way_does_not_bring_back_who_is_erased_meanwhile(backend
             slow.committing.open()
             assert await importing == (Changes([], [], []), 1)
         assert told(backend, "a@x", "2") == set()
+
+    on_two_stores(backend, test)
+
+
+@pytest.mark.parametrize("door", ["reading", "committing"])
+def test_nor_does_what_was_said_before_the_erasure_whenever_it_is_reconciled(backend, door):
+    async def test(store, other):
+        await write(store, ("a@x", "1"))
+        slow = Watched(store)
+        said_at = time.time_ns() // 1000
+        async with service_on(slow) as service:
+            getattr(slow, door).shut()
+            sent = [observe("a@x", "2"), observe("b@x", "3")]
+            said = asyncio.create_task(service.identify_all(sent, None, [said_at] * 2))
+            await getattr(slow, door).has_come.wait()
+            await erased(other, "a@x")
+            getattr(slow, door).open()
+            refusal, answer = await said
+            assert isinstance(refusal, NotFound)
+            assert answer.emails == ["b@x"]
+            assert told(backend, "a@x", "2") == set()
+            later = [time.time_ns() // 1000]
+            (back,) = await service.identify_all([observe("a@x", "2")], None, later)
+            assert back.emails == ["a@x"]
+            (refusal,) = await service.identify_all([observe("a@x", "4")], None, [said_at])
+            assert isinstance(refusal, NotFound)
+            (repeat,) = await service.identify_all([observe("a@x", "2")])
+            assert repeat == back
 
     on_two_stores(backend, test)

@@ -159,18 +159,23 @@ def not_erased(
     made_at: Sequence[int | None],
     erased_at: Mapping[Value, int],
 ) -> list[Observation]:
-    """Those that name nothing which was erased after they were made.
-
-    One of which it is not told when it was made is taken to be older than any erasure.
-    """
+    """Those that name nothing which was erased after they were made."""
     return [
         observation
         for observation, at in zip_longest(observations, made_at)
-        if not any(
-            value is not None and value in erased_at and (at is None or at <= erased_at[value])
-            for value in (observation.email, observation.phone)
-        )
+        if not is_erased(observation, at, erased_at)
     ]
+
+
+def is_erased(
+    observation: Observation, made_at: int | None, erased_at: Mapping[Value, int]
+) -> bool:
+    """Whether it names what was erased after it was made.
+
+    One of which it is not told when it was made is taken to be older than any erasure.
+    """
+    named = (value for value in (observation.email, observation.phone) if value in erased_at)
+    return any(made_at is None or made_at <= erased_at[value] for value in named if value)
 
 
 def snapshot(person: Held) -> Snapshot:

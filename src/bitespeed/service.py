@@ -8,10 +8,11 @@ import asyncio
 import random
 import secrets
 from collections import deque
-from collections.abc import Callable, Coroutine, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import partial
+from itertools import zip_longest
 from typing import Any, TypeVar, cast
 
 import msgspec
@@ -24,6 +25,7 @@ from bitespeed.errors import (
     Conflict,
     Contention,
     DeadlineExceeded,
+    NotFound,
     Overloaded,
     StoreUnavailable,
     TooManyRequests,
@@ -91,6 +93,8 @@ class _Pending(msgspec.Struct, eq=False):
     tell: Callable[[Outcome], None]
     deadline: float
     request: Request | None
+    made_at: int | None = None
+    """When it was made, if that was before it came: see `Service.identify_all`."""
     is_settled: bool = False
 
     def settle(self, outcome: Outcome) -> None:
@@ -154,14 +158,21 @@ class Service:
         self._accept(observation, tell, request)
 
     async def identify_all(
-        self, observations: Sequence[Observation], request: Request | None = None
+        self,
+        observations: Sequence[Observation],
+        request: Request | None = None,
+        made_at: Sequence[int] = (),
     ) -> list[Answer | BitespeedError]:
-        """`identify` for many, one after the other; each is answered or refused on its own."""
+        """`identify` for many, one after the other; each is answered or refused on its own.
+
+        With ``made_at``, those that name what was erased since they were made write nothing and
+        are `NotFound`.
+        """
         self._admit(len(observations))
         answers = [cast("asyncio.Future[Answer]", self._loop.create_future()) for _ in observations]
         pending = [
-            _Pending(observation, partial(_settle, answer), self._deadline(), request)
-            for observation, answer in zip(observations, answers, strict=True)
+            _Pending(observation, partial(_settle, answer), self._deadline(), request, at)
+            for observation, answer, at in zip_longest(observations, answers, made_at)
         ]
         self._begin(pending, self._loop.create_task(self._run_in_turn(pending)))
         outcomes = await asyncio.gather(*answers, return_exceptions=True)
@@ -185,7 +196,8 @@ class Service:
                 self._tenant, emails=emails, phones=phones, members=False
             )
             # After the read: who is erased from here on has changed since, which is a conflict.
-            kept = await self._not_erased(observations, made_at)
+            erased_at = await self._erased_at(observations)
+            kept = erasing.not_erased(observations, made_at, erased_at)
             changes = rule.absorb(snapshot, kept)
             try:
                 if changes:
@@ -197,17 +209,23 @@ class Service:
                 return changes, len(observations) - len(kept)
         raise _contention()
 
-    async def _not_erased(
-        self, observations: Sequence[Observation], made_at: Sequence[int | None]
-    ) -> Sequence[Observation]:
+    async def _erased_at(self, observations: Sequence[Observation]) -> Mapping[erasing.Value, int]:
+        """When values that the observations name were erased, of those that were."""
         secret = (await self._store.tombstones(self._tenant)).secret
         if secret is None:
-            return observations
+            return {}
         values = {v for o in observations for v in (o.email, o.phone) if v is not None}
         references = {value: erasing.reference(secret, self._tenant, value) for value in values}
         known = await self._store.tombstones(self._tenant, references.values())
-        erased_at = {v: known.erased_at[r] for v, r in references.items() if r in known.erased_at}
-        return erasing.not_erased(observations, made_at, erased_at)
+        return {v: known.erased_at[r] for v, r in references.items() if r in known.erased_at}
+
+    async def _without_erased(self, waiting: list[_Pending]) -> list[_Pending]:
+        """Those that name nothing erased since they were made; the others are refused."""
+        erased_at = await self._erased_at([pending.observation for pending in waiting])
+        for pending in waiting:
+            if erasing.is_erased(pending.observation, pending.made_at, erased_at):
+                pending.settle(NotFound("Whom it names was erased after it was made"))
+        return [pending for pending in waiting if not pending.is_settled]
 
     async def look_up(self, email: Email | None, phone: Phone | None) -> Answer:
         """The identity that holds the values, without writing anything. Raises `NotFound`."""
@@ -498,12 +516,9 @@ class Service:
         """Read, decide, commit; again when somebody else was faster. Raises `Contention`."""
         waiting = batch
         for pause in _pauses() if batch else ():
-            observations = [pending.observation for pending in waiting]
-            emails, phones = _identifiers(observations)
-            with stage("read"):
-                snapshot = await self._store.read(self._tenant, emails=emails, phones=phones)
+            snapshot, waiting = await self._read(waiting)
             with stage("rule"):
-                changes, replies = rule.identify(snapshot, observations)
+                changes, replies = rule.identify(snapshot, [p.observation for p in waiting])
             settled: list[tuple[Observation, Answer]] = []
             unsettled: list[tuple[_Pending, rule.Reply]] = []
             for pending, reply in zip(waiting, replies, strict=True):
@@ -528,6 +543,15 @@ class Service:
                 pending.settle(reply.answer(committed))
             return
         raise _contention()
+
+    async def _read(self, waiting: list[_Pending]) -> tuple[Snapshot, list[_Pending]]:
+        """What the store has for them, and those of them who are to be answered from it."""
+        emails, phones = _identifiers([pending.observation for pending in waiting])
+        with stage("read"):
+            snapshot = await self._store.read(self._tenant, emails=emails, phones=phones)
+        if waiting and waiting[0].made_at is not None:  # after the read, as in `absorb`
+            waiting = await self._without_erased(waiting)
+        return snapshot, waiting
 
     async def _commit(self, changes: Changes, snapshot: Snapshot, asked: Asked) -> Committed:
         """See `Store.commit`; the cache is made consistent where there is one."""

@@ -1,9 +1,10 @@
 """Settings: from flags, then from the environment, then these defaults."""
 
+import math
 import os
 from collections.abc import Mapping
 from ipaddress import ip_address
-from typing import Any
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 from urllib.parse import urlsplit
 
 import msgspec
@@ -93,6 +94,12 @@ class Settings(msgspec.Struct, frozen=True):
         return not (self.is_loopback or self.public)
 
     @property
+    def url(self) -> str:
+        """Where callers find it."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"http://{host}:{self.port}"
+
+    @property
     def limits(self) -> Limits:
         """The part that the service takes."""
         return Limits(self.queue, self.share, self.deadline, self.large)
@@ -158,25 +165,35 @@ def load(
         settings = msgspec.convert(found, Settings, strict=False)
     except msgspec.ValidationError as error:
         name = str(error).rpartition("`$.")[2].rstrip("`")
-        raise InvalidInput(f"{VARIABLES.get(name, name)} has the wrong form: {error}") from None
+        raise InvalidInput(f"{VARIABLES[name]} must be {_form(name)}") from None
     _validate(settings)
     return settings
 
 
+def _form(name: str) -> str:
+    """What a setting has to be, in words."""
+    hint = get_type_hints(Settings)[name]
+    for kind in (hint, *get_args(hint)):
+        if kind in _FORMS:
+            return _FORMS[kind]
+        if get_origin(kind) is Literal:
+            return f"one of {', '.join(get_args(kind))}"
+    return "a text"
+
+
+_FORMS = {bool: "true or false", int: "a whole number", float: "a number"}
+
+_POSITIVE = (
+    *("workers", "rate", "clients", "patience", "deadline", "queue", "share", "large"),
+    *("cache_ttl", "connections", "answer_time"),
+)
+
+
 def _validate(settings: Settings) -> None:
-    for name in (
-        "workers",
-        "deadline",
-        "queue",
-        "share",
-        "connections",
-        "answer_time",
-        "cache_ttl",
-    ):
-        if getattr(settings, name) <= 0:
-            raise InvalidInput(f"{VARIABLES[name]} must be more than 0")
-    if settings.rate is not None and settings.rate <= 0:
-        raise InvalidInput(f"{VARIABLES['rate']} must be more than 0")
+    for name in _POSITIVE:
+        value = getattr(settings, name)
+        if value is not None and not 0 < value < math.inf:
+            raise InvalidInput(f"{VARIABLES[name]} must be a number above 0")
     if not 0 <= settings.port <= 65_535:
         raise InvalidInput(f"{VARIABLES['port']} must be between 0 and 65535")
     if settings.region is not None:

@@ -86,15 +86,21 @@ def request_of(event: Event) -> Request:
     body = b64decode(body) if event.get("isBase64Encoded") else body.encode()
     if event.get("version") == "2.0":
         http = event["requestContext"]["http"]
-        stage = event["requestContext"].get("stage", "$default")
-        path = (
-            event["rawPath"].removeprefix(f"/{stage}") if stage != "$default" else event["rawPath"]
-        )
+        path = _below(event["requestContext"].get("stage", ""), event["rawPath"])
         query = event.get("rawQueryString", "").encode()
         return Request(http["method"], path, query, _headers(event.get("headers")), body)
-    asked: dict[str, list[str]] = event.get("multiValueQueryStringParameters") or {}
+    asked: dict[str, list[str] | str] = (
+        event.get("multiValueQueryStringParameters") or event.get("queryStringParameters") or {}
+    )
     query = urlencode(asked, doseq=True, quote_via=quote).encode()
     return Request(event["httpMethod"], event["path"], query, _headers(event.get("headers")), body)
+
+
+def _below(stage: str, path: str) -> str:
+    """The path without the stage, which a path of payload format 2.0 begins with if it has a name;
+    a domain of one's own may leave it out.
+    """
+    return path.removeprefix(f"/{stage}") if path.startswith(f"/{stage}/") else path
 
 
 def _headers(headers: Mapping[str, str] | None) -> Headers:
@@ -150,7 +156,8 @@ def _route(endpoints: Endpoints, path: str) -> tuple[Handler, dict[str, str], st
 
 def _response(reply: Reply, told: Told) -> dict[str, Any]:
     """The reply as all kinds of events have it."""
-    if len(reply.body) + reply.body.count(b'"') + ENVELOPE > MAX_ANSWER:
+    escaped = reply.body.count(b'"') + reply.body.count(b"\\")
+    if len(reply.body) + escaped + ENVELOPE > MAX_ANSWER:
         too_large = BitespeedError("The answer is larger than a Lambda function may return")
         reply = Reply(*refused(too_large, told))
     headers = [*reply.headers, (HEADER, told.id)]

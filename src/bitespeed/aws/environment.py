@@ -117,7 +117,8 @@ class Environment:
             raise BitespeedError(str(error)) from error  # the settings', not the caller's
         watched = None if cache is None else cast("AnswerCache", _Cache(cache, happened))
         tenants = Tenants(store, limits=settings.limits, cache=watched)
-        keyring = Keyring(store, Rates(settings.rate, cache and cache.engine))
+        rates = Rates(settings.rate, cache and cache.engine)
+        keyring = Keyring(store, rates, time.time)  # which does not stand still, see `_thawed`
         access = Access(keyring, needs_key=not settings.public)  # it never listens on loopback
         self._used = time.time()
         queue = open_queue(settings.queue_url)

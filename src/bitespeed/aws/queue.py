@@ -7,9 +7,8 @@ from typing import Any
 from bitespeed.aws.environment import Context, Environment, Opened
 from bitespeed.aws.metrics import tell
 from bitespeed.errors import BitespeedError
-from bitespeed.queues import TENANT, Message
+from bitespeed.queues import Message, message
 from bitespeed.queues.work import work_off
-from bitespeed.service import DEFAULT_TENANT
 
 _environment = Environment()
 
@@ -33,6 +32,5 @@ def handler(event: Mapping[str, Any], context: Context) -> dict[str, Any]:
 
 
 def _message(record: Mapping[str, Any]) -> Message:
-    group = record["attributes"].get("MessageGroupId")
-    tenant = record.get("messageAttributes", {}).get(TENANT, {}).get("stringValue")
-    return Message(record["messageId"], record["body"], group, tenant or DEFAULT_TENANT)
+    given = {n: a.get("stringValue") for n, a in record.get("messageAttributes", {}).items()}
+    return message(record["messageId"], record["body"], record.get("attributes", {}), given)

@@ -28,7 +28,7 @@ if TYPE_CHECKING:  # psycopg is an extra
 FEW = 20  # repairs that are printed one by one; more are in the report file alone
 
 
-@click.command()
+@click.command(short_help="Take over an existing contact table.")
 @click.option(
     "--table",
     default="public.contact",

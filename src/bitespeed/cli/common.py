@@ -12,6 +12,7 @@ from rich.console import Console
 from bitespeed import settings as settings_of
 from bitespeed.caches import open_cache
 from bitespeed.errors import BitespeedError, NotFound
+from bitespeed.keys import tenant_name
 from bitespeed.service import DEFAULT_TENANT, Service
 from bitespeed.settings import Settings
 from bitespeed.stores import open_store
@@ -76,6 +77,7 @@ async def opened(
     database: str | None, region: str | None = None, tenant: str = DEFAULT_TENANT
 ) -> AsyncGenerator[tuple[Service, Settings]]:
     """A service on the database that the flags and the environment name."""
+    tenant_name(tenant)
     async with all_opened(database, region) as (tenants, settings):
         yield tenants.of(tenant), settings
 

@@ -27,7 +27,7 @@ from bitespeed.stores import Store, open_store
 _SQLITE = "sqlite:///"
 
 
-@click.command("copy")
+@click.command("copy", short_help="Bring everything into another database.")
 @click.option("--from", "source", metavar="URL", required=True, help="The database to read.")
 @click.option("--to", "target", metavar="URL", required=True, help="An empty database to fill.")
 @as_json

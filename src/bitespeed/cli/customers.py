@@ -38,7 +38,7 @@ async def identify(
         _show(await service.identify(observe(email, phone, settings.region)), as_json=as_json)
 
 
-@click.command()
+@click.command(short_help="Tell who this is without writing anything.")
 @_email
 @_phone
 @click.option("--contact", type=int, metavar="ID", help="A contact id, instead of the two.")

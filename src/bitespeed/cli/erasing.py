@@ -8,7 +8,7 @@ from bitespeed.identity import Receipt
 from bitespeed.stores import open_store
 
 
-@click.command()
+@click.command(short_help="Remove everything held about one person, for good.")
 @click.option("--email", help="An email address of the person.")
 @click.option("--phone", help="Or a phone number.")
 @click.option("--contact", type=int, metavar="ID", help="Or the id of a contact, deleted or not.")

@@ -28,7 +28,7 @@ class _InOrder(click.Group):
 @click.group(cls=_InOrder, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="bitespeed")
 def main() -> None:
-    r"""Who is this customer?
+    """Who is this customer?
 
     Tells from an email and/or a phone number which person it is, linking and merging what
     belongs together.
@@ -42,9 +42,9 @@ def main() -> None:
     Every command works on the database that --database or $DATABASE_URL names, a file or a
     PostgreSQL server, also while a server is running on it; $SUPABASE_URL and $SUPABASE_KEY
     name a Supabase project. $REDIS_URL names a cache for the answers. Other settings come from
-    the environment as well, see the README: $BITESPEED_REGION, $BITESPEED_DEADLINE,
+    the environment as well, see docs/operations.md: $BITESPEED_REGION, $BITESPEED_DEADLINE,
     $BITESPEED_QUEUE and more.
-    """
+    """  # noqa: D301 - the character \b, by which click keeps lines as they are
     watch.configure(WatchOptions())
 
 

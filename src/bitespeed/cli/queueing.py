@@ -9,7 +9,7 @@ from bitespeed.cli.common import all_opened, awaiting, database, region
 from bitespeed.errors import InvalidInput
 
 
-@click.group()
+@click.group(short_help="Work off the queue of observations.")
 def queue() -> None:
     """Work with the queue of observations that BITESPEED_QUEUE_URL names."""
 

@@ -7,9 +7,11 @@ import click
 
 from bitespeed import __version__, watch
 from bitespeed import settings as settings_of
+from bitespeed.caches import open_cache
 from bitespeed.cli.common import database, region, telling_errors
 from bitespeed.errors import InvalidInput
 from bitespeed.http import server, workers
+from bitespeed.queues import open_queue
 from bitespeed.settings import Settings
 from bitespeed.stores import open_store
 
@@ -37,13 +39,13 @@ def serve(**flags: object) -> None:
     settings = settings_of.load(flags)
     watch.configure(settings.watch)
     asyncio.run(_prepare(settings))
+    listener = server.listen(settings)
     click.echo(
-        f"bitespeed {__version__} on http://{settings.host}:{settings.port}"
+        f"bitespeed {__version__} on {settings.url}"
         f" (try it at /docs), database {settings.database_shown}"
     )
     os.environ.update(settings.to_environment())  # where the application reads them from
     _raise_file_limit()
-    listener = server.listen(settings)
     if settings.workers == 1:
         server.serve(settings, listener)
     else:
@@ -60,12 +62,18 @@ def _raise_file_limit() -> None:
 
 
 async def _prepare(settings: Settings) -> None:
-    """Fail here, in one sentence, rather than in a worker.
+    """Fail here, in one sentence, rather than in a worker, which would be replaced again and again.
 
-    Raises when the database is of no use, or `InvalidInput` when nobody could come in.
+    Raises when the database is of no use, or `InvalidInput` when nobody could come in, or when the
+    cache, the queue or an exporter is set in a way that cannot work.
     """
+    open_queue(settings.queue_url)
+    watch.open_exporters(settings.watch)
+    await watch.close_exporters()
     store = await open_store(settings.database, settings.options)
     try:
+        if (cache := open_cache(settings.cache, store)) is not None:
+            await cache.close()
         if settings.needs_key and not await store.keys():
             raise InvalidInput(
                 f"There is no API key, so whoever reaches {settings.host} could read, change and"

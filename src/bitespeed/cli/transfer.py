@@ -43,7 +43,7 @@ from bitespeed.stored import StoredIdentity
 from bitespeed.stores import open_store
 
 
-@click.command("import")
+@click.command("import", short_help="Identify every row of a CSV or NDJSON file.")
 @click.argument("file", type=click.Path(allow_dash=True, dir_okay=False, exists=True))
 @click.option("--email-column", metavar="NAME", help="[default: email]")
 @click.option(
@@ -207,7 +207,7 @@ async def export(
     database: str | None,
     region: str | None,
 ) -> None:
-    r"""Write every identity, or all that is held about one person.
+    """Write every identity, or all that is held about one person.
 
     \b
       bitespeed export > customers.ndjson
@@ -220,7 +220,7 @@ async def export(
     With --email, --phone or --contact it is one JSON document, for a person who asks what is
     known: contacts with what was sent and when, deleted ones too, identifiers and events. It is
     what bitespeed erase would remove.
-    """
+    """  # noqa: D301 - the character \b, by which click keeps lines as they are
     if (email, phone, contact) != (None, None, None):
         if format_ is not None:
             raise InvalidInput("What is held about one person comes as JSON; leave --format out")

@@ -27,6 +27,8 @@ IDLE = 75.0  # seconds a connection is kept between requests; load balancers kee
 ROOM = 0.05  # of all connections, that are closed together when there is no room for another
 LAST_REQUESTS = 1.0  # seconds in which a request that was on its way at a shutdown is answered
 
+NO_HTTP = "This is not a valid HTTP request"
+
 
 class Connection(HttpToolsProtocol):
     """Answers what is under way at a shutdown, passes over offers to upgrade, and bounds what a
@@ -143,12 +145,14 @@ class Connection(HttpToolsProtocol):
             self._pass_over(data[offer.args[0] :])
         except httptools.HttpParserCallbackError as error:
             refusal = error.__context__
+            if isinstance(refusal, httptools.HttpParserInvalidURLError):
+                refusal = InvalidInput(NO_HTTP)
             if not isinstance(refusal, InvalidInput):
                 raise
             self._refuse(refusal)
             return
         except httptools.HttpParserError:
-            self.send_400_response("This is not a valid HTTP request")
+            self.send_400_response(NO_HTTP)
             return
         if self._without_progress > MAX_HEAD:
             self.send_400_response(f"The head of a request may have at most {MAX_HEAD} bytes")

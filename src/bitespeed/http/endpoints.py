@@ -36,6 +36,8 @@ from bitespeed.watch.requests import Request
 MAX_BODY = 64 * 1024  # bytes; two values of 255 characters, and room for members we ignore
 MAX_BATCH_BODY = 1024 * 1024  # bytes; a kilobyte for each observation
 
+_NO_STORE = (b"cache-control", b"no-store")  # or a proxy may answer what is out of date, to others
+
 GuardedHandler = Callable[[Caller, Scope, Receive, Send], Awaitable[None]]
 
 
@@ -160,7 +162,7 @@ class Endpoints:
         """GET /contacts?email=…&phoneNumber=…"""
         asked = observe(*_in_query(scope["query_string"]), self._region)
         answer = await self._tenants.of(caller.tenant).look_up(asked.email, asked.phone)
-        await send_json(send, 200, wire.encode(answer))
+        await send_json(send, 200, wire.encode(answer), _NO_STORE)
 
     async def contact(self, caller: Caller, scope: Scope, receive: Receive, send: Send) -> None:
         """GET and DELETE /contacts/{id}"""
@@ -171,7 +173,7 @@ class Endpoints:
             await send_nothing(send)
         else:
             answer = await service.contact(contact_id)
-            await send_json(send, 200, wire.encode(answer))
+            await send_json(send, 200, wire.encode(answer), _NO_STORE)
 
     async def erase(self, caller: Caller, scope: Scope, receive: Receive, send: Send) -> None:
         """POST /erase"""

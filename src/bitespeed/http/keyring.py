@@ -8,7 +8,7 @@ database one statement at a time.
 import asyncio
 import math
 import time
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from hmac import compare_digest
 
 import msgspec
@@ -40,7 +40,7 @@ _ANYBODY = Caller(DEFAULT_TENANT, frozenset(SCOPES))
 
 
 class Entry(msgspec.Struct):
-    """What the store has said of an id; instants are on the event loop's clock."""
+    """What the store has said of an id; instants are on the keyring's clock."""
 
     key: Key | None
     caller: Caller | None
@@ -68,10 +68,12 @@ class Keyring:
     The entry of `NO_KEY` is good for everything as long as the store has no key at all.
     """
 
-    def __init__(self, store: Store, rates: Rates) -> None:
+    def __init__(self, store: Store, rates: Rates, now: Callable[[], float] | None = None) -> None:
+        """``now`` is the clock by which keys are trusted, else that of the event loop."""
         self._store = store
         self._rates = rates
         self._loop = asyncio.get_running_loop()
+        self._now = now or self._loop.time
         self._entries: dict[str, Entry] = {}
         self._asked: dict[str, asyncio.Future[None]] = {}
         self._asking: asyncio.Task[None] | None = None
@@ -79,7 +81,7 @@ class Keyring:
     def get(self, id_: str) -> Entry | None:
         """The entry, where it can be trusted without asking."""
         entry = self._entries.get(id_)
-        now = self._loop.time()
+        now = self._now()
         if entry is None or now >= entry.trusted_until:
             return None
         if now >= entry.fresh_until:
@@ -97,6 +99,13 @@ class Keyring:
         await asyncio.shield(self._ask(id_))
         return self._entries[id_]
 
+    def last_known(self, id_: str) -> Entry | None:
+        """The entry as it was heard of last, however long ago; what has expired since is not."""
+        entry = self._entries.get(id_)
+        if entry is None or entry.key is None:
+            return entry
+        return entry if entry.key.seconds_left(time.time()) > 0 else None
+
     async def close(self) -> None:
         """Wait for what is under way."""
         if self._asking is not None:
@@ -113,7 +122,7 @@ class Keyring:
     async def _look_up_asked(self) -> None:
         while self._asked:
             asked, self._asked = self._asked, {}
-            now = self._loop.time()
+            now = self._now()
             try:
                 found = await self._read(asked)
             except Exception as error:  # noqa: BLE001 - whoever waits gets it

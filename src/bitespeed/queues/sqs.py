@@ -1,14 +1,14 @@
 """SQS, standard and FIFO."""
 
 import re
+import time
 from collections.abc import Sequence
 from typing import Any
 from uuid import uuid4
 
 from bitespeed.errors import InvalidInput, Overloaded, QueueUnavailable
-from bitespeed.queues import TENANT, Message
+from bitespeed.queues import SENT, TENANT, Message, message
 from bitespeed.queues.services import Service, ServiceFailed
-from bitespeed.service import DEFAULT_TENANT
 
 PATIENCE = 4.0  # seconds; below a request's deadline
 WAIT = 5  # seconds until the queue says that it is empty; whoever is told to stop waits as long
@@ -51,7 +51,10 @@ class SqsQueue:
                 "SendMessage",
                 PATIENCE,
                 MessageBody=body,
-                MessageAttributes={TENANT: {"DataType": "String", "StringValue": tenant}},
+                MessageAttributes={
+                    TENANT: {"DataType": "String", "StringValue": tenant},
+                    SENT: {"DataType": "Number", "StringValue": str(time.time_ns() // 1_000_000)},
+                },
                 **group,
             )
         finally:
@@ -65,8 +68,8 @@ class SqsQueue:
             wait + PATIENCE,
             MaxNumberOfMessages=MAX_RECEIVED,
             WaitTimeSeconds=wait,
-            MessageSystemAttributeNames=["MessageGroupId"],
-            MessageAttributeNames=[TENANT],
+            MessageSystemAttributeNames=["MessageGroupId", "SentTimestamp"],
+            MessageAttributeNames=[TENANT, SENT],
         )
         return [(_message(told), told["ReceiptHandle"]) for told in answer.get("Messages", ())]
 
@@ -84,6 +87,5 @@ class SqsQueue:
 
 
 def _message(told: dict[str, Any]) -> Message:
-    group = told.get("Attributes", {}).get("MessageGroupId")
-    tenant = told.get("MessageAttributes", {}).get(TENANT, {}).get("StringValue")
-    return Message(told["MessageId"], told["Body"], group, tenant or DEFAULT_TENANT)
+    given = {n: a.get("StringValue") for n, a in told.get("MessageAttributes", {}).items()}
+    return message(told["MessageId"], told["Body"], told.get("Attributes", {}), given)

@@ -3,10 +3,12 @@
 import asyncio
 from collections import defaultdict
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from bitespeed import wire
-from bitespeed.errors import BitespeedError, InvalidInput, Unavailable
+from bitespeed.errors import BitespeedError, InvalidInput, NotFound, Unavailable
 from bitespeed.identifiers import Observation
+from bitespeed.identity import Answer
 from bitespeed.keys import tenant_name
 from bitespeed.queues import MAX_OBSERVATIONS, Message
 from bitespeed.queues.sqs import Received, SqsQueue
@@ -63,11 +65,11 @@ async def work_off(tenants: Tenants, messages: Sequence[Message], region: str | 
     ones of its group fail as well, so that their order is kept.
     """
     refused: set[str] = set()
-    said: defaultdict[str, list[tuple[str, Observation]]] = defaultdict(list)
+    said: defaultdict[str, list[_Said]] = defaultdict(list)
     for message in messages:
         try:
             observations = _said(message, region)
-            said[tenant_name(message.tenant)] += [(message.id, o) for o in observations]
+            said[tenant_name(message.tenant)] += [_Said(message, o) for o in observations]
         except InvalidInput as refusal:
             log.warning("queue.refused", id=message.id, message=str(refusal))
             refused.add(message.id)
@@ -77,7 +79,12 @@ async def work_off(tenants: Tenants, messages: Sequence[Message], region: str | 
     return refused | unwritten | _behind(messages, unwritten)
 
 
-async def _unwritten(service: Service, waiting: Sequence[tuple[str, Observation]]) -> set[str]:
+class _Said(NamedTuple):
+    message: Message
+    observation: Observation
+
+
+async def _unwritten(service: Service, waiting: Sequence[_Said]) -> set[str]:
     """Write the observations; the ids of messages of which one could not be written."""
     unwritten: set[str] = set()
     for start in range(0, len(waiting), MAX_BATCH):
@@ -85,7 +92,7 @@ async def _unwritten(service: Service, waiting: Sequence[tuple[str, Observation]
         late = [id_ for id_, outcome in await _identified(service, part) if outcome is not None]
         unwritten.update(late)
         if len(late) == len(part):  # nothing can be written now, so the rest need not try
-            unwritten.update(id_ for id_, _ in waiting[start:])
+            unwritten.update(said.message.id for said in waiting[start:])
             break
     return unwritten
 
@@ -100,17 +107,24 @@ def _said(message: Message, region: str | None) -> list[Observation]:
 
 
 async def _identified(
-    service: Service, part: Sequence[tuple[str, Observation]]
+    service: Service, part: Sequence[_Said]
 ) -> list[tuple[str, BitespeedError | None]]:
-    """For each observation the id of its message, and why it was not written."""
+    """For each observation the id of its message, and why it was not written.
+
+    One about somebody who was erased since it was sent is done with.
+    """
+    made_at = [said.message.sent_at for said in part]
     try:
-        outcomes = await service.identify_all([observation for _, observation in part])
+        outcomes = await service.identify_all([said.observation for said in part], None, made_at)
     except Unavailable as error:
-        return [(id_, error) for id_, _ in part]
-    return [
-        (id_, outcome if isinstance(outcome, BitespeedError) else None)
-        for (id_, _), outcome in zip(part, outcomes, strict=True)
-    ]
+        return [(said.message.id, error) for said in part]
+    told: list[tuple[str, BitespeedError | None]] = []
+    for (message, _), outcome in zip(part, outcomes, strict=True):
+        if isinstance(outcome, NotFound):
+            log.info("queue.erased", id=message.id)
+        is_done = isinstance(outcome, Answer | NotFound)
+        told.append((message.id, None if is_done else outcome))
+    return told
 
 
 def _behind(messages: Sequence[Message], unwritten: set[str]) -> set[str]:

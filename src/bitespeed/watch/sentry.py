@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from bitespeed import __version__
+from bitespeed.errors import InvalidInput
 from bitespeed.extras import extra
 
 if TYPE_CHECKING:
@@ -26,6 +27,11 @@ def open_(dsn: str) -> None:
     global _client
     with extra("sentry"):
         from sentry_sdk import Client
+        from sentry_sdk.utils import BadDsn, Dsn
+    try:
+        Dsn(dsn)
+    except BadDsn:  # which quotes it, and it may be nearly right
+        raise InvalidInput("SENTRY_DSN must look like https://key@host/1") from None
     _client = Client(
         dsn,
         release=f"bitespeed-identity@{__version__}",
