@@ -30,7 +30,7 @@ from bitespeed.stores import open_store
 from bitespeed.tenants import Tenants
 from support.backends import connected, of_postgres, prepared
 from support.database_url import as_user, database_of
-from support.emulator import build, emulated, sqs_event
+from support.emulator import build, emulated, request_event, sqs_event
 from support.keys import bearing, keep, made
 from support.load import run
 from support.moto import Aws, aws
@@ -71,6 +71,41 @@ def url(database: str) -> str:
 
 def endpoint(played: Aws) -> dict[str, str]:
     return {"AWS_ENDPOINT_URL": played.environ["AWS_ENDPOINT_URL"]}
+
+
+# What a cold start waits for
+
+NEEDLESS = {
+    *("click", "prometheus_client", "rich", "starlette", "structlog", "uvicorn", "yaml"),
+    *("httpx", "hiredis", "phonenumbers", "typing_extensions", "psycopg.connection", "psycopg.sql"),
+    *("ctypes", "email", "http", "importlib.metadata", "importlib.resources", "pathlib", "sqlite3"),
+    *("tempfile", "urllib.parse", "zipfile", "encodings.idna", "concurrent.futures.thread"),
+    "dataclasses",
+}
+"""Each of them takes milliseconds, and a function on PostgreSQL is to do without."""
+
+ASK = """
+import json, sys
+from bitespeed.aws import api
+from types import SimpleNamespace
+context = SimpleNamespace(aws_request_id="r", get_remaining_time_in_millis=lambda: 9000)
+answer = api.handler(json.load(sys.stdin), context)
+print(answer["statusCode"], *sys.modules, sep="\\n")
+"""
+
+
+def test_a_first_request_waits_for_nothing_that_it_does_not_need(package: Path, url: str) -> None:
+    body = b'{"email": "mcfly@hillvalley.edu"}'
+    event = request_event("http api", "POST", "/identify", body, {"x-amzn-trace-id": "Root=1"})
+    environ = {"PYTHONPATH": str(package), "DATABASE_URL": url, "BITESPEED_PUBLIC": "true"}
+    command = [sys.executable, "-S", "-c", ASK]
+    done = subprocess.run(
+        command, input=json.dumps(event).encode(), env=environ, check=True, capture_output=True
+    )
+    _, status, *loaded = done.stdout.decode().splitlines()
+    assert status == "200"
+    assert "psycopg_binary.pq" in loaded
+    assert set(loaded) & NEEDLESS == set()
 
 
 # The environment between invocations

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import runpy
 import subprocess
 import zipfile
 from importlib.resources import files
@@ -72,6 +73,16 @@ def test_each_function_s_package_is_small_and_for_the_default_architecture(built
         assert len(libraries) > 5
         for library in libraries:
             assert library.read_bytes()[ELF_MACHINE] == ARM64, library.name
+
+
+def test_another_text_than_the_one_to_be_changed_stops_the_build(tmp_path: Path) -> None:
+    slim = runpy.run_path(str(ROOT / "deploy" / "slim.py"))
+    file = tmp_path / "file.py"
+    file.write_text("import a\nimport b\n")
+    slim["_change"](file, {r"import a\n": ""})
+    assert file.read_text() == "import b\n"
+    with pytest.raises(SystemExit, match="0 times"):
+        slim["_change"](file, {r"import a\n": ""})
 
 
 @pytest.fixture(scope="module")

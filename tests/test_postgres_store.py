@@ -7,16 +7,18 @@ import gc
 import json
 import re
 import shutil
+import socket
 import threading
 import time
 from contextlib import ExitStack, aclosing, contextmanager
 from pathlib import Path
+from urllib.parse import quote
 
 import psycopg
 import pytest
 import trustme
 import uvloop
-from psycopg import sql
+from psycopg import OperationalError, pq, sql
 
 from bitespeed.erasing import Whom
 from bitespeed.errors import Conflict, InvalidInput, StoreDamaged, StoreUnavailable
@@ -26,8 +28,10 @@ from bitespeed.service import DEFAULT_TENANT
 from bitespeed.stores import open_store, pages
 from bitespeed.stores.epochs import EpochOver
 from bitespeed.stores.options import Options
+from bitespeed.stores.postgres import connecting
 from bitespeed.stores.postgres import pool as pool_module
 from bitespeed.stores.postgres import scan as scanning
+from bitespeed.stores.postgres.connecting import conninfo, parameters
 from bitespeed.stores.postgres.connection import Connection
 from bitespeed.stores.postgres.pool import Pool
 from bitespeed.stores.postgres.store import PostgresStore
@@ -46,6 +50,7 @@ from support.database_url import as_user, database_of
 from support.invariants import assert_clean
 from support.postgres_server import own_server
 from support.processes import SOMEBODY, home, somebody
+from support.server import free_port
 from support.stores import decide, delete, service_on, snapshot_for, who, write
 from support.tcp_proxy import proxied
 
@@ -496,8 +501,6 @@ def test_a_server_out_of_reach_is_told_in_time(url):
 
 
 def test_a_server_that_is_not_there_is_told(url):
-    from support.server import free_port
-
     nowhere = f"postgresql://postgres@127.0.0.1:{free_port()}/postgres"
     with pytest.raises(StoreUnavailable, match="cannot be reached"):
         asyncio.run(open_store(nowhere))
@@ -511,6 +514,45 @@ def test_a_database_that_is_not_there_is_told(postgres):
 def test_a_user_that_is_not_there_is_told(postgres):
     with pytest.raises(StoreUnavailable, match="refuses the user"):
         asyncio.run(open_store(as_user(postgres.url(), "bitespeed_no_such_user", "secret")))
+
+
+def test_of_several_hosts_one_that_answers_is_enough(url):
+    with proxied(url) as (_, by_way_of):
+        host, _, database = by_way_of.partition("@")[2].partition("/")
+        hosts = f"127.0.0.1:{free_port()},{host.replace('127.0.0.1', 'localhost')}"
+        on(f"postgresql://postgres@{hosts}/{database}", pinged, Options(migrate=False))
+
+
+def test_names_of_hosts_are_looked_up_beside_the_event_loop(monkeypatch):
+    """Else libpq would do so, holding up everybody; so it is given an address for each name."""
+    known = {"primary": ["10.0.0.1", "fe80::1"], "standby": ["10.0.0.2"]}
+
+    def look_up(host, *_, **__):
+        assert threading.current_thread() is not threading.main_thread()
+        if host not in known:
+            raise socket.gaierror
+        return [(0, 0, 0, "", (address, 0)) for address in known[host]]
+
+    async def resolved(hosts):
+        return await connecting._resolved(parameters(f"postgresql://{hosts}/db", 1))
+
+    monkeypatch.setattr(socket, "getaddrinfo", look_up)
+    told = asyncio.run(resolved("primary:1,gone:2,127.0.0.1:3,[::1]:4,standby,%2Ftmp:6"))
+    assert told["host"] == "primary,primary,127.0.0.1,::1,standby,/tmp"
+    assert told["hostaddr"] == "10.0.0.1,fe80::1,,,10.0.0.2,"
+    assert told["port"] == "1,1,3,4,,6"
+    monkeypatch.setenv("PGHOST", "standby")
+    told = asyncio.run(resolved(""))
+    assert (told["host"], told["hostaddr"], told["port"]) == ("standby", "10.0.0.2", "5432")
+    with pytest.raises(OperationalError):
+        asyncio.run(resolved("gone"))
+
+
+@pytest.mark.parametrize("text", ["it's", "a\\b", "\\'", " ", "é = 'x' host=evil"])
+def test_what_is_in_the_url_arrives_as_it_is(text):
+    told = parameters(f"postgresql://{quote(text)}:{quote(text)}@[::1]/{quote(text)}", 1)
+    assert told["user"] == told["password"] == told["dbname"] == text
+    assert connecting._values(pq.Conninfo.parse(conninfo(told))) == told
 
 
 def test_a_wrong_password_is_told(own, own_url, role):

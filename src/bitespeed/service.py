@@ -10,7 +10,6 @@ import secrets
 from collections import deque
 from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from functools import partial
 from itertools import zip_longest
 from typing import Any, TypeVar, cast
@@ -62,8 +61,7 @@ SHARE = 5_000  # of them for one tenant, so that others find room beside whoever
 DEADLINE = 5.0  # seconds; callers give up by then
 
 
-@dataclass(frozen=True)
-class Limits:
+class Limits(msgspec.Struct, frozen=True):
     """What may wait, and for how long."""
 
     queue: int = QUEUE

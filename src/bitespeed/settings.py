@@ -3,9 +3,7 @@
 import math
 import os
 from collections.abc import Mapping
-from ipaddress import ip_address
 from typing import Any, Literal, get_args, get_origin, get_type_hints
-from urllib.parse import urlsplit
 
 import msgspec
 
@@ -83,6 +81,8 @@ class Settings(msgspec.Struct, frozen=True):
     @property
     def is_loopback(self) -> bool:
         """Whether nobody but this machine reaches the address to listen on."""
+        from ipaddress import ip_address  # here, as a Lambda function listens nowhere
+
         try:
             return ip_address(self.host).is_loopback
         except ValueError:
@@ -127,6 +127,8 @@ class Settings(msgspec.Struct, frozen=True):
     @property
     def database_shown(self) -> str:
         """The URL of the database as it may be printed: without password and parameters."""
+        from urllib.parse import urlsplit  # here, as a Lambda function prints none
+
         url = urlsplit(self.database)
         if url.scheme == "sqlite":
             return self.database

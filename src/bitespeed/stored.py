@@ -1,7 +1,8 @@
 """All that is stored about an identity, for those who verify, export, copy or erase it."""
 
-from dataclasses import dataclass, field
 from typing import NamedTuple
+
+import msgspec
 
 from bitespeed.identifiers import Email, Phone
 
@@ -72,8 +73,7 @@ class StoredSecret(NamedTuple):
     secret: str
 
 
-@dataclass(slots=True)
-class StoredIdentity:
+class StoredIdentity(msgspec.Struct):
     """Everything whose root is ``root_id``; None for rows that lead to no identity at all.
 
     ``heads`` are the rows of the identity and of all that were merged into it;
@@ -82,12 +82,12 @@ class StoredIdentity:
     """
 
     root_id: int | None
-    heads: list[StoredHead] = field(default_factory=list[StoredHead])
-    contacts: list[StoredContact] = field(default_factory=list[StoredContact])
-    identifiers: list[StoredIdentifier] = field(default_factory=list[StoredIdentifier])
-    events: list[StoredEvent] = field(default_factory=list[StoredEvent])
-    tombstones: list[StoredTombstone] = field(default_factory=list[StoredTombstone])
-    secrets: list[StoredSecret] = field(default_factory=list[StoredSecret])
+    heads: list[StoredHead] = []
+    contacts: list[StoredContact] = []
+    identifiers: list[StoredIdentifier] = []
+    events: list[StoredEvent] = []
+    tombstones: list[StoredTombstone] = []
+    secrets: list[StoredSecret] = []
 
 
 PARTS = {

@@ -170,7 +170,6 @@ def emulated(
         "AWS_ACCESS_KEY_ID": "testing",
         "AWS_SECRET_ACCESS_KEY": "testing",
         "BITESPEED_CONNECTIONS": "1",
-        "BITESPEED_MIGRATE": "false",
         "BITESPEED_PUBLIC": "true",
     }
     log = folder / f"function-{port}.log"

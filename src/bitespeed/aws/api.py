@@ -3,13 +3,11 @@
 They are answered by the endpoints of the HTTP server, without its framework.
 """
 
-import re
 import time
 from base64 import b64decode
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
-from urllib.parse import quote, unquote, urlencode
 
 from bitespeed.aws.environment import Context, Environment, Opened
 from bitespeed.aws.metrics import tell
@@ -89,6 +87,8 @@ def request_of(event: Event) -> Request:
         path = _below(event["requestContext"].get("stage", ""), event["rawPath"])
         query = event.get("rawQueryString", "").encode()
         return Request(http["method"], path, query, _headers(event.get("headers")), body)
+    from urllib.parse import quote, urlencode  # events of this format alone have to wait for it
+
     asked: dict[str, list[str] | str] = (
         event.get("multiValueQueryStringParameters") or event.get("queryStringParameters") or {}
     )
@@ -144,14 +144,36 @@ async def answer(opened: Opened, request: Request, told: Told) -> Reply:
 
 def _route(endpoints: Endpoints, path: str) -> tuple[Handler, dict[str, str], str]:
     """What answers at the path, the parts of the path that vary, and the methods allowed."""
+    parts = _unquoted(path).split("/")
     for template, name, handler, methods in endpoints.routes():
-        pattern = re.sub(r"\{(\w+)\}", r"(?P<\1>[^/]+)", template)
         if name == "metrics":
             continue  # CloudWatch has them; one environment's would tell little
-        if found := re.fullmatch(pattern, unquote(path)):
+        varying = _varying(template.split("/"), parts)
+        if varying is not None:
             allowed = ["HEAD", *methods] if "GET" in methods else methods
-            return handler, found.groupdict(), ", ".join(allowed)
+            return handler, varying, ", ".join(allowed)
     raise not_found()
+
+
+def _unquoted(path: str) -> str:
+    if "%" not in path:
+        return path
+    from urllib.parse import unquote  # few paths are worth the wait at a cold start
+
+    return unquote(path)
+
+
+def _varying(template: Sequence[str], parts: Sequence[str]) -> dict[str, str] | None:
+    """The parts that the template has names for; None where the others differ."""
+    if len(template) != len(parts):
+        return None
+    varying: dict[str, str] = {}
+    for name, part in zip(template, parts, strict=True):
+        if name.startswith("{") and part:
+            varying[name[1:-1]] = part
+        elif name != part:
+            return None
+    return varying
 
 
 def _response(reply: Reply, told: Told) -> dict[str, Any]:

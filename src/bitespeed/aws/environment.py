@@ -10,12 +10,12 @@ import os
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable
-from dataclasses import replace
 from typing import Any, NamedTuple, Protocol, TypeVar, cast
+
+from msgspec.structs import replace
 
 from bitespeed import settings as settings_of
 from bitespeed import watch
-from bitespeed.aws import secrets
 from bitespeed.caches import open_cache
 from bitespeed.caches.answers import AnswerCache, LookUp
 from bitespeed.errors import BitespeedError, DeadlineExceeded, InvalidInput
@@ -106,7 +106,8 @@ class Environment:
     async def _open(self) -> Opened:
         settings = await _settings()
         watch.configure(replace(settings.watch, form="json"))
-        options = replace(settings.options, renew=self._renew)
+        # What migrates is not in the package.
+        options = replace(settings.options, renew=self._renew, migrate=False)
         happened: Counter[str] = Counter()
         try:
             opened = await open_store(settings.database, options)
@@ -148,11 +149,16 @@ class Environment:
 async def _settings() -> Settings:
     """From the environment, and from what is kept secret."""
     arn = os.environ.get("BITESPEED_SETTINGS_ARN")
-    secret = await secrets.fetch(arn) if arn else {}
     try:
-        return settings_of.load(environ={**os.environ, **secret})
+        return settings_of.load(environ={**os.environ, **(await _secret(arn) if arn else {})})
     except InvalidInput as error:
         raise BitespeedError(str(error)) from error
+
+
+async def _secret(arn: str) -> dict[str, str]:
+    from bitespeed.aws.secrets import fetch  # only who has a secret waits for an HTTP client
+
+    return await fetch(arn)
 
 
 class _Store:

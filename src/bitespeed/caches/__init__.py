@@ -4,8 +4,9 @@
 from the cache contains all that was acknowledged before is in docs/decisions/0009-cache.md.
 """
 
-from dataclasses import dataclass
 from typing import cast
+
+import msgspec
 
 from bitespeed.caches.answers import TTL, AnswerCache
 from bitespeed.caches.engine import Engine
@@ -14,8 +15,7 @@ from bitespeed.extras import extra
 from bitespeed.stores import CacheableStore, Store
 
 
-@dataclass(frozen=True)
-class CacheOptions:
+class CacheOptions(msgspec.Struct, frozen=True):
     """Where the cache is, if there is one."""
 
     redis_url: str | None = None

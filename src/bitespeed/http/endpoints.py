@@ -3,7 +3,6 @@
 import json
 from collections.abc import Awaitable, Callable, Sequence
 from typing import NamedTuple
-from urllib.parse import unquote, unquote_plus
 
 import msgspec
 
@@ -239,6 +238,8 @@ def _in_query(query: bytes) -> tuple[str | None, str | None]:
 
 
 def _decoded(query: bytes) -> tuple[str | None, str | None]:
+    from urllib.parse import unquote, unquote_plus  # not at each start of a Lambda function
+
     email = phone = None
     for pair in query.decode().split("&"):
         name, _, value = pair.partition("=")

@@ -2,10 +2,10 @@
 
 import hashlib
 from collections.abc import Mapping
-from importlib.resources import files
 from typing import NamedTuple
 
 from bitespeed.errors import StoreDamaged
+from bitespeed.stores.sql import names, text
 
 
 class Migration(NamedTuple):
@@ -22,12 +22,10 @@ class Migration(NamedTuple):
 
 def of_package(package: str) -> list[Migration]:
     """The files in the folder ``migrations`` of a package, in their order."""
-    entries = files(package).joinpath("migrations").iterdir()
-    return sorted(
-        Migration(entry.name, entry.read_text(encoding="utf-8"))
-        for entry in entries
-        if entry.name.endswith(".sql")
-    )
+    return [
+        Migration(name, text(package, f"migrations/{name}"))
+        for name in names(package, "migrations")
+    ]
 
 
 def missing(ours: list[Migration], applied: Mapping[str, str]) -> list[Migration]:

@@ -1,7 +1,8 @@
 """How a store is to be opened."""
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+
+import msgspec
 
 CONNECTIONS = 10  # to the database; two batches, look-ups and deletions seldom need more
 ANSWER_TIME = 4.0  # seconds for the database to answer; below a request's deadline
@@ -10,8 +11,7 @@ Renew = Callable[[], Awaitable[tuple[str, str | None]]]
 """Tells the URL and the key as they are by now."""
 
 
-@dataclass(frozen=True)
-class Options:
+class Options(msgspec.Struct, frozen=True):
     """Everything but the URL; a store ignores what does not concern it."""
 
     connections: int = CONNECTIONS

@@ -6,14 +6,14 @@ these ever fails or waits. No email, phone number or key goes in: see docs/logs.
 """
 
 import asyncio
-from dataclasses import dataclass
+
+import msgspec
 
 from bitespeed.watch import failures, logs, sentry, traces
 from bitespeed.watch.logs import Form, Level
 
 
-@dataclass(frozen=True)
-class WatchOptions:
+class WatchOptions(msgspec.Struct, frozen=True):
     """What is to be told, and where."""
 
     form: Form | None = None

@@ -11,8 +11,10 @@ import os
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from itertools import count
-from pathlib import Path
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 SLOTS = 2048  # numbers; several times what the metrics declare
 SIZE = SLOTS * 8  # bytes of a file
@@ -40,7 +42,7 @@ class Board:
             self._transient.extend(range(first, self._reserved))
         return first
 
-    def share(self, folder: Path) -> bool:
+    def share(self, folder: "Path") -> bool:
         """Count in a file in the folder from now on. Whether it carries on a dead worker's."""
         taken = (_taken(folder / str(number)) for number in count())
         file = next(file for file in taken if file is not None)
@@ -77,7 +79,7 @@ class Board:
 
 
 @contextmanager
-def _opened(path: Path) -> Generator[int]:
+def _opened(path: "Path") -> Generator[int]:
     file = os.open(path, os.O_RDWR)
     try:
         yield file
@@ -85,7 +87,7 @@ def _opened(path: Path) -> Generator[int]:
         os.close(file)
 
 
-def _taken(path: Path) -> int | None:
+def _taken(path: "Path") -> int | None:
     """The file, opened and ours; None when it is somebody else's."""
     file = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
     if _lock(file):

@@ -1,54 +1,27 @@
-"""Connections to the server: how they are made, and how a statement travels on one.
+"""Connections to the server, and how a statement travels on one.
 
-psycopg connects; statements go by its `pq` layer, straight on the event loop. That takes a third
-of the time of its cursors, and a connection that the server closes is noticed while it is idle.
+Statements go by psycopg's layer `pq`, straight on the event loop. That takes a third of the time
+of its cursors, and a connection that the server closes is noticed while it is idle.
 """
 
 import asyncio
 import select
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import Any
 
-import psycopg
 from psycopg import pq
+from psycopg.errors import DatabaseError, DataError, OperationalError
 
 from bitespeed.errors import StoreUnavailable
-from bitespeed.stores.postgres.errors import translated, translated_url
+from bitespeed.stores.postgres.connecting import connected, parameters
+from bitespeed.stores.postgres.errors import translated
 from bitespeed.stores.postgres.sqlstates import meaning
 
-PARAMETERS: dict[str, Any] = {
-    "application_name": "bitespeed",
-    "autocommit": True,
-    "client_encoding": "utf8",  # ours, whatever the URL, the environment or the database says
-    "prepare_threshold": None,  # a pooler in between would hand each statement to another server
-}
-KEEPALIVE = {"keepalives_idle": 5, "keepalives_interval": 2, "keepalives_count": 3}
-"""Seconds, seconds and tries until a server that has vanished is given up."""
 READ_ONLY = "25006"  # the SQLSTATE of a server that has become, or still is, a standby
 
 Texts = Sequence[bytes | None]
 
 _LOST = "The connection to the database was lost; try again"
-
-
-def connect(url: str, patience: float) -> psycopg.Connection[Any]:
-    """A connection for work that takes longer than a statement, to be used in a thread."""
-    with translated_url():
-        return psycopg.connect(url, connect_timeout=_whole(patience), **KEEPALIVE, **PARAMETERS)
-
-
-async def connect_async(url: str, patience: float) -> psycopg.AsyncConnection[Any]:
-    """The same on the event loop."""
-    with translated_url():
-        return await psycopg.AsyncConnection[Any].connect(
-            url, connect_timeout=_whole(patience), **KEEPALIVE, **PARAMETERS
-        )
-
-
-def _whole(patience: float) -> int:
-    """Seconds as libpq counts them, which waits no less than two."""
-    return max(2, int(patience))
 
 
 class ConnectionLost(StoreUnavailable):
@@ -58,10 +31,9 @@ class ConnectionLost(StoreUnavailable):
 class Connection:
     """A connection in autocommit, for one statement at a time."""
 
-    def __init__(self, connection: psycopg.AsyncConnection[Any]) -> None:
+    def __init__(self, server: pq.abc.PGconn) -> None:
         self._loop = asyncio.get_running_loop()
-        self._psycopg = connection  # owns what `_server` is a part of
-        self._server = connection.pgconn
+        self._server = server
         self._server.nonblocking = 1
         self._socket = self._server.socket
         self._loop.add_reader(self._socket, self._on_readable)
@@ -78,10 +50,10 @@ class Connection:
         try:
             with translated():
                 async with asyncio.timeout(patience):
-                    connection = await connect_async(url, patience)
+                    server = await connected(parameters(url, patience))
         except TimeoutError:
             raise StoreUnavailable("The database cannot be reached in time; try again") from None
-        return cls(connection)
+        return cls(server)
 
     @property
     def is_usable(self) -> bool:
@@ -96,7 +68,7 @@ class Connection:
         connection unless it is as good as before.
         """
         if any(value is not None and b"\0" in value for value in values):
-            raise psycopg.DataError("A text cannot contain a null character")  # it would end there
+            raise DataError("A text cannot contain a null character")  # it would end there
         self._answer = self._loop.create_future()
         self._result = None
         try:
@@ -107,7 +79,7 @@ class Connection:
                 came = await self._answer
         except TimeoutError:
             raise StoreUnavailable("The database did not answer in time; try again") from None
-        except psycopg.OperationalError as error:
+        except OperationalError as error:
             raise ConnectionLost(_LOST) from error
         finally:
             self._answer = None
@@ -142,7 +114,7 @@ class Connection:
                 self._take_results()
                 if not self._incoming.poll(0):
                     return
-        except psycopg.OperationalError:
+        except OperationalError:
             self.close()
             if answer is not None and not answer.done():
                 answer.set_result(False)
@@ -172,7 +144,7 @@ def _value(result: "pq.abc.PGresult | None") -> bytes | None:
     if result is not None and result.status == pq.ExecStatus.TUPLES_OK:
         return result.get_value(0, 0)
     sqlstate = _sqlstate(result)
-    raise meaning(sqlstate) or psycopg.DatabaseError(f"SQLSTATE {sqlstate}")
+    raise meaning(sqlstate) or DatabaseError(f"SQLSTATE {sqlstate}")
 
 
 def _sqlstate(result: "pq.abc.PGresult | None") -> str | None:

@@ -3,9 +3,9 @@
 from collections.abc import Generator
 from contextlib import contextmanager
 
-import psycopg
+from psycopg.errors import Error, OperationalError
 
-from bitespeed.errors import InvalidInput, StoreUnavailable
+from bitespeed.errors import StoreUnavailable
 from bitespeed.stores.postgres.sqlstates import AWAY, meaning
 
 
@@ -14,31 +14,14 @@ def translated() -> Generator[None]:
     """Raise the database's own failures as ours; a mistake of ours stays what it is."""
     try:
         yield
-    except psycopg.OperationalError as error:
+    except OperationalError as error:
         sqlstate = error.sqlstate or _refusal(str(error))
         raise (meaning(sqlstate) or StoreUnavailable(AWAY)) from error
-    except psycopg.Error as error:
+    except Error as error:
         ours = meaning(error.sqlstate) if error.sqlstate else None
         if ours is None:
             raise
         raise ours from error
-
-
-@contextmanager
-def translated_url() -> Generator[None]:
-    """Raise `InvalidInput` for a URL that libpq does not understand; its words may quote it."""
-    try:
-        yield
-    except psycopg.ProgrammingError:
-        raise InvalidInput(_UNKNOWN) from None
-    except psycopg.OperationalError as error:
-        if _NOT_BEGUN in str(error) and _BEGUN not in str(error):
-            raise InvalidInput(_UNKNOWN) from None
-        raise
-
-
-_UNKNOWN = "The database URL has a part that PostgreSQL does not know"
-_NOT_BEGUN, _BEGUN = "connection is bad: ", "connection to server"  # psycopg's words and libpq's
 
 
 _REFUSALS = {

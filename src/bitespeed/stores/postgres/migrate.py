@@ -6,12 +6,11 @@ a new version is rolled out. So a database may also be ahead of this code.
 
 from typing import Any
 
-import msgspec
 import psycopg
 from psycopg import sql
 
-from bitespeed.errors import StoreDamaged
 from bitespeed.stores.migrations import Migration, missing, of_package
+from bitespeed.stores.postgres.ledger import require_none
 from bitespeed.watch.logs import log
 
 TURN = 60  # seconds to wait while another process migrates
@@ -26,9 +25,6 @@ create table if not exists bitespeed.migration (
     applied_at timestamptz not null default now()
 );
 """
-
-LEDGER = b"select json_object_agg(name, checksum) from bitespeed.migration"
-"""What has been applied, for `require_applied`; it fails where nothing has been."""
 
 # A look into the catalog's tables. `to_regclass` may answer from memory, even after a wait for a
 # turn in which somebody else has made the ledger.
@@ -74,18 +70,7 @@ def behind(connection: Connection) -> list[Migration]:
 
 def require_migrated(connection: Connection) -> None:
     """Raise `StoreDamaged` when the schema is behind this version."""
-    _require_none(behind(connection))
-
-
-def require_applied(ledger: bytes | None) -> None:
-    """The same for one who has asked for the `LEDGER` already."""
-    applied = msgspec.json.decode(ledger or b"{}", type=dict[str, str])
-    _require_none(missing(of_package("bitespeed.stores.postgres"), applied))
-
-
-def _require_none(behind: list[Migration]) -> None:
-    if behind:
-        raise StoreDamaged("The database is behind this version; run bitespeed migrate")
+    require_none(behind(connection))
 
 
 def _take_turn(connection: Connection) -> None:

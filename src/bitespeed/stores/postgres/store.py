@@ -1,26 +1,27 @@
 """The store on a PostgreSQL server: each read and each commit is one statement in autocommit, so
 that no transaction is ever open while something is on its way to or from the server.
+
+What works on the whole database is imported by who does it, and the whole of psycopg with it: a
+Lambda function never does, and would wait for it at each cold start.
 """
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterable
-from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
-import psycopg
 
 from bitespeed.errors import Conflict, StoreUnavailable
 from bitespeed.stored import StoredIdentity
 from bitespeed.stores.options import Options
-from bitespeed.stores.postgres.connection import ConnectionLost, Texts, connect, connect_async
+from bitespeed.stores.postgres.connection import ConnectionLost, Texts
 from bitespeed.stores.postgres.errors import translated
 from bitespeed.stores.postgres.functions import Arguments, Function, FunctionStore
-from bitespeed.stores.postgres.load import SIZE, load
-from bitespeed.stores.postgres.migrate import LEDGER, migrate, require_applied
+from bitespeed.stores.postgres.ledger import LEDGER, require_applied
 from bitespeed.stores.postgres.pool import Pool
-from bitespeed.stores.postgres.scan import scan
-from bitespeed.stores.sql import text
+
+if TYPE_CHECKING:
+    import psycopg
 
 _STATEMENTS: dict[Function, bytes] = {
     "read": b"select bitespeed.read($1, $2)",
@@ -34,8 +35,6 @@ _STATEMENTS: dict[Function, bytes] = {
     "keys": b"select bitespeed.keys($1)",
     "put_key": b"select bitespeed.put_key($1)",
 }
-
-_VACUUM = text("bitespeed.stores.postgres", "sql/vacuum.sql").encode()
 
 # Asked again after a restart, say.
 _HARMLESS: set[Function] = {"read", "traces", "tombstones", "cache_state", "cache_feed", "keys"}
@@ -68,10 +67,14 @@ class PostgresStore(FunctionStore):
             require_applied(await self._fetch_value(LEDGER, []))
 
     def _migrate(self) -> None:
+        from bitespeed.stores.postgres.migrate import migrate
+
         with translated(), self._connect() as connection:
             migrate(connection)
 
-    def _connect(self) -> psycopg.Connection[Any]:
+    def _connect(self) -> "psycopg.Connection[Any]":
+        from bitespeed.stores.postgres.sessions import connect
+
         with translated():
             return connect(self._url, self._options.answer_time)
 
@@ -97,6 +100,10 @@ class PostgresStore(FunctionStore):
 
     async def scan(self) -> AsyncGenerator[list[StoredIdentity]]:
         """See `Store.scan`."""
+        from concurrent.futures import ThreadPoolExecutor
+
+        from bitespeed.stores.postgres.scan import scan
+
         loop = asyncio.get_running_loop()
         thread = ThreadPoolExecutor(1)  # one, so that closing comes after a page under way
         pages = scan(self._connect)
@@ -109,12 +116,17 @@ class PostgresStore(FunctionStore):
 
     async def load(self, pages: AsyncIterable[list[StoredIdentity]]) -> None:
         """See `Store.load`."""
+        from bitespeed.stores.postgres.load import load
+        from bitespeed.stores.postgres.sessions import connect_async
+
         with translated():
             async with await connect_async(self._url, self._options.answer_time) as connection:
                 await load(connection, pages)
 
     async def size(self) -> int:
         """See `Store.size`."""
+        from bitespeed.stores.postgres.load import SIZE
+
         return int(await self._fetch_value(SIZE, []) or 0)
 
     async def vacuum(self) -> None:
@@ -122,10 +134,13 @@ class PostgresStore(FunctionStore):
         await asyncio.to_thread(self._vacuum)
 
     def _vacuum(self) -> None:
+        from bitespeed.stores.sql import text
+
+        vacuum = text("bitespeed.stores.postgres", "sql/vacuum.sql")
         warnings: list[str | None] = []
         with translated(), self._connect() as connection:
             connection.add_notice_handler(lambda notice: warnings.append(notice.sqlstate))
-            connection.execute(_VACUUM)
+            connection.execute(vacuum.encode())
         if warnings:  # that is how the server tells whose tables these are not
             raise StoreUnavailable("Only the owner of the tables may do this; see docs/postgres.md")
 

@@ -16,9 +16,9 @@ from bitespeed.stores.options import Options
 from bitespeed.stores.postgres.adopt import dependents, grants, repairs, table, writing
 from bitespeed.stores.postgres.adopt.reading import OnStep, Reading
 from bitespeed.stores.postgres.adopt.statements import ADOPT, CATALOG
-from bitespeed.stores.postgres.connection import connect
 from bitespeed.stores.postgres.errors import translated
 from bitespeed.stores.postgres.migrate import migrate, require_migrated
+from bitespeed.stores.postgres.sessions import connect
 
 __all__ = ["Adopted", "Wishes", "adopt"]
 
