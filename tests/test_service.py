@@ -3,6 +3,7 @@
 import asyncio
 
 import pytest
+from structlog.testing import capture_logs
 
 from bitespeed import service as service_module
 from bitespeed.errors import (
@@ -21,7 +22,6 @@ from bitespeed.identity import Answer
 from bitespeed.service import MAX_ATTEMPTS, MAX_BATCH, MAX_IN_FLIGHT, Limits, Service
 from support.invariants import assert_clean
 from support.stores import failing, service_on, store_at, watched, write
-from support.told import captured_lines
 
 PATIENCE = 10.0  # seconds until a test that waits for ever is told so
 
@@ -695,7 +695,7 @@ def test_an_identity_that_grows_too_large_is_told_once(tmp_path):
             for n in range(8):
                 await service.identify(observe("doc@hillvalley.edu", f"9{n}"))
 
-    with captured_lines() as told:
+    with capture_logs() as told:
         asyncio.run(test())
-    line = {"event": "identity.large", "level": "warning", "tenant": "default", "contacts": 5}
+    line = {"event": "identity.large", "log_level": "warning", "tenant": "default", "contacts": 5}
     assert told == [{**line, "identity": id_} for id_ in (1, 9)]

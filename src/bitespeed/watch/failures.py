@@ -98,5 +98,4 @@ class _Foreign(logging.Handler):
             failed("library.failed", record.exc_info[1], logger=record.name)
         else:
             words = record.getMessage() if record.name == "uvicorn.error" else str(record.msg)
-            level = "error" if record.levelno >= logging.ERROR else "warning"
-            log.tell(level, "library.told", logger=record.name, message=words)
+            log.log(record.levelno, "library.told", logger=record.name, message=words)

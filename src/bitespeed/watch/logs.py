@@ -10,15 +10,13 @@ import sys
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from select import select
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import msgspec
+import structlog
 
 from bitespeed.references import References
 from bitespeed.watch.metrics import log_lines_dropped
-
-if TYPE_CHECKING:
-    from structlog.dev import ConsoleRenderer
 
 PIPE_BUF = 4096  # bytes that a pipe takes as a whole, whenever it can take anything
 STDERR = 2
@@ -40,7 +38,7 @@ class _Output:
         self.level = _NUMBERS[level]
         is_terminal = sys.stderr.isatty()
         is_text = form == "text" or (form is None and is_terminal)
-        self._columns = _columns(colors=is_terminal) if is_text else None
+        self._columns = structlog.dev.ConsoleRenderer(colors=is_terminal) if is_text else None
 
     def write(self, lines: Iterable[Line | msgspec.Struct]) -> None:
         """Write the lines, as many at once as reach a pipe unbroken beside those of other workers.
@@ -78,41 +76,29 @@ def _put(chunk: bytes) -> None:
     log_lines_dropped.add(chunk.count(b"\n"))
 
 
-def _columns(*, colors: bool) -> "ConsoleRenderer":
-    from structlog.dev import ConsoleRenderer  # dear to import, and only people read columns
+class _Writer:
+    """What structlog hands a line to that is to be written."""
 
-    return ConsoleRenderer(colors=colors)
+    def debug(self, line: Line) -> None:
+        _output.write([line])
+
+    info = warning = error = debug
+
+
+def _finished(_: object, level: str, line: structlog.typing.EventDict) -> tuple[tuple[Line], Line]:
+    return ({"at": now(), "level": level, "event": line.pop("event"), **line},), {}
 
 
 def configure(form: Form | None, level: Level) -> None:
     """Write lines of this level and above, in this form, from now on."""
     global _output
     _output = _Output(form, level)
-
-
-class Log:
-    """Writes a line about an event, by its name, with all that is known about it."""
-
-    def debug(self, event: str, **about: object) -> None:
-        """What nobody wants to know unless something is wrong."""
-        self.tell("debug", event, **about)
-
-    def info(self, event: str, **about: object) -> None:
-        """What has happened and was meant to."""
-        self.tell("info", event, **about)
-
-    def warning(self, event: str, **about: object) -> None:
-        """What somebody should look at, in time."""
-        self.tell("warning", event, **about)
-
-    def error(self, event: str, **about: object) -> None:
-        """What must not happen."""
-        self.tell("error", event, **about)
-
-    def tell(self, level: Level, event: str, **about: object) -> None:
-        """One of these."""
-        if tells(level):
-            _output.write([{"at": now(), "level": level, "event": event, **about}])
+    structlog.configure(
+        processors=[_finished],
+        wrapper_class=structlog.make_filtering_bound_logger(_output.level),
+        logger_factory=lambda *_: _Writer(),
+        cache_logger_on_first_use=False,  # or `configure` would come too late for some
+    )
 
 
 def tells(level: Level) -> bool:
@@ -141,6 +127,6 @@ def reference(value: str | None) -> str | None:
     return None if value is None else _references(value)
 
 
-log = Log()
+log: structlog.typing.FilteringBoundLogger = structlog.get_logger()
 _references = References(secrets.token_hex(), REFERENCE, "log")  # until there is a database
 configure(None, "warning")
