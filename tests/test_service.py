@@ -73,6 +73,26 @@ async def fill_flight(store, service):
 # Gathering
 
 
+def test_who_waits_for_a_commit_is_told_of_it_before_the_log_is(path, monkeypatch):
+    """Callbacks come first, whose answers leave at the end of the turn; whoever awaits one finds it
+    in the log already.
+    """
+    order = []
+    monkeypatch.setattr(service_module, "changed", lambda *_: order.append("log"))
+
+    async def main():
+        async with watched(path) as (_, service):
+            service.submit(observe("a@x", None), lambda _: order.append("answer"))
+            await turns()
+            await service.drain()
+            assert order == ["answer", "log"]
+        async with watched(path) as (_, service):
+            await service.identify(observe("b@x", None))
+            assert order == ["answer", "log", "log"]
+
+    run(main())
+
+
 def test_a_lone_request_runs_at_once(path):
     async def main():
         async with watched(path) as (store, service):
