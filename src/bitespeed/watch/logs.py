@@ -28,7 +28,7 @@ Line = dict[str, Any]
 REFERENCE = 8  # bytes; two of a hundred million values meet with a chance of 1 : 4000
 
 _NUMBERS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
-_encode = msgspec.json.Encoder().encode
+_encode_lines = msgspec.json.Encoder().encode_lines
 
 
 class _Output:
@@ -45,19 +45,16 @@ class _Output:
 
         Drops what nobody takes: a reader that hangs stops nobody.
         """
-        chunk = b""
-        for line in lines:
-            written = self._written(line)
-            if len(chunk) + len(written) > PIPE_BUF:
-                _put(chunk)
-                chunk = b""
-            chunk += written
-        _put(chunk)
+        text, start = self._rendered(lines), 0
+        while start < len(text):
+            end = text.rfind(b"\n", start, start + PIPE_BUF) + 1 or text.index(b"\n", start) + 1
+            _put(text[start:end])
+            start = end
 
-    def _written(self, line: Line | msgspec.Struct) -> bytes:
+    def _rendered(self, lines: Iterable[Line | msgspec.Struct]) -> bytes:
         if self._columns is None:
-            return _encode(line) + b"\n"
-        return self._in_columns(line).encode()
+            return _encode_lines(lines)
+        return "".join(map(self._in_columns, lines)).encode()
 
     def _in_columns(self, line: Line | msgspec.Struct) -> str:
         assert self._columns is not None  # noqa: S101 - only for a terminal
@@ -122,9 +119,9 @@ def refer_by(secret: str) -> None:
     _references = References(secret, REFERENCE, "log")
 
 
-def reference(value: str | None) -> str | None:
-    """What stands for an email or a phone number."""
-    return None if value is None else _references(value)
+def references() -> References:
+    """Makes what stands for an email or a phone number, by the secret in force."""
+    return _references
 
 
 log: structlog.typing.FilteringBoundLogger = structlog.get_logger()
