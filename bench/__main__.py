@@ -28,11 +28,12 @@ SERVER = "postgresql://postgres@127.0.0.1:5432/postgres"
 ABOUT = """\
 How near does the service come to what this machine could do at best?
 
-  ceilings  throughput and processor time of repeats, new customers and a 90/10 mix, beside
-            the same HTTP server answering a constant; and the mix's p50 and p99
-  imports   `bitespeed import` of a large CSV file, beside `executemany` of the rows it wrote
-  size      p50 of repeats with ten million contacts, beside that with ten thousand
-  soak      memory of the server through ten minutes of the mix
+  ceilings    throughput and processor time of repeats, new customers and a 90/10 mix, beside
+              the same HTTP server answering a constant; and the mix's p50 and p99
+  imports     `bitespeed import` of a large CSV file, beside `executemany` of the rows it wrote
+  size        p50 of repeats with ten million contacts, beside that with ten thousand
+  production  throughput with keys, limits, logs and metrics, beside the service without them
+  soak        memory of the server through ten minutes of the mix
 
 and on a PostgreSQL server on this machine:
 
@@ -56,7 +57,8 @@ EXAMPLES = """\
 examples:
   python -m bench --quick                 two minutes; see that all of it works, write nothing
   python -m bench                         the figures in docs/benchmarks
-  python -m bench ceilings imports size   the figures in docs/benchmarks/sqlite.md
+  python -m bench production              what keys, limits, logs and metrics cost
+  python -m bench ceilings imports size production   all in docs/benchmarks/sqlite.md
   python -m bench ceilings --rounds 40    surer figures on a noisy machine
   python -m bench size --keep             leave the large database for the next time
   python -m bench postgres --postgres postgresql://bench:secret@127.0.0.1:5433/postgres

@@ -33,6 +33,8 @@ ASKED: dict[str, Asked] = {
     "import": at_most(4),
     "size-1": at_most(1.5),
     "size-32": at_most(1.5),
+    "production-repeats": at_least(0.85),
+    "production-new": at_least(0.85),
     "postgres-repeats": at_least(0.65),
     "postgres-new": at_least(0.65),
     "postgres-repeats-2": at_least(1),
@@ -50,7 +52,9 @@ ASKED: dict[str, Asked] = {
     "postgres-cached-lone": at_most(1.3),
 }
 """By row: repeats, new, mix (share of the ceiling's throughput); repeats-cpu, new-cpu, mix-cpu
-(the same by processor time); p50, p99 (of the mix); import, import-cpu, size-1, size-32 (ratios).
+(the same by processor time); p50, p99 (of the mix); import, import-cpu, size-1, size-32 (ratios);
+production-repeats, production-new (share of the throughput of the bare service) and with -cpu
+behind them (the same by processor time).
 
 With postgres before them: repeats, new, mix (share of the throughput of pgbench), with -prepared
 (pgbench -M prepared) or -constant (uvicorn's constant answer) behind them of those ceilings; p50,

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench import ceilings, data, importing, size, soak, wrk
+from bench import ceilings, data, importing, production, size, soak, wrk
 from bench.failure import BenchmarkFailed
 from bench.postgres import cache, databases, merge, pgbench, workers
 from bench.postgres import ceilings as postgres_ceilings
@@ -49,6 +49,7 @@ PARTS = {
         "size",
         lambda site: _sizes(site, lambda contacts: data.filled(site.cache, contacts)),
     ),
+    "production": Measurable(Sqlite, "production", lambda site: production.measure(site.scale)),
     "soak": Measurable(Sqlite, "soak", lambda site: soak.measure(site.scale)),
     "postgres": Measurable(
         Postgres,

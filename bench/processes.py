@@ -8,12 +8,13 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.error import URLError
 from urllib.request import urlopen
 
 from bench.failure import BenchmarkFailed
+from bitespeed.service import DEFAULT_TENANT
 
 ROOT = Path(__file__).parent.parent
 START = 30.0  # seconds a server may take until it answers
@@ -29,6 +30,8 @@ class Server:
 
     pid: int
     port: int
+    key: str | None = None
+    """The API key that requests have, if any."""
 
     @property
     def url(self) -> str:
@@ -48,14 +51,23 @@ class Server:
 
 
 @contextmanager
-def service(database: str, logs: Path, workers: int = 1, **environ: str) -> Iterator[Server]:
+def service(
+    database: str, logs: Path, workers: int = 1, key: str | None = None, **environ: str
+) -> Iterator[Server]:
     """The service as anybody would start it on the database at a URL, else with its defaults.
 
-    ``environ`` has settings of its own.
+    ``key`` is for those who ask it; ``environ`` has settings of its own.
     """
     command = ["-m", "bitespeed", "serve", "--database", database, "--workers", str(workers)]
     with _server(command, logs, "/ready", environ) as server:
-        yield server
+        yield replace(server, key=key)
+
+
+@contextmanager
+def bare_service(database: str, logs: Path) -> Iterator[Server]:
+    """The service as `bench.bare` leaves it."""
+    with _server(["-m", "bench.bare", "serve", "--database", database], logs, "/ready", {}) as bare:
+        yield bare
 
 
 @contextmanager
@@ -140,10 +152,23 @@ class Cost:
 
 def import_file(file: Path, database: str) -> Cost:
     """Import with the real command, from its start to its end; what it took."""
-    command = ["-m", "bitespeed", "import", str(file), "--database", database]
     cpu, start = _cpu_of_children(), time.perf_counter()
+    _command("import", str(file), "--database", database)
+    return Cost(time.perf_counter() - start, _cpu_of_children() - cpu)
+
+
+def create_key(database: str) -> str:
+    """A new API key for `POST /identify`."""
+    return _command(
+        *("keys", "create", "--tenant", DEFAULT_TENANT, "--scope", "identify"),
+        *("--database", database),
+    ).strip()
+
+
+def _command(*arguments: str) -> str:
+    """Run a command of the service to its end; what it printed."""
     done = subprocess.run(
-        [sys.executable, *command],
+        [sys.executable, "-m", "bitespeed", *arguments],
         cwd=ROOT,
         env=_environment(),
         stdin=subprocess.DEVNULL,
@@ -151,10 +176,9 @@ def import_file(file: Path, database: str) -> Cost:
         text=True,
         check=False,
     )
-    cost = Cost(time.perf_counter() - start, _cpu_of_children() - cpu)
     if done.returncode:
-        raise BenchmarkFailed(f"The import failed: {done.stderr[-2000:]}")
-    return cost
+        raise BenchmarkFailed(f"bitespeed {arguments[0]} failed: {done.stderr[-2000:]}")
+    return done.stdout
 
 
 def _cpu_of_children() -> float:

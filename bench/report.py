@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from bench.ceilings import Comparison as Ceiling
 from bench.figures import FEW
 from bench.importing import Comparison as Import
+from bench.production import Comparison as Production
 from bench.results import Part, Sqlite
 from bench.scale import CONNECTIONS
 from bench.soak import Soak
@@ -33,6 +34,8 @@ def rows(results: Sqlite) -> list[Row]:
         found += _import_rows(results.imports.figures)
     if results.size is not None:
         found += size_rows(results.size.figures, "", "python -m bench size")
+    if results.production is not None:
+        found += _production_rows(results.production.figures)
     return found
 
 
@@ -97,6 +100,32 @@ def _import_rows(of: Import) -> Iterator[Row]:
     )
 
 
+def _production_rows(figures: dict[str, Production]) -> Iterator[Row]:
+    command = "python -m bench production"
+    for workload, of in figures.items():
+        yield Row(
+            f"production-{workload}",
+            f"{NAMES[workload]}: throughput with keys, limits, logs and metrics, share of that"
+            " without",
+            of.share.median,
+            percent,
+            f"**{percent(of.share.median)}** "
+            f"({of.whole_rate.median:,.0f}/s beside {of.bare_rate.median:,.0f}/s)",
+            spread(of.share, percent),
+            command,
+        )
+        yield Row(
+            f"production-{workload}-cpu",
+            f"{NAMES[workload]}: the same by processor time for a request",
+            of.cpu_share.median,
+            percent,
+            f"**{percent(of.cpu_share.median)}** "
+            f"({micros(of.whole_cpu.median)} beside {micros(of.bare_cpu.median)})",
+            spread(of.cpu_share, percent),
+            command,
+        )
+
+
 _PAGE = f"""\
 # SQLite, beside the ceilings of the machine
 
@@ -121,6 +150,11 @@ same order, with `executemany`, into the same schema with the same settings and 
 only its inserts and commits are timed, whereas the import is timed from start to end, with a
 process to start and a file to read.
 
+With keys, limits, logs and metrics, each request has an API key with a rate, and the log goes to a
+file, a line for each new customer. The service without them is the same one, with their entry
+points replaced before it is served; `bench/bare.py` says by what. The two take turns on a file
+each.
+
 The large database is filled with SQL, as the service would have filled it, and requests are drawn
 from all of it. The spread is the middle half of the runs, or all where there are fewer than {FEW}.
 All figures are in `sqlite.json`. wrk and the server share the machine.
@@ -129,7 +163,12 @@ All figures are in `sqlite.json`. wrk and the server share the machine.
 
 def page(results: Sqlite) -> str:
     """The page about ceilings, import and size."""
-    parts = {"ceilings": results.ceilings, "import": results.imports, "size": results.size}
+    parts = {
+        "ceilings": results.ceilings,
+        "import": results.imports,
+        "size": results.size,
+        "production": results.production,
+    }
     return _PAGE.format(taken=taken(parts), rows=lines(rows(results)))
 
 

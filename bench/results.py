@@ -14,6 +14,7 @@ from bench.postgres.cache import Cached
 from bench.postgres.ceilings import Comparison as BesidePgbench
 from bench.postgres.merge import Merge
 from bench.postgres.workers import Scaling
+from bench.production import Comparison as BesideBare
 from bench.size import Sizes
 from bench.soak import Soak
 
@@ -48,6 +49,7 @@ class Sqlite(msgspec.Struct):
     imports: Part[Import] | None = None
     size: Part[Sizes] | None = None
     soak: Part[Soak] | None = None
+    production: Part[dict[str, BesideBare]] | None = None
 
 
 class Postgres(msgspec.Struct):

@@ -31,5 +31,6 @@ def run(workload: str, server: Server, seconds: int, number: int) -> tuple[wrk.L
     With it the microseconds of processor time that the server took for a request.
     """
     cpu = server.cpu()
-    load = wrk.run(workload, server.url, seconds, CONNECTIONS, *arguments_of(workload, number))
+    arguments = arguments_of(workload, number)
+    load = wrk.run(workload, server.url, seconds, CONNECTIONS, *arguments, key=server.key)
     return load, (server.cpu() - cpu) * 1e6 / load.requests

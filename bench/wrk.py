@@ -45,20 +45,27 @@ def require() -> None:
         )
 
 
-def run(script: str, url: str, seconds: int, connections: int, *arguments: int) -> Load:
-    """One run with a script of bench/lua. Raises `BenchmarkFailed` unless all went well."""
-    with running(script, url, seconds, connections, *arguments) as process:
+def run(
+    script: str, url: str, seconds: int, connections: int, *arguments: int, key: str | None = None
+) -> Load:
+    """One run with a script of bench/lua, each request with the API key if there is one.
+
+    Raises `BenchmarkFailed` unless all went well.
+    """
+    with running(script, url, seconds, connections, *arguments, key=key) as process:
         return finish(process, seconds)
 
 
 @contextmanager
 def running(
-    script: str, url: str, seconds: int, connections: int, *arguments: int
+    script: str, url: str, seconds: int, connections: int, *arguments: int, key: str | None = None
 ) -> Iterator[subprocess.Popen[str]]:
     """A run that has begun, to be given to `finish`; it ends with the block at the latest."""
+    headers = [] if key is None else ["-H", f"Authorization: Bearer {key}"]
     with subprocess.Popen(
         [
             *("wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--timeout", "10s"),
+            *headers,
             *("-s", f"{script}.lua", url, "--", *map(str, arguments)),
         ],
         cwd=_SCRIPTS,

@@ -13,6 +13,8 @@ import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from urllib.error import HTTPError
+from urllib.request import Request, urlopen
 
 import msgspec
 import psycopg
@@ -23,6 +25,8 @@ from bench import (
     data,
     importing,
     pages,
+    processes,
+    production,
     report,
     results,
     size,
@@ -210,6 +214,35 @@ def test_ratios_compare_neighbours_alone() -> None:
 
 def test_slope_is_that_of_the_line() -> None:
     assert slope([0.0, 1.0, 2.0], [5.0, 7.0, 9.0]) == pytest.approx(2.0)
+
+
+def _identify(server: processes.Server, key: str | None) -> tuple[bytes, str]:
+    """The answer, and the id of the request."""
+    headers = {"Content-Type": "application/json"}
+    if key is not None:
+        headers["Authorization"] = f"Bearer {key}"
+    body = b'{"email":"c10000010000@example.com","phoneNumber":"10000010000"}'
+    with urlopen(Request(server.url, body, headers)) as response:
+        return response.read(), response.headers["x-request-id"]
+
+
+def test_the_bare_service_gives_the_same_answers_and_goes_without_what_it_is_compared_with(
+    tmp_path: Path,
+) -> None:
+    found: dict[str, tuple[bytes, str, str]] = {}
+    for name, serve in (("bare", processes.bare_service), ("whole", processes.service)):
+        database = data.url(tmp_path / f"{name}.db")
+        key = processes.create_key(database)
+        with serve(database, tmp_path) as server:
+            answer, id_ = _identify(server, None if name == "bare" else key)
+            if name == "whole":
+                with pytest.raises(HTTPError, match="401"):
+                    _identify(server, None)
+        log = (tmp_path / f"server-{server.port}.log").read_text()
+        found[name] = answer, id_, log
+    assert found["bare"][0] == found["whole"][0]
+    assert [bool(id_) for _, id_, _ in found.values()] == [False, True]
+    assert ["contact.created" in log for _, _, log in found.values()] == [False, True]
 
 
 def test_the_ceiling_answers_as_many_bytes_as_the_service() -> None:
@@ -480,6 +513,11 @@ def measured() -> results.Sqlite:
             "2024-03-01",
             machine,
             soak.summary(2.0, 1.0, wrk.parse(WRK), 7, [float(n) for n in range(10)], memory),
+        ),
+        results.Part(
+            "2024-02-29",
+            machine,
+            dict.fromkeys(production.WORKLOADS, production.Comparison(*[SOME] * 6)),
         ),
     )
 

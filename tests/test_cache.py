@@ -15,7 +15,6 @@ from typing import Any
 import psycopg
 import pytest
 import trustme
-from structlog.testing import capture_logs
 
 from bitespeed.caches import CacheOptions, open_cache
 from bitespeed.caches import redis as redis_engine
@@ -33,6 +32,7 @@ from support.invariants import assert_clean
 from support.redis_server import RedisServer, redis_server
 from support.stores import decide, store_at
 from support.tcp_proxy import tcp_proxy
+from support.told import lines_told
 from support.upstash_server import upstash_server
 
 PATIENCE = 20.0  # seconds to wait for something that happens by itself, a suspension's end for one
@@ -409,7 +409,7 @@ def test_when_the_cache_is_away_everything_goes_on(database: str, redis: RedisSe
             await one.is_filled()
         assert await one.knows("marty@hillvalley.edu", "111") == answer
 
-    with capture_logs() as told:
+    with lines_told() as told:
         on(database, CacheOptions(redis.url), test)
     assert 1 <= len(told) <= 6, told  # when it changes, not at each request
 
@@ -438,7 +438,7 @@ def test_of_many_writers_who_cannot_fence_the_log_tells_once(
         sent = [observe(f"{n}@hillvalley.edu", None) for n in range(20)]
         known = await asyncio.gather(*map(one.service.identify, sent))
         redis.kill()
-        with capture_logs() as log:
+        with lines_told() as log:
             await asyncio.gather(*[one.service.delete(answer.primary_id) for answer in known])
         told = [line["event"] for line in log if line["event"] == "cache.suspended"]
         assert told == ["cache.suspended"]
@@ -484,7 +484,7 @@ def test_whatever_breaks_in_a_look_up_the_store_answers(
             raise ZeroDivisionError
 
         monkeypatch.setattr(one.cache, "answers", breaks)
-        with capture_logs() as told:
+        with lines_told() as told:
             assert (await one.service.identify(MARTY)).primary_id == 1
         assert [line["event"] for line in told if "failed" in line["event"]] == [
             "cache.answers_failed"
@@ -541,7 +541,7 @@ def test_a_server_that_refuses_us_is_not_used_and_the_log_says_so_once(
             assert (await one.service.identify(MARTY)).primary_id == 1
             assert one.cache.engine.server is None
 
-    with redis_server() as server, capture_logs() as lines:
+    with redis_server() as server, lines_told() as lines:
         server.ask("CONFIG", "SET", "requirepass", "secret")
         asyncio.run(main(f"redis://{who}127.0.0.1:{server.port}/0"))
     assert len(refusals()) == 1

@@ -3,7 +3,6 @@
 import asyncio
 
 import pytest
-from structlog.testing import capture_logs
 
 from bitespeed import service as service_module
 from bitespeed.errors import (
@@ -22,6 +21,7 @@ from bitespeed.identity import Answer
 from bitespeed.service import MAX_ATTEMPTS, MAX_BATCH, MAX_IN_FLIGHT, Limits, Service
 from support.invariants import assert_clean
 from support.stores import failing, service_on, store_at, watched, write
+from support.told import lines_told
 
 PATIENCE = 10.0  # seconds until a test that waits for ever is told so
 
@@ -71,6 +71,26 @@ async def fill_flight(store, service):
 
 
 # Gathering
+
+
+def test_who_waits_for_a_commit_is_told_of_it_before_the_log_is(path, monkeypatch):
+    """Callbacks come first, whose answers leave at the end of the turn; whoever awaits one finds it
+    in the log already.
+    """
+    order = []
+    monkeypatch.setattr(service_module, "changed", lambda *_: order.append("log"))
+
+    async def main():
+        async with watched(path) as (_, service):
+            service.submit(observe("a@x", None), lambda _: order.append("answer"))
+            await turns()
+            await service.drain()
+            assert order == ["answer", "log"]
+        async with watched(path) as (_, service):
+            await service.identify(observe("b@x", None))
+            assert order == ["answer", "log", "log"]
+
+    run(main())
 
 
 def test_a_lone_request_runs_at_once(path):
@@ -695,7 +715,7 @@ def test_an_identity_that_grows_too_large_is_told_once(tmp_path):
             for n in range(8):
                 await service.identify(observe("doc@hillvalley.edu", f"9{n}"))
 
-    with capture_logs() as told:
+    with lines_told() as told:
         asyncio.run(test())
     line = {"event": "identity.large", "log_level": "warning", "tenant": "default", "contacts": 5}
     assert told == [{**line, "identity": id_} for id_ in (1, 9)]

@@ -18,7 +18,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from bitespeed.identity import Event
 from bitespeed.service import QUEUE
-from bitespeed.watch import events
+from bitespeed.watch import events, logs
 from bitespeed.watch.board import Board
 from support.cluster import cluster
 from support.processes import children
@@ -173,6 +173,20 @@ def test_a_reader_of_the_log_that_hangs_holds_up_nobody(tmp_path: Path) -> None:
     assert dropped > 0
     created = [line for line in kept if line["event"] == "contact.created"]
     assert len(created) + dropped == 1000
+
+
+def test_lines_are_written_whole_and_no_more_at_once_than_a_pipe_takes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    written: list[bytes] = []
+    monkeypatch.setattr(logs, "_put", written.append)
+    long = "x" * logs.PIPE_BUF
+    texts = [*"abc", *["y" * 100] * 100, long, "z"]
+    logs._Output("json", "info").write([{"event": text} for text in texts])
+    assert all(piece.endswith(b"\n") for piece in written)
+    assert [len(piece) > logs.PIPE_BUF for piece in written].count(True) == 1
+    assert [json.loads(line)["event"] for line in b"".join(written).splitlines()] == texts
+    assert len(written) < 8
 
 
 def wait_until_ready(server: Server) -> None:

@@ -101,7 +101,7 @@ def databases(url: str, *, keep: bool) -> Iterator[Databases]:
         raise BenchmarkFailed(
             f"There is no PostgreSQL server to measure: {str(error).strip()}\n"
             "Start one, name it with --postgres or TEST_DATABASE_URL, or name the parts that"
-            " need none: python -m bench ceilings imports size"
+            " need none: python -m bench ceilings imports size production"
         ) from None
     try:
         yield made

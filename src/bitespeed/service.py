@@ -564,8 +564,12 @@ class Service:
         return committed
 
     def _tell(self, changes: Changes, committed: Committed, asked: Asked = ()) -> None:
-        changed(self._tenant, changes, committed, asked)
-        self._growth.notice(self._tenant, changes)
+        """Tell of a commit at the next turn of the loop: those who wait for its outcome come first.
+
+        What they are sent leaves at the end of this one.
+        """
+        self._loop.call_soon(changed, self._tenant, changes, committed, asked)
+        self._loop.call_soon(self._growth.notice, self._tenant, changes)
 
 
 def _pauses() -> Iterator[float]:

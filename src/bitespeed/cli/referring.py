@@ -6,8 +6,7 @@ from bitespeed import settings as settings_of
 from bitespeed.cli.common import awaiting, database, region
 from bitespeed.identifiers import observe
 from bitespeed.stores import open_store
-from bitespeed.watch.logs import refer_by
-from bitespeed.watch.logs import reference as stand_in
+from bitespeed.watch.logs import refer_by, references
 
 
 @click.command()
@@ -32,4 +31,4 @@ async def reference(
         await store.close()
     for value in (asked.email, asked.phone):
         if value is not None:
-            click.echo(stand_in(value))
+            click.echo(references()(value))

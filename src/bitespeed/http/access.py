@@ -40,7 +40,7 @@ class Access:
         if text is None and self._needs_key:
             return None
         entry = self._keyring.get(NO_KEY if text is None else text[4:16].decode("latin-1"))
-        if entry is None or not _fits(entry, text):
+        if entry is None or (text is not None and not entry.fits(text)):
             return None
         caller = entry.caller
         if caller is None or scope not in caller.scopes:
@@ -61,7 +61,7 @@ class Access:
         caller = entry.caller
         if caller is None and text is None:
             raise Unauthorized(f"An API key is needed; {_HOW}")
-        if caller is None or not _fits(entry, text):
+        if caller is None or (text is not None and not entry.fits(text)):
             raise Unauthorized("The API key is unknown, has expired or was revoked")
         if scope not in caller.scopes:
             raise Forbidden(f"The API key lacks the scope {scope}")
@@ -82,14 +82,10 @@ class Access:
             return entry
 
 
-def _fits(entry: Entry, text: bytes | None) -> bool:
-    return text is None or entry.fits(text)
-
-
 def _presented(headers: Headers) -> bytes | None:
     """The key that a request brings; None without any, and no key at all where two differ."""
     own, usual = headers.get(b"x-api-key"), headers.get(b"authorization")
-    if usual is None or usual[:7].lower() != b"bearer ":
+    if usual is None or not (usual.startswith(b"Bearer ") or usual[:7].lower() == b"bearer "):
         return own if own is None else own.strip()
     text = usual[7:].strip()
     return text if own is None or own.strip() == text else b""

@@ -36,7 +36,7 @@ class Caller(msgspec.Struct, frozen=True, eq=False):
     """What is left of the rate of the key; None without a limit."""
 
 
-_ANYBODY = Caller(DEFAULT_TENANT, frozenset(SCOPES))
+ANYBODY = Caller(DEFAULT_TENANT, frozenset(SCOPES))
 
 
 class Entry(msgspec.Struct):
@@ -156,7 +156,7 @@ class Keyring:
         fresh_until, trusted_until = asked_at + FRESH, asked_at + TRUSTED
         if id_ == NO_KEY:
             if key is None:
-                return Entry(None, _ANYBODY, fresh_until, trusted_until)
+                return Entry(None, ANYBODY, fresh_until, trusted_until)
             return Entry(None, None, math.inf, math.inf)  # no key is ever removed
         left = 0 if key is None else key.seconds_left(time.time())
         if key is None or left <= 0:

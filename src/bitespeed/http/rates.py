@@ -50,8 +50,9 @@ class Bucket:
 
     def _fill(self) -> None:
         now = self._loop.time()
-        self._tokens = min(self._most, self._tokens + (now - self._at) * self._rate)
-        self._at = now
+        if now > self._at:  # uvloop's clock stands still within a turn of the loop
+            self._tokens = min(self._most, self._tokens + (now - self._at) * self._rate)
+            self._at = now
 
 
 class SharedBucket:

@@ -7,7 +7,6 @@ import msgspec
 from bitespeed.identifiers import Email, Observation, Phone
 from bitespeed.identity import Changes, Committed, Event, Ref
 from bitespeed.watch import logs, metrics
-from bitespeed.watch.logs import reference
 from bitespeed.watch.requests import Request
 
 _NAMES = {"identities.merged": "identity.merged"}  # a line is about the one that it names
@@ -20,9 +19,10 @@ def changed(tenant: str, changes: Changes, committed: Committed, asked: Asked = 
     """Tell what has been written, and on whose request."""
     metrics.contacts_created.add(len(changes.contacts))
     metrics.contacts_deleted.add(len(changes.deleted))
-    metrics.identities_created.add(sum(change.id < 0 for change in changes.identities))
-    merges = sum(change.root != change.id for change in changes.identities)
-    metrics.identities_merged.add(merges)
+    founded = [change for change in changes.identities if change.id < 0]
+    ended = [change for change in changes.identities if change.root != change.id]
+    metrics.identities_created.add(len(founded))
+    metrics.identities_merged.add(len(ended))
     if logs.tells("info"):
         logs.write(_lines(tenant, changes, committed, _by_values(asked)))
 
@@ -54,7 +54,7 @@ class _Told(msgspec.Struct, omit_defaults=True, gc=False):
 def _lines(
     tenant: str, changes: Changes, committed: Committed, by_values: Mapping[Values, Request]
 ) -> Iterator[_Told]:
-    at = logs.now()
+    at, refer = logs.now(), logs.references()
     for event in changes.events:
         email, phone = values = _values(changes, event)
         request = by_values.get(values)
@@ -66,8 +66,8 @@ def _lines(
             "info",
             None if event.contact is None else _stored(event.contact, committed),
             None if event.merged is None else _stored(event.merged, committed),
-            email and reference(email),
-            phone and reference(phone),
+            email and refer(email),
+            phone and refer(phone),
             request and request.id.decode(),
         )
 

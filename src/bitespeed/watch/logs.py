@@ -9,14 +9,18 @@ import secrets
 import sys
 from collections.abc import Iterable
 from datetime import UTC, datetime
+from functools import cache
 from select import select
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import msgspec
-import structlog
 
 from bitespeed.references import References
 from bitespeed.watch.metrics import log_lines_dropped
+
+if TYPE_CHECKING:
+    from structlog.dev import ConsoleRenderer
+    from structlog.typing import EventDict, FilteringBoundLogger
 
 PIPE_BUF = 4096  # bytes that a pipe takes as a whole, whenever it can take anything
 STDERR = 2
@@ -28,7 +32,7 @@ Line = dict[str, Any]
 REFERENCE = 8  # bytes; two of a hundred million values meet with a chance of 1 : 4000
 
 _NUMBERS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
-_encode = msgspec.json.Encoder().encode
+_encode_lines = msgspec.json.Encoder().encode_lines
 
 
 class _Output:
@@ -38,26 +42,23 @@ class _Output:
         self.level = _NUMBERS[level]
         is_terminal = sys.stderr.isatty()
         is_text = form == "text" or (form is None and is_terminal)
-        self._columns = structlog.dev.ConsoleRenderer(colors=is_terminal) if is_text else None
+        self._columns = _columns(colors=is_terminal) if is_text else None
 
     def write(self, lines: Iterable[Line | msgspec.Struct]) -> None:
         """Write the lines, as many at once as reach a pipe unbroken beside those of other workers.
 
         Drops what nobody takes: a reader that hangs stops nobody.
         """
-        chunk = b""
-        for line in lines:
-            written = self._written(line)
-            if len(chunk) + len(written) > PIPE_BUF:
-                _put(chunk)
-                chunk = b""
-            chunk += written
-        _put(chunk)
+        text, start = self._rendered(lines), 0
+        while start < len(text):
+            end = text.rfind(b"\n", start, start + PIPE_BUF) + 1 or text.index(b"\n", start) + 1
+            _put(text[start:end])
+            start = end
 
-    def _written(self, line: Line | msgspec.Struct) -> bytes:
+    def _rendered(self, lines: Iterable[Line | msgspec.Struct]) -> bytes:
         if self._columns is None:
-            return _encode(line) + b"\n"
-        return self._in_columns(line).encode()
+            return _encode_lines(lines)
+        return "".join(map(self._in_columns, lines)).encode()
 
     def _in_columns(self, line: Line | msgspec.Struct) -> str:
         assert self._columns is not None  # noqa: S101 - only for a terminal
@@ -76,6 +77,12 @@ def _put(chunk: bytes) -> None:
     log_lines_dropped.add(chunk.count(b"\n"))
 
 
+def _columns(*, colors: bool) -> "ConsoleRenderer":
+    from structlog.dev import ConsoleRenderer  # dear to load, and only people read columns
+
+    return ConsoleRenderer(colors=colors)
+
+
 class _Writer:
     """What structlog hands a line to that is to be written."""
 
@@ -85,7 +92,7 @@ class _Writer:
     info = warning = error = debug
 
 
-def _finished(_: object, level: str, line: structlog.typing.EventDict) -> tuple[tuple[Line], Line]:
+def _finished(_: object, level: str, line: "EventDict") -> tuple[tuple[Line], Line]:
     return ({"at": now(), "level": level, "event": line.pop("event"), **line},), {}
 
 
@@ -93,12 +100,29 @@ def configure(form: Form | None, level: Level) -> None:
     """Write lines of this level and above, in this form, from now on."""
     global _output
     _output = _Output(form, level)
+    _loaded.cache_clear()
+
+
+class _Log:
+    """structlog's logger, which is loaded when there is something to tell: a Lambda function would
+    wait for it at each cold start.
+    """
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(_loaded(), name)
+
+
+@cache
+def _loaded() -> "FilteringBoundLogger":
+    import structlog
+
     structlog.configure(
         processors=[_finished],
         wrapper_class=structlog.make_filtering_bound_logger(_output.level),
         logger_factory=lambda *_: _Writer(),
         cache_logger_on_first_use=False,  # or `configure` would come too late for some
     )
+    return structlog.get_logger()
 
 
 def tells(level: Level) -> bool:
@@ -122,11 +146,11 @@ def refer_by(secret: str) -> None:
     _references = References(secret, REFERENCE, "log")
 
 
-def reference(value: str | None) -> str | None:
-    """What stands for an email or a phone number."""
-    return None if value is None else _references(value)
+def references() -> References:
+    """Makes what stands for an email or a phone number, by the secret in force."""
+    return _references
 
 
-log: structlog.typing.FilteringBoundLogger = structlog.get_logger()
+log = cast("FilteringBoundLogger", _Log())
 _references = References(secrets.token_hex(), REFERENCE, "log")  # until there is a database
 configure(None, "warning")

@@ -1,0 +1,84 @@
+"""The service without keys, limits on callers, logs and metrics, to be compared with the whole.
+
+Run as `python -m bench.bare serve ...`, in place of `bitespeed serve ...`. The product has no such
+option; its entry points are replaced before it is served:
+
+- keys and their rates: everybody is the default tenant, and no header is looked at for it;
+- limits on callers: neither the size of a head nor the time that a caller takes is kept;
+- logs: nothing is told of a commit, nor of identities that grow;
+- metrics: no request, batch, stage or commit is counted or timed, and requests have no ids.
+
+What is left of them is the name of the header with the request's id in each answer, and the limits
+that were there from the beginning: the queue, the deadline and the size of a body.
+"""
+
+from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from bitespeed import service
+from bitespeed.cli import main
+from bitespeed.growth import Growth
+from bitespeed.http import keyring
+from bitespeed.http.access import Access
+from bitespeed.http.connection import Connection
+from bitespeed.http.keyring import Caller
+from bitespeed.watch import metrics, stages
+from bitespeed.watch.requests import Request
+
+
+def strip() -> None:
+    """Replace all of it."""
+    _without_keys()
+    _without_limits()
+    _without_logs()
+    _without_metrics()
+
+
+def _nothing(*_: Any) -> None:
+    """What is called in place of what would have been done."""
+
+
+def _without_keys() -> None:
+    anybody = keyring.ANYBODY
+
+    def known(*_: Any) -> Caller:
+        return anybody
+
+    Access.known = known
+
+
+def _without_limits() -> None:
+    def data_received(connection: Connection, data: bytes) -> None:
+        connection.parser.feed_data(data)
+
+    Connection.data_received = data_received
+    Connection.on_message_begin = HttpToolsProtocol.on_message_begin
+
+
+def _without_logs() -> None:
+    service.changed = _nothing
+    Growth.notice = _nothing
+
+
+def _without_metrics() -> None:
+    always: AbstractContextManager[None] = nullcontext()
+
+    def no_stage(_: stages.Stage) -> AbstractContextManager[None]:
+        return always
+
+    def begin(request: Request, _: Mapping[bytes, bytes]) -> None:
+        request.id, request.span = b"", None
+
+    service.stage = no_stage
+    stages.gathered = _nothing
+    metrics.Gauge.set = _nothing
+    Request.__init__ = begin
+    Request.answered = _nothing
+
+
+if __name__ == "__main__":
+    strip()
+    main()
