@@ -708,6 +708,7 @@ def test_a_file_has_no_cache(tmp_path: Any) -> None:
         CacheOptions("redis://[::1"),
         CacheOptions(upstash_url="127.0.0.1", upstash_token="t"),
         CacheOptions(upstash_url="https://127.0.0.1"),
+        CacheOptions(upstash_url="https://127.0.0.1:port", upstash_token="t"),
     ],
 )
 def test_an_address_that_is_none_is_refused(database: str, options: CacheOptions) -> None:
