@@ -29,7 +29,7 @@ from bitespeed.stores.pages import PAGE
 from bitespeed.stores.postgres import load as postgres_load
 from support.invariants import assert_clean
 from support.postgres_server import Postgres
-from support.postgrest import create_roles, postgrest
+from support.postgrest import postgrest
 from support.processes import heed_interrupts
 
 PATIENCE = 20.0  # seconds for what takes a moment on an idle machine
@@ -229,8 +229,6 @@ def test_the_size_tells_how_many_there_are(people: str, target: str) -> None:
 def test_what_comes_over_the_data_api_is_the_same(
     people: str, database: str, tmp_path: Path
 ) -> None:
-    create_roles(database)  # before the functions are granted to them
-
     async def test() -> None:
         async with opened(people, database, f"sqlite:///{tmp_path}/back.db") as (
             file,
