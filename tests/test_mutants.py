@@ -507,7 +507,7 @@ MUTANTS = [
     Mutant(
         "a reply is used after the licence",
         "caches/answers.py",
-        "if mark is None or self._loop.time() > found.until:",
+        "if mark is None or monotonic() > found.until:",
         "if mark is None:",
         CACHE,
     ),
