@@ -504,7 +504,7 @@ def test_a_reply_that_outlives_the_licence_is_not_used(
         assert found is not None
         await asyncio.wait([found.reply])
         assert one.cache.answers(found) != [None]
-        found.until = asyncio.get_running_loop().time()
+        found.until = time.monotonic()
         assert one.cache.answers(found) == [None]
 
     on(database, options, test)
@@ -708,6 +708,7 @@ def test_a_file_has_no_cache(tmp_path: Any) -> None:
         CacheOptions("redis://[::1"),
         CacheOptions(upstash_url="127.0.0.1", upstash_token="t"),
         CacheOptions(upstash_url="https://127.0.0.1"),
+        CacheOptions(upstash_url="https://127.0.0.1:port", upstash_token="t"),
     ],
 )
 def test_an_address_that_is_none_is_refused(database: str, options: CacheOptions) -> None:

@@ -64,7 +64,9 @@ POSTGRES = Suite(
     "postgres and not (thousand or large or odd or published or service or scan)",  # the quick ones
 )
 DATA_API = Suite("test_store.py", "data and (nothing or founders)")
-CACHE = Suite("test_cache.py", "not upstash and (version or lease or fence or outcome or licence)")
+CACHE = Suite(
+    "test_cache.py", "not upstash and (version or lease or fence or outcome or licence or in_turn)"
+)
 RACES = Suite(
     "test_postgres_store.py",
     "order or mismatch or second_merge or after_the_locks or gives_up or idle_are or cut_while"
@@ -510,9 +512,16 @@ MUTANTS = [
         DATA_API,
     ),
     Mutant(
+        "what is in the cache overtakes what came before it in a batch",
+        "service.py",
+        "if answer is None or (in_turn and rest):",
+        "if answer is None:",
+        CACHE,
+    ),
+    Mutant(
         "a reply is used after the licence",
         "caches/answers.py",
-        "if mark is None or self._loop.time() > found.until:",
+        "if mark is None or monotonic() > found.until:",
         "if mark is None:",
         CACHE,
     ),

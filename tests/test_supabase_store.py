@@ -283,8 +283,8 @@ def test_whatever_else_it_answers_it_is_not_available(status, kind, body):
 
 def test_a_mistake_of_ours_is_none_of_its_own():
     with (
-        answering(400, "application/json", b'{"code":"22P05","message":"a@x"}') as url,
-        pytest.raises(Exception, match="22P05") as mistake,
+        answering(400, "application/json", b'{"code":"22P02","message":"a@x"}') as url,
+        pytest.raises(Exception, match="22P02") as mistake,
     ):
         asyncio.run(open_store(url, Options(key="key")))
     assert not isinstance(mistake.value, StoreUnavailable)

@@ -18,6 +18,7 @@ docs/decisions/0009-cache.md has the argument, and what each failure does.
 import asyncio
 import secrets
 from collections.abc import Collection, Coroutine, Iterable, Sequence
+from time import monotonic
 from typing import Any
 
 import msgspec
@@ -70,7 +71,7 @@ class LookUp(msgspec.Struct):
     epoch: str
     begun: float
     until: float
-    """When it was asked, and when the licence ends, on the event loop's clock."""
+    """When it was asked, on the event loop's clock, and when the licence ends, on the system's."""
     reply: asyncio.Future[list[bytes | None]]
     missing: Sequence[str] = ()
     token: str | None = None
@@ -140,7 +141,7 @@ class AnswerCache:
         mark, *held = found.reply.result()
         if mark is None:
             self._epoch.end_soon(found.epoch)
-        if mark is None or self._loop.time() > found.until:
+        if mark is None or monotonic() > found.until:
             return None
         return dict(zip(found.values, held, strict=True))
 

@@ -5,6 +5,7 @@ See `bitespeed.stores.epochs` for the words, and docs/decisions/0009-cache.md fo
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from time import monotonic
 
 from bitespeed.caches.engine import Engine
 from bitespeed.caches.entries import mark_of
@@ -49,13 +50,13 @@ class Epoch:
         self._follower = self._loop.create_task(self._follow())
 
     def licence(self) -> tuple[str, float] | None:
-        """The epoch in which the cache may be read, and until when on the event loop's clock."""
+        """The epoch in which the cache may be read, and until when by `monotonic`: the event
+        loop's clock may stand still while it works off what has come.
+        """
         if self._licence is None:
             return None
         epoch, until = self._licence
-        return (
-            self._licence if self._loop.time() < until and self.is_of_this_server(epoch) else None
-        )
+        return self._licence if monotonic() < until and self.is_of_this_server(epoch) else None
 
     async def to_write(self) -> CacheState:
         """The state to write in, which may be over by now."""
@@ -127,7 +128,7 @@ class Epoch:
 
     async def _look(self) -> None:
         """Hear of the epoch and of what others have changed, and renew the licence."""
-        begun = self._loop.time()
+        begun = monotonic()
         feed = await self._store.cache_feed(self._position, MAX_FEED)
         state = self._note(feed.state)
         epoch = state.in_use

@@ -17,6 +17,8 @@ from bitespeed.errors import CacheUnavailable, InvalidInput
 
 MAX_CONNECTIONS = 10  # a fence need not wait for a look-up
 
+_FORM = "UPSTASH_REDIS_REST_URL must be an https:// address, and UPSTASH_REDIS_REST_TOKEN its token"
+
 
 class _Reply(msgspec.Struct):
     result: Any = None
@@ -33,12 +35,12 @@ class UpstashEngine:
     write_time = 1.0
 
     def __init__(self, url: str, token: str | None) -> None:
-        if not url.startswith(("https://", "http://")) or not token:
-            raise InvalidInput(
-                "UPSTASH_REDIS_REST_URL must be an https:// address,"
-                " and UPSTASH_REDIS_REST_TOKEN its token"
-            )
-        self._url = url
+        try:
+            self._url = httpx.URL(url)
+        except httpx.InvalidURL:
+            raise InvalidInput(_FORM) from None
+        if self._url.scheme not in {"https", "http"} or not self._url.host or not token:
+            raise InvalidInput(_FORM)
         self._client = httpx.AsyncClient(
             headers={
                 "Authorization": f"Bearer {token}",
