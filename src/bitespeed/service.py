@@ -563,7 +563,7 @@ class Service:
 
     def _tell(self, changes: Changes, committed: Committed, asked: Asked = ()) -> None:
         changed(self._tenant, changes, committed, asked)
-        self._growth.notice(self._tenant, changes)
+        self._growth.notice(self._tenant, changes, committed)
 
 
 def _pauses() -> Iterator[float]:
