@@ -714,8 +714,10 @@ def test_an_identity_that_grows_too_large_is_told_once(tmp_path):
                 await service.identify(observe("mcfly@hillvalley.edu", str(n)))
             for n in range(8):
                 await service.identify(observe("doc@hillvalley.edu", f"9{n}"))
+            at_once = [observe("marty@hillvalley.edu", f"8{n}") for n in range(5)]
+            await service.identify_all(at_once)
 
     with lines_told() as told:
         asyncio.run(test())
     line = {"event": "identity.large", "log_level": "warning", "tenant": "default", "contacts": 5}
-    assert told == [{**line, "identity": id_} for id_ in (1, 9)]
+    assert told == [{**line, "identity": id_} for id_ in (1, 9, 17)]

@@ -4,7 +4,7 @@ or somebody who tries what happens.
 
 import time
 
-from bitespeed.identity import Changes
+from bitespeed.identity import Changes, Committed
 from bitespeed.watch import metrics
 from bitespeed.watch.logs import log
 
@@ -20,11 +20,11 @@ class Growth:
         self._large = large
         self._told: dict[int, float] = {}
 
-    def notice(self, tenant: str, changes: Changes) -> None:
+    def notice(self, tenant: str, changes: Changes, committed: Committed) -> None:
         """Tell of identities that have grown, or merged, to a size that gives cause for concern."""
         for change in changes.identities:
-            if change.contacts >= self._large and change.id > 0 and change.root == change.id:
-                self._notice(tenant, change.id, change.contacts)
+            if change.contacts >= self._large and change.root == change.id:
+                self._notice(tenant, committed.stored(change.id), change.contacts)
 
     def _notice(self, tenant: str, identity: int, contacts: int) -> None:
         now = time.monotonic()

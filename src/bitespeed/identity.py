@@ -153,6 +153,10 @@ class Committed(msgspec.Struct, frozen=True):
     created_at: list[int]
     at: int = 0
 
+    def stored(self, ref: Ref) -> int:
+        """The id of what may have been created by the changes."""
+        return ref if ref > 0 else self.ids[-1 - ref]
+
 
 class Receipt(msgspec.Struct, frozen=True):
     """What an erasure has removed, without saying of whom."""

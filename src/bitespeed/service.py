@@ -569,7 +569,7 @@ class Service:
         What they are sent leaves at the end of this one.
         """
         self._loop.call_soon(changed, self._tenant, changes, committed, asked)
-        self._loop.call_soon(self._growth.notice, self._tenant, changes)
+        self._loop.call_soon(self._growth.notice, self._tenant, changes, committed)
 
 
 def _pauses() -> Iterator[float]:

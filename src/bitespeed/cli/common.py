@@ -15,7 +15,7 @@ from bitespeed.errors import BitespeedError, NotFound
 from bitespeed.keys import tenant_name
 from bitespeed.service import DEFAULT_TENANT, Service
 from bitespeed.settings import Settings
-from bitespeed.stores import open_store
+from bitespeed.stores import Store, open_store
 from bitespeed.tenants import Tenants
 
 P = ParamSpec("P")
@@ -78,21 +78,21 @@ async def opened(
 ) -> AsyncGenerator[tuple[Service, Settings]]:
     """A service on the database that the flags and the environment name."""
     tenant_name(tenant)
-    async with all_opened(database, region) as (tenants, settings):
+    async with all_opened(database, region) as (tenants, settings, _):
         yield tenants.of(tenant), settings
 
 
 @asynccontextmanager
 async def all_opened(
     database: str | None, region: str | None = None
-) -> AsyncGenerator[tuple[Tenants, Settings]]:
-    """The services of all tenants there."""
+) -> AsyncGenerator[tuple[Tenants, Settings, Store]]:
+    """The services of all tenants there, and what they are on."""
     settings = settings_of.load({"database": database, "region": region})
     store = await open_store(settings.database, settings.options)
     cache = open_cache(settings.cache, store)
     tenants = Tenants(store, limits=settings.limits, cache=cache)
     try:
-        yield tenants, settings
+        yield tenants, settings, store
     finally:
         await tenants.drain()
         if cache is not None:

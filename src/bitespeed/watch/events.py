@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import msgspec
 
 from bitespeed.identifiers import Email, Observation, Phone
-from bitespeed.identity import Changes, Committed, Event, Ref
+from bitespeed.identity import Changes, Committed, Event
 from bitespeed.watch import logs, metrics
 from bitespeed.watch.requests import Request
 
@@ -62,10 +62,10 @@ def _lines(
             at,
             _NAMES.get(event.kind, event.kind),
             tenant,
-            _stored(event.identity, committed),
+            committed.stored(event.identity),
             "info",
-            None if event.contact is None else _stored(event.contact, committed),
-            None if event.merged is None else _stored(event.merged, committed),
+            None if event.contact is None else committed.stored(event.contact),
+            None if event.merged is None else committed.stored(event.merged),
             email and refer(email),
             phone and refer(phone),
             request and request.id.decode(),
@@ -78,7 +78,3 @@ def _values(changes: Changes, event: Event) -> Values:
         contact = changes.contacts[-1 - event.contact]
         return contact.email, contact.phone
     return event.email, event.phone
-
-
-def _stored(ref: Ref, committed: Committed) -> int:
-    return ref if ref > 0 else committed.ids[-1 - ref]
