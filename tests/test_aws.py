@@ -77,7 +77,7 @@ NEEDLESS = {
     *("httpx", "hiredis", "phonenumbers", "typing_extensions", "psycopg.connection", "psycopg.sql"),
     *("ctypes", "email", "http", "importlib.metadata", "importlib.resources", "pathlib", "sqlite3"),
     *("tempfile", "urllib.parse", "zipfile", "encodings.idna", "concurrent.futures.thread"),
-    "dataclasses",
+    *("dataclasses", "random"),
 }
 """Each of them takes milliseconds, and a function on PostgreSQL is to do without."""
 

@@ -5,7 +5,6 @@ Values of customers come in as references alone.
 """
 
 import os
-import secrets
 import sys
 from collections.abc import Iterable
 from datetime import UTC, datetime
@@ -142,5 +141,5 @@ def reference(value: str | None) -> str | None:
 
 
 log = Log()
-_references = References(secrets.token_hex(), REFERENCE, "log")  # until there is a database
+_references = References(os.urandom(32).hex(), REFERENCE, "log")  # until there is a database
 configure(None, "warning")
