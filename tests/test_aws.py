@@ -2,6 +2,7 @@
 differs from a server. That the contract is kept there too is tested in `test_contract`.
 """
 
+import asyncio
 import json
 import os
 import re
@@ -9,10 +10,12 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Self
+from unittest import mock
 
 import pytest
 from botocore.auth import SigV4Auth
@@ -23,7 +26,7 @@ from bitespeed.check import check
 from bitespeed.erasing import Whom
 from bitespeed.identifiers import observe
 from bitespeed.queues import Message, message
-from bitespeed.queues.services import Credentials, signed
+from bitespeed.queues.services import Credentials, Service, ServiceFailed, signed
 from bitespeed.queues.sqs import MAX_RECEIVED
 from bitespeed.queues.work import work_off
 from bitespeed.stores import open_store
@@ -33,7 +36,7 @@ from support.database_url import as_user, database_of
 from support.emulator import build, emulated, request_event, sqs_event
 from support.keys import bearing, keep, made
 from support.load import run
-from support.moto import Aws, aws
+from support.moto import Aws, aws, environment
 from support.server import fresh_email, fresh_phone, serve
 from support.stores import failing, watched
 
@@ -80,7 +83,7 @@ NEEDLESS = {
     *("httpx", "hiredis", "phonenumbers", "typing_extensions", "psycopg.connection", "psycopg.sql"),
     *("ctypes", "email", "http", "importlib.metadata", "importlib.resources", "pathlib", "sqlite3"),
     *("tempfile", "urllib.parse", "zipfile", "encodings.idna", "concurrent.futures.thread"),
-    "dataclasses",
+    *("dataclasses", "random"),
 }
 """Each of them takes milliseconds, and a function on PostgreSQL is to do without."""
 
@@ -313,6 +316,77 @@ def test_without_a_queue_observations_are_refused_in_clear_words(
         for answering in (function, server):
             reply = answering.post("/observations", {"email": fresh_email()})
             assert (reply.status, reply.error[:28]) == (501, "No queue is configured here;")
+
+
+Speak = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+
+
+def with_service(speak: Speak, test: Callable[[Service], Awaitable[None]]) -> None:
+    async def main() -> None:
+        server = await asyncio.start_server(speak, "127.0.0.1", 0)
+        port = server.sockets[0].getsockname()[1]
+        with mock.patch.dict(os.environ, environment(port)):
+            service = Service("sqs", "us-east-1", "AmazonSQS", "1.0")
+            try:
+                await test(service)
+            finally:
+                service.close()
+                server.close()
+                await asyncio.gather(*asyncio.all_tasks() - {asyncio.current_task()})
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"",
+        b"HTTP/1.1 200 OK\r\n\r\n{}",
+        b"HTTP/1.1 200 OK\r\ncontent-length: many\r\n\r\n{}",
+        b"HTTP/1.1 200 OK\r\ncontent-length: 99999999\r\n\r\n{}",
+        b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\n{}",
+        b"nonsense\r\n\r\n",
+        b"x" * 100_000,
+    ],
+)
+def test_what_is_no_answer_of_a_service_is_a_failure_of_it(answer: bytes) -> None:
+    async def speak(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(answer)
+        writer.close()
+
+    async def test(service: Service) -> None:
+        with pytest.raises(ServiceFailed):
+            await service.call("ListQueues", 5)
+
+    with_service(speak, test)
+
+
+def test_connections_are_kept_while_the_service_keeps_them() -> None:
+    came: list[asyncio.StreamWriter] = []
+
+    async def speak(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        came.append(writer)
+        with suppress(asyncio.IncompleteReadError):
+            while await reader.readuntil(b"{}"):
+                last = b"Connection: close\r\n" if len(came) == 3 else b""
+                writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n%s\r\n{}" % last)
+        writer.close()
+
+    async def test(service: Service) -> None:
+        for _ in range(3):
+            assert await service.call("ListQueues", 5) == {}
+        assert len(came) == 1
+        came[0].close()  # while it is idle
+        for _ in range(2):
+            assert await service.call("ListQueues", 5) == {}
+        assert len(came) == 2
+        await asyncio.gather(*(service.call("ListQueues", 5) for _ in range(2)))
+        assert len(came) == 3  # which closes after its answer
+        await asyncio.gather(*(service.call("ListQueues", 5) for _ in range(2)))
+        assert len(came) == 4
+
+    with_service(speak, test)
 
 
 def test_a_queue_that_is_away_is_a_503(tmp_path: Path) -> None:

@@ -8,8 +8,8 @@ way here.
 
 import hashlib
 import math
+import os
 import re
-import secrets
 from collections.abc import Iterable
 from hmac import compare_digest
 from typing import Literal, get_args
@@ -53,8 +53,8 @@ def new_key(
     tenant: str, scopes: Iterable[str], now: int, expires_at: int | None = None
 ) -> tuple[Key, str]:
     """A key, and its text, which is nowhere else. Raises `InvalidInput`."""
-    id_ = secrets.token_hex(_ID)
-    text = f"bsk_{id_}_{secrets.token_hex(_SECRET)}"
+    id_ = os.urandom(_ID).hex()
+    text = f"bsk_{id_}_{os.urandom(_SECRET).hex()}"
     try:
         granted = msgspec.convert(sorted(set(scopes)), tuple[Scope, ...])
     except msgspec.ValidationError:

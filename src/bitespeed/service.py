@@ -5,8 +5,7 @@ whatever came while the ones before it were under way. There is no timer in the 
 """
 
 import asyncio
-import random
-import secrets
+import os
 from collections import deque
 from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -262,11 +261,11 @@ class Service:
         return await self._bounded(self._erase(whom, request))
 
     async def _erase(self, whom: Whom, request: Request | None) -> Receipt:
-        id_ = secrets.token_hex(ERASURE_ID)
+        id_ = os.urandom(ERASURE_ID).hex()
         for pause in _pauses():
             person = await self.held(whom)
             known = await self._store.tombstones(self._tenant)
-            secret = known.secret or secrets.token_hex(SECRET)
+            secret = known.secret or os.urandom(SECRET).hex()
             erasure = erasing.erasure(self._tenant, person, id_, secret)
             changes, snapshot = erasing.erase(person, erasure), erasing.snapshot(person)
             try:
@@ -573,10 +572,10 @@ class Service:
 
 
 def _pauses() -> Iterator[float]:
-    """The pause after each attempt that others were in the way of."""
+    """The longest pause after each attempt that others were in the way of."""
     longest = FIRST_PAUSE
     for _ in range(MAX_ATTEMPTS):
-        yield random.uniform(0, longest)  # noqa: S311 - no secret
+        yield longest
         longest = min(2 * longest, LONGEST_PAUSE)
 
 
@@ -589,10 +588,12 @@ def _settle(answer: asyncio.Future[Answer], outcome: Outcome) -> None:
         answer.set_exception(outcome)
 
 
-async def _step_aside(pause: float) -> None:
+async def _step_aside(longest: float) -> None:
     """Let those who were faster go ahead."""
+    from random import uniform  # not at each start of a Lambda function
+
     metrics.conflicts.add()
-    await asyncio.sleep(pause)
+    await asyncio.sleep(uniform(0, longest))  # noqa: S311 - no secret
 
 
 def _contention() -> Contention:

@@ -1,5 +1,6 @@
 """Moto's server: SQS, Secrets Manager and the Parameter Store by their real protocols."""
 
+import asyncio
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -20,12 +21,9 @@ class Aws:
 
     def __init__(self, port: int) -> None:
         self.environ = environment(port)
-        self._sqs = Service("sqs", REGION, "AmazonSQS", "1.0")
-        self._secrets = Service("secretsmanager", REGION, "secretsmanager", "1.1")
-        self._ssm = Service("ssm", REGION, "AmazonSSM", "1.1")
 
     def sqs(self, action: str, **parameters: object) -> dict[str, Any]:
-        return self._sqs.call_now(action, PATIENCE, **parameters)
+        return _call(Service("sqs", REGION, "AmazonSQS", "1.0"), action, **parameters)
 
     def queue(self, name: str, receives: int = 3, visibility: int = 0) -> tuple[str, str]:
         """The URLs of a new queue and of its dead-letter queue; FIFO when the name says so."""
@@ -46,15 +44,30 @@ class Aws:
 
     def secret(self, name: str, text: str) -> str:
         """The ARN of a new secret."""
-        return self._secrets.call_now("CreateSecret", PATIENCE, Name=name, SecretString=text)["ARN"]
+        return _call(_secrets(), "CreateSecret", Name=name, SecretString=text)["ARN"]
 
     def change_secret(self, arn: str, text: str) -> None:
-        self._secrets.call_now("PutSecretValue", PATIENCE, SecretId=arn, SecretString=text)
+        _call(_secrets(), "PutSecretValue", SecretId=arn, SecretString=text)
 
     def parameter(self, name: str, text: str) -> str:
         """The ARN of a new SecureString."""
-        self._ssm.call_now("PutParameter", PATIENCE, Name=name, Value=text, Type="SecureString")
+        ssm = Service("ssm", REGION, "AmazonSSM", "1.1")
+        _call(ssm, "PutParameter", Name=name, Value=text, Type="SecureString")
         return f"arn:aws:ssm:{REGION}:123456789012:parameter{name}"
+
+
+def _secrets() -> Service:
+    return Service("secretsmanager", REGION, "secretsmanager", "1.1")
+
+
+def _call(service: Service, action: str, **parameters: object) -> dict[str, Any]:
+    async def call() -> dict[str, Any]:
+        try:
+            return await service.call(action, PATIENCE, **parameters)
+        finally:
+            service.close()
+
+    return asyncio.run(call())
 
 
 def environment(port: int) -> dict[str, str]:

@@ -156,7 +156,7 @@ async def _settings() -> Settings:
 
 
 async def _secret(arn: str) -> dict[str, str]:
-    from bitespeed.aws.secrets import fetch  # only who has a secret waits for an HTTP client
+    from bitespeed.aws.secrets import fetch  # only who has a secret waits for it
 
     return await fetch(arn)
 

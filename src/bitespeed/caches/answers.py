@@ -16,7 +16,7 @@ docs/decisions/0009-cache.md has the argument, and what each failure does.
 """
 
 import asyncio
-import secrets
+import os
 from collections.abc import Collection, Coroutine, Iterable, Sequence
 from time import monotonic
 from typing import Any
@@ -149,7 +149,7 @@ class AnswerCache:
         """Before the store is read, so that no writer since then goes unnoticed."""
         if not found.missing:
             return
-        token = secrets.token_hex(TOKEN)
+        token = os.urandom(TOKEN).hex()
         keys = [mark_of(found.epoch), *self._keys(found.epoch, tenant, found.missing)]
         arguments = [token, LEASE_TTL * 1000]
         try:
@@ -205,7 +205,7 @@ class AnswerCache:
     async def _commit_fenced(
         self, epoch: str, tenant: str, changes: Changes, values: Collection[str]
     ) -> Committed:
-        token = secrets.token_hex(TOKEN)
+        token = os.urandom(TOKEN).hex()
         keys = self._keys(epoch, tenant, values)
         if not await self._fence(epoch, keys, token):
             raise EpochOver(await self._epoch.end(epoch))

@@ -2,7 +2,8 @@
 
 botocore would do, but takes a cold Lambda four times as long to import as all else that a request
 needs; see docs/decisions/0021-aws-requests.md. It is still asked who we are where the environment
-does not say, on a machine with an instance profile for example.
+does not say, on a machine with an instance profile for example. Nor is there an HTTP client: what
+these services need of HTTP is little, and `http.client` takes a tenth of a cold start to import.
 """
 
 import asyncio
@@ -10,16 +11,19 @@ import hashlib
 import hmac
 import os
 import ssl
+from asyncio import LimitOverrunError, StreamReader, StreamWriter
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from http.client import HTTPConnection, HTTPException, HTTPSConnection
 from typing import Any, NamedTuple
-from urllib.parse import urlsplit
 
 import msgspec
 
 from bitespeed.errors import BitespeedError, InvalidInput
 from bitespeed.extras import extra
+
+MAX_ANSWER = 8 * 1024 * 1024  # bytes; ten messages of 256 KiB, as JSON writes them at worst
+
+_Line = tuple[StreamReader, StreamWriter]
 
 
 class ServiceFailed(BitespeedError):
@@ -43,7 +47,7 @@ class _Refusal(msgspec.Struct):
 
 
 class Service:
-    """One service in one region; connections are kept, and may be used by several threads."""
+    """One service in one region; connections are kept."""
 
     def __init__(self, name: str, region: str, target: str, version: str) -> None:
         """``target`` and ``version`` are those of its JSON protocol."""
@@ -51,64 +55,86 @@ class Service:
         self._region = region
         self._target = target
         self._type = f"application/x-amz-json-{version}"
-        self._address = urlsplit(_address(name, region))
-        self._idle: list[HTTPConnection] = []
+        self._scheme, _, self._host = _address(name, region).rstrip("/").partition("://")
+        self._idle: list[_Line] = []
         self._tls: ssl.SSLContext | None = None
 
     async def call(self, action: str, patience: float, **parameters: object) -> dict[str, Any]:
         """What the service answers, within ``patience`` seconds. Raises `ServiceFailed`."""
-        return await asyncio.to_thread(self.call_now, action, patience, **parameters)
-
-    def call_now(self, action: str, patience: float, **parameters: object) -> dict[str, Any]:
-        """`call`, for threads."""
         body = msgspec.json.encode(parameters)
         head = {"content-type": self._type, "x-amz-target": f"{self._target}.{action}"}
         try:
-            status, answer = self._post(body, head, patience)
-        except (OSError, HTTPException) as error:
+            async with asyncio.timeout(patience):
+                status, answer = await self._post(body, head)
+        except (OSError, EOFError, LimitOverrunError) as error:
             raise ServiceFailed(self._name, "it did not answer in time") from error
         if status != 200:
             raise ServiceFailed(self._name, _code(answer))
         return msgspec.json.decode(answer or b"{}", type=dict[str, Any])
 
-    def _post(self, body: bytes, head: dict[str, str], patience: float) -> tuple[int, bytes]:
+    async def _post(self, body: bytes, head: dict[str, str]) -> tuple[int, bytes]:
+        request = _request(await self._signed(body, head), body)
         while True:
-            is_kept = bool(self._idle)
-            connection = self._idle.pop() if is_kept else self._connect()
-            connection.timeout = patience
-            if connection.sock is not None:
-                connection.sock.settimeout(patience)
+            was_idle = bool(self._idle)
+            reader, writer = self._idle.pop() if was_idle else await self._connect()
             try:
-                connection.request("POST", "/", body, self._signed(body, head))
-                response = connection.getresponse()
-                answer = response.status, response.read()
-            except (ConnectionError, HTTPException):
-                connection.close()
-                if not is_kept:
+                writer.write(request)
+                await writer.drain()
+                status, answer, is_kept = await _answer(reader)
+            except (ConnectionError, EOFError):
+                writer.close()
+                if not was_idle:
                     raise
-                continue  # the service has closed it while it was idle
+                continue  # the service has closed it meanwhile
             except BaseException:
-                connection.close()
+                writer.close()
                 raise
-            self._idle.append(connection)
-            return answer
+            if is_kept:
+                self._idle.append((reader, writer))
+            else:
+                writer.close()
+            return status, answer
 
-    def _connect(self) -> HTTPConnection:
-        host, port = self._address.hostname or "", self._address.port
-        if self._address.scheme == "http":
-            return HTTPConnection(host, port)
-        self._tls = self._tls or ssl.create_default_context()
-        return HTTPSConnection(host, port, context=self._tls)
+    async def _connect(self) -> _Line:
+        host, _, port = self._host.partition(":")
+        if self._scheme == "http":
+            return await asyncio.open_connection(host, port or 80)
+        # In a thread, as reading all certificates takes long.
+        self._tls = self._tls or await asyncio.to_thread(ssl.create_default_context)
+        return await asyncio.open_connection(host, port or 443, ssl=self._tls)
 
-    def _signed(self, body: bytes, head: dict[str, str]) -> dict[str, str]:
-        return signed(
-            {"host": self._address.netloc, **head},
-            body,
-            self._name,
-            self._region,
-            credentials(),
-            datetime.now(UTC),
-        )
+    def close(self) -> None:
+        """Let go of the connections."""
+        while self._idle:
+            self._idle.pop()[1].close()
+
+    async def _signed(self, body: bytes, head: dict[str, str]) -> dict[str, str]:
+        who = _given_credentials() or await asyncio.to_thread(_found_by_botocore)
+        head = {"host": self._host, **head}
+        return signed(head, body, self._name, self._region, who, datetime.now(UTC))
+
+
+def _request(head: Mapping[str, str], body: bytes) -> bytes:
+    lines = [f"{name}: {value}" for name, value in {**head, "content-length": len(body)}.items()]
+    return "\r\n".join(["POST / HTTP/1.1", *lines, "\r\n"]).encode() + body
+
+
+async def _answer(reader: StreamReader) -> tuple[int, bytes, bool]:
+    """The status, the body, and whether the service keeps the connection.
+
+    Raises `ConnectionError` for what these services never send.
+    """
+    text = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
+    first, *lines = text.strip().lower().split("\r\n")
+    named = dict(line.split(":", 1) for line in lines if ":" in line)
+    try:
+        status, length = int(first.split()[1]), int(named["content-length"])
+    except (LookupError, ValueError):
+        raise ConnectionError("Not an answer with a length") from None
+    if length > MAX_ANSWER:
+        raise ConnectionError("More than these services ever answer")
+    is_kept = named.get("connection", "").strip() != "close"
+    return status, await reader.readexactly(length), is_kept
 
 
 def signed(
@@ -140,15 +166,16 @@ def signed(
     return head
 
 
-def credentials() -> Credentials:
-    """Who we are by now. Raises `InvalidInput` when nobody says so."""
+def _given_credentials() -> Credentials | None:
+    """Who we are by now, if the environment says so."""
     access, secret = os.environ.get("AWS_ACCESS_KEY_ID"), os.environ.get("AWS_SECRET_ACCESS_KEY")
     if access and secret:
         return Credentials(access, secret, os.environ.get("AWS_SESSION_TOKEN"))
-    return _found_by_botocore()
+    return None
 
 
 def _found_by_botocore() -> Credentials:
+    """The same by what botocore asks. Raises `InvalidInput` when nobody says so."""
     with extra("aws"):
         # botocore has no types
         from botocore.session import get_session  # pyright: ignore[reportMissingTypeStubs, reportUnknownVariableType] - botocore has no types

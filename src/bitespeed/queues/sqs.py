@@ -12,7 +12,7 @@ from bitespeed.queues.services import Service, ServiceFailed
 
 PATIENCE = 4.0  # seconds; below a request's deadline
 WAIT = 5  # seconds until the queue says that it is empty; whoever is told to stop waits as long
-MAX_SENDING = 32  # messages on their way at once; each has a thread, and 256 KiB at most
+MAX_SENDING = 32  # messages on their way at once; each has a connection, and 256 KiB at most
 MAX_RECEIVED = 10  # messages in one answer; SQS gives no more
 
 _URL = re.compile(r"https?://[^/]+/\w+/([\w-]+(\.fifo)?)")

@@ -4,7 +4,7 @@ The database says which epoch it is, and a commit that takes it to be another on
 See docs/decisions/0009-cache.md for what this is good for.
 """
 
-import secrets
+import os
 
 import msgspec
 
@@ -55,7 +55,7 @@ class EpochOver(BitespeedError):
 
 def fresh_epoch(server: str = "") -> str:
     """A name that no epoch has had, with what tells the cache's server from others."""
-    return f"{server[:12]}-{secrets.token_hex(6)}"
+    return f"{server[:12]}-{os.urandom(6).hex()}"
 
 
 def is_of_server(epoch: str, server: str) -> bool:

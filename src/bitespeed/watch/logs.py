@@ -5,7 +5,6 @@ Values of customers come in as references alone.
 """
 
 import os
-import secrets
 import sys
 from collections.abc import Iterable
 from datetime import UTC, datetime
@@ -152,5 +151,5 @@ def references() -> References:
 
 
 log = cast("FilteringBoundLogger", _Log())
-_references = References(secrets.token_hex(), REFERENCE, "log")  # until there is a database
+_references = References(os.urandom(32).hex(), REFERENCE, "log")  # until there is a database
 configure(None, "warning")

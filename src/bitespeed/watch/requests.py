@@ -1,7 +1,7 @@
 """One request as it is told of: its id, how long it took, what became of it."""
 
+import os
 import re
-import secrets
 from collections.abc import Mapping
 from itertools import count
 from time import perf_counter
@@ -18,7 +18,7 @@ HEADER = b"x-request-id"
 # A caller's own id may be neither an email nor a phone number, since it is logged.
 _ID = re.compile(rb"(?=[0-9._-]*[A-Za-z])[A-Za-z0-9._-]{1,64}")
 
-_PROCESS = secrets.token_hex(4).encode()
+_PROCESS = os.urandom(4).hex().encode()
 _numbers = count(1)
 
 
