@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 
 from bench.ceilings import Comparison as Ceiling
 from bench.importing import Comparison as Import
+from bench.production import Comparison as Production
 from bench.results import Sqlite
 from bench.size import LONE, Sizes
 from bench.soak import Soak
@@ -48,6 +49,9 @@ def panels(results: Sqlite) -> list[Panel]:
     if results.size is not None:
         sizes = results.size.figures
         found.append(lambda axes: draw_sizes(axes, sizes))
+    if results.production is not None:
+        production = results.production.figures
+        found.append(lambda axes: _production(axes, production))
     return found
 
 
@@ -117,6 +121,18 @@ def _import(axes: Axes, figures: Import) -> None:
     axes.tick_params(axis="x", length=0)
     axes.set_xlim(-0.6, 1.6)
     axes.set_ylim(top=max(seconds) * 1.2)
+
+
+def _production(axes: Axes, figures: dict[str, Production]) -> None:
+    axes.set_title("Keys, limits, logs and metrics")
+    per_second(axes)
+    shares = [f"{of.share.median * 100:.0f} %" for of in figures.values()]
+    beside(
+        axes,
+        [LABELS[workload] for workload in figures],
+        Bars("without them", [of.bare_rate.median for of in figures.values()]),
+        Bars("with them", [of.whole_rate.median for of in figures.values()], SERVICE, shares),
+    )
 
 
 def draw_sizes(axes: Axes, figures: Sizes) -> None:

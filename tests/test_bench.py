@@ -600,6 +600,16 @@ def test_charts_are_drawn_of_what_was_measured(
     assert min(charts.values()) > 10_000
 
 
+@pytest.mark.parametrize("part", ["ceilings", "imports", "size", "production"])
+def test_a_part_that_was_measured_alone_has_a_page_of_its_own(
+    tmp_path: Path, measured: results.Sqlite, part: str
+) -> None:
+    pages.write(results.Sqlite(**{part: getattr(measured, part)}), tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {
+        f"sqlite.{kind}" for kind in ("json", "md", "png")
+    }
+
+
 def test_what_is_kept_can_be_read_by_others(measured: results.Sqlite) -> None:
     kept = msgspec.json.decode(msgspec.json.encode(measured))
     assert kept["ceilings"]["figures"]["repeats"]["share"]["median"] == 2.0
