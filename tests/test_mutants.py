@@ -320,7 +320,7 @@ MUTANTS = [
     Mutant(
         "what is compared is not locked",
         COMMIT_SQL,
-        "::integer\n        for no key update;",
+        "::integer\n            for no key update;",
         "::integer;",
         RACES,
     ),
@@ -334,15 +334,15 @@ MUTANTS = [
     Mutant(
         "values are inserted as they come",
         COMMIT_SQL,
-        """        order by v.kind collate "C", v.value collate "C"\n""",
-        "",
+        """            order by v.value collate "C", v.kind collate "C";\n""",
+        ";",
         RACES,
     ),
     Mutant(
         "a mismatch is told when all have been locked",
         COMMIT_SQL,
-        "            return null;",
-        "            now_ := 1;",
+        "                return null;",
+        "                now_ := 1;",
         RACES,
     ),
     Mutant(
@@ -355,15 +355,15 @@ MUTANTS = [
     Mutant(
         "a value that is taken stays silently where it is on PostgreSQL",
         COMMIT_SQL,
-        "if got < wanted then",
-        "if got < 0 then",
+        """v.kind collate "C";""",
+        """v.kind collate "C" on conflict do nothing;""",
         POSTGRES,
     ),
     Mutant(
-        "new phones are not counted",
+        "all but the identifiers is written when a value is taken",
         COMMIT_SQL,
-        " + count(*) filter (where (c -> 6)::boolean)",
-        "",
+        "raise unique_violation using message = 'a new value has been taken since it was read';",
+        "null;",
         POSTGRES,
     ),
     Mutant(
