@@ -68,7 +68,7 @@ CACHE = Suite("test_cache.py", "not upstash and (version or lease or fence or ou
 RACES = Suite(
     "test_postgres_store.py",
     "order or mismatch or second_merge or after_the_locks or gives_up or idle_are or cut_while"
-    " or null_character",
+    " or null_character or quote",
 )
 
 FILES = Suite("test_erasing.py", "bytes")
@@ -365,6 +365,13 @@ MUTANTS = [
         "raise unique_violation using message = 'a new value has been taken since it was read';",
         "null;",
         POSTGRES,
+    ),
+    Mutant(
+        "the database's own error quotes the value",
+        COMMIT_SQL,
+        "raise unique_violation using message = 'a new value has been taken since it was read';",
+        "raise;",
+        RACES,
     ),
     Mutant(
         "contacts may be older than their primary on PostgreSQL",
