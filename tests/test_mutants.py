@@ -70,7 +70,7 @@ CACHE = Suite(
 RACES = Suite(
     "test_postgres_store.py",
     "order or mismatch or second_merge or after_the_locks or gives_up or idle_are or cut_while"
-    " or null_character",
+    " or null_character or quote",
 )
 
 FILES = Suite("test_erasing.py", "bytes")
@@ -336,7 +336,7 @@ MUTANTS = [
     Mutant(
         "what is compared is not locked",
         COMMIT_SQL,
-        "::integer\n        for no key update;",
+        "::integer\n            for no key update;",
         "::integer;",
         RACES,
     ),
@@ -350,15 +350,15 @@ MUTANTS = [
     Mutant(
         "values are inserted as they come",
         COMMIT_SQL,
-        """        order by v.kind collate "C", v.value collate "C"\n""",
-        "",
+        """            order by v.value collate "C", v.kind collate "C";\n""",
+        ";",
         RACES,
     ),
     Mutant(
         "a mismatch is told when all have been locked",
         COMMIT_SQL,
-        "            return null;",
-        "            now_ := 1;",
+        "                return null;",
+        "                now_ := 1;",
         RACES,
     ),
     Mutant(
@@ -371,16 +371,23 @@ MUTANTS = [
     Mutant(
         "a value that is taken stays silently where it is on PostgreSQL",
         COMMIT_SQL,
-        "if got < wanted then",
-        "if got < 0 then",
+        """v.kind collate "C";""",
+        """v.kind collate "C" on conflict do nothing;""",
         POSTGRES,
     ),
     Mutant(
-        "new phones are not counted",
+        "all but the identifiers is written when a value is taken",
         COMMIT_SQL,
-        " + count(*) filter (where (c -> 6)::boolean)",
-        "",
+        "raise unique_violation using message = 'a new value has been taken since it was read';",
+        "null;",
         POSTGRES,
+    ),
+    Mutant(
+        "the database's own error quotes the value",
+        COMMIT_SQL,
+        "raise unique_violation using message = 'a new value has been taken since it was read';",
+        "raise;",
+        RACES,
     ),
     Mutant(
         "contacts may be older than their primary on PostgreSQL",

@@ -14,6 +14,7 @@ from contextlib import ExitStack, aclosing, contextmanager
 from pathlib import Path
 from urllib.parse import quote
 
+import msgspec
 import psycopg
 import pytest
 import trustme
@@ -896,6 +897,24 @@ def test_ages_and_ids_are_taken_after_the_locks(url):
             assert before.created_at < after.created_at
 
     asyncio.run(main())
+
+
+def test_the_error_about_a_value_that_is_taken_does_not_quote_it(url):
+    async def main():
+        async with stores(of_postgres(url), 2) as (store, other):
+            changes = await decide(store, ("a@x", "1"))
+            await write(other, ("a@x", "2"))
+            return msgspec.json.encode(changes).decode()
+
+    document = asyncio.run(main())
+    with connected(url) as connection, connection.transaction(force_rollback=True):
+        # To an owner whom row level security binds PostgreSQL does not quote values anyway.
+        connection.execute("alter function bitespeed.commit owner to current_user")
+        with pytest.raises(psycopg.errors.UniqueViolation) as raised:
+            connection.execute("select bitespeed.commit('default', %s)", [document])
+    told = raised.value.diag
+    for part in (told.message_primary, told.message_detail, told.message_hint, told.context):
+        assert part is None or "a@x" not in part
 
 
 @pytest.mark.parametrize("isolation", ["repeatable read", "serializable"])

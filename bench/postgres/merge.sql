@@ -24,8 +24,8 @@ select %(tenant)s, 'phone', %(first)s + n, n
 from generate_series(%(elder)s, %(elder)s + 1::bigint) as n;
 
 -- name: events
-insert into bitespeed.event (tenant, at, kind, identity_id, version, contact_id)
-select %(tenant)s, %(began)s + n, 'contact.created', least(n, %(elder)s + 1::bigint),
+insert into bitespeed.event (is_told, tenant, at, kind, identity_id, version, contact_id)
+select true, %(tenant)s, %(began)s + n, 'contact.created', least(n, %(elder)s + 1::bigint),
        greatest(1, n - %(elder)s), n
 from generate_series(%(elder)s, %(elder)s + %(contacts)s::bigint) as n
 order by n;

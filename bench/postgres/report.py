@@ -172,7 +172,8 @@ alone, and the median is reported. Every request and every transaction must succ
 no figures.
 
 Several workers take turns with one on the same database. The large database is filled with SQL, as
-the service would have filled it, and requests are drawn from all of it.
+the service would have filled it, and requests are drawn from all of it. How much of it stays in
+memory decides that figure, see [postgres.md](../postgres.md).
 
 A merge comes right after a checkpoint, when every page that changes goes into the WAL as a whole.
 Over HTTP it is timed from the request to the last byte of the answer, which lists every contact.

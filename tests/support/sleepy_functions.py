@@ -50,9 +50,9 @@ class Mistake(NamedTuple):
 _COMPARISON = " and i.root_id = i.id and i.version = (change ->> 5)::integer"
 _ID = "(c ->> 0)::bigint"
 _DIRECTION = "case current_setting('stops.downwards', true) when 'yes' then -1 else 1 end"
-_GIVES_UP = """        if not found then
-            return null;
-        end if;
+_GIVES_UP = """            if not found then
+                return null;
+            end if;
 """
 
 MISTAKES = {
@@ -62,24 +62,24 @@ MISTAKES = {
         (
             (_COMPARISON, ""),
             (
-                f"{_GIVES_UP}    end loop;\n",
-                f"""    end loop;
-    for change in select * from jsonb_array_elements(stored) loop
-        perform from bitespeed.identity i
-        where i.id = (change ->> 0)::bigint{_COMPARISON};
-{_GIVES_UP}    end loop;
+                f"{_GIVES_UP}        end loop;\n",
+                f"""        end loop;
+        for change in select * from jsonb_array_elements(stored) loop
+            perform from bitespeed.identity i
+            where i.id = (change ->> 0)::bigint{_COMPARISON};
+{_GIVES_UP}        end loop;
 """,
             ),
         ),
     ),
-    "locks nothing": Mistake("0003_commit.sql", (("\n        for no key update;", ";"),)),
+    "locks nothing": Mistake("0003_commit.sql", (("\n            for no key update;", ";"),)),
     "half lock downwards": Mistake(
         "0003_commit.sql",
         ((f"order by {_ID})", f"order by {_ID} * {_DIRECTION})"),),
     ),
     "keys as they come": Mistake(
         "0003_commit.sql",
-        (('order by v.kind collate "C", v.value collate "C"', ""),),
+        (('order by v.value collate "C", v.kind collate "C"', ""),),
     ),
     "reads as of several instants": Mistake(
         "0002_read.sql", (("language plpgsql stable", "language plpgsql volatile"),)

@@ -3,7 +3,7 @@
 -- asked is {"values": [[kind, value, id]], "contact": id, "members": boolean, "remembered":
 -- [[id, version]]}. The answer is {"holders": [id], "roots": [[id, root]], "identities": [[id,
 -- version, primary_id, primary_at, contacts, [[id, created_at, email, phone]]]]}: for each value in
--- its order the identity that took it in, or null; the roots that these lead to; and the live
+-- its order the identity that took it in, or null; the roots of those that have ended; and the live
 -- identities concerned with, if asked, their live contacts. What the caller remembers is confirmed
 -- when it still lives at that version: a value remembered to be its is not looked for, and it is
 -- not told again.
@@ -52,7 +52,7 @@ begin
               from jsonb_array_elements(asked -> 'values') with ordinality as e (a, place)
               offset 0) as v
         order by v.place);
-    concerned := holders;
+    concerned := array_remove(holders, null);
     if contact is not null then
         concerned := concerned || (
             select c.identity_id
@@ -60,7 +60,8 @@ begin
             where c.id = contact and c.tenant = read.tenant);
     end if;
     if not concerned <@ confirmed then
-        select coalesce(json_agg(json_build_array(i.id, i.root_id)), '[]'), array_agg(i.root_id)
+        select coalesce(json_agg(json_build_array(i.id, i.root_id)) filter (where i.id <> i.root_id), '[]'),
+               array_agg(i.root_id)
         into roots, concerned
         from bitespeed.identity i
         where i.id = any (concerned) and i.id <> all (confirmed);

@@ -27,8 +27,6 @@ declare
     now_   bigint;
     change jsonb;
     cache  bitespeed.cache;
-    wanted integer;
-    got    integer;
 begin
     perform set_config('bitespeed.tenant', commit.tenant, true);
     -- Held to the end, so that an epoch ends only when all of its commits have.
@@ -45,42 +43,44 @@ begin
     -- In the order of ids, so that commits never wait for each other in a ring. Each is compared as
     -- soon as it is locked, so that nobody waits while holding the lock of a dead one: whoever ended
     -- it may be waiting to relabel it. Nothing has been written before this, so a null undoes nothing.
-    for change in select * from jsonb_array_elements(stored) loop
-        perform from bitespeed.identity i
-        where i.id = (change ->> 0)::bigint and i.root_id = i.id and i.version = (change ->> 5)::integer
-        for no key update;
-        if not found then
-            return null;
-        end if;
-    end loop;
+    -- (A loop over nothing takes nearly as long as a row to be written, so it is passed by.)
+    if stored is not null then
+        for change in select * from jsonb_array_elements(stored) loop
+            perform from bitespeed.identity i
+            where i.id = (change ->> 0)::bigint and i.root_id = i.id and i.version = (change ->> 5)::integer
+            for no key update;
+            if not found then
+                return null;
+            end if;
+        end loop;
+    end if;
 
     -- After the locks, so that ids and ages of one identity follow the order of its commits.
     now_ := (extract(epoch from clock_timestamp()) * 1000000)::bigint;
 
     if jsonb_array_length(changes -> 'contacts') > 0 then
         select array_agg(nextval('bitespeed.contact_id')),
-               array_agg(greatest(now_, (c ->> 7)::bigint)),
-               count(*) filter (where (c -> 5)::boolean) + count(*) filter (where (c -> 6)::boolean)
-        into ids, ages, wanted
+               array_agg(greatest(now_, (c ->> 7)::bigint))
+        into ids, ages
         from jsonb_array_elements(changes -> 'contacts') as n (c);
 
-        -- In the order of the key, so that no ring of waits can form here either.
-        insert into bitespeed.identifier (tenant, kind, value, identity_id)
-        select commit.tenant, v.kind, v.value, case when v.identity < 0 then ids[-v.identity] else v.identity end
-        from (select 'email' as kind, c ->> 1 as value, (c ->> 0)::bigint as identity
-              from jsonb_array_elements(changes -> 'contacts') as n (c)
-              where (c -> 5)::boolean
-              union all
-              select 'phone', c ->> 2, (c ->> 0)::bigint
-              from jsonb_array_elements(changes -> 'contacts') as n (c)
-              where (c -> 6)::boolean) as v
-        order by v.kind collate "C", v.value collate "C"
-        on conflict do nothing;
-        get diagnostics got = row_count;
-        if got < wanted then
+        -- In the order of the key, so that no ring of waits can form here either. Not `on conflict do
+        -- nothing`, which looks each key up once more and logs each row twice.
+        begin
+            insert into bitespeed.identifier (tenant, kind, value, identity_id)
+            select commit.tenant, v.kind, v.value, case when v.identity < 0 then ids[-v.identity] else v.identity end
+            from (select 'email' as kind, c ->> 1 as value, (c ->> 0)::bigint as identity
+                  from jsonb_array_elements(changes -> 'contacts') as n (c)
+                  where (c -> 5)::boolean
+                  union all
+                  select 'phone', c ->> 2, (c ->> 0)::bigint
+                  from jsonb_array_elements(changes -> 'contacts') as n (c)
+                  where (c -> 6)::boolean) as v
+            order by v.value collate "C", v.kind collate "C";
+        exception when unique_violation then
             -- The database's own error would quote the value.
             raise unique_violation using message = 'a new value has been taken since it was read';
-        end if;
+        end;
 
         insert into bitespeed.contact_record (
             id, tenant, identity_id, email, phone, raw_email, raw_phone, created_at, updated_at)
@@ -95,36 +95,40 @@ begin
         where (c ->> 0)::bigint < 0;
     end if;
 
-    for change in select * from jsonb_array_elements(stored) loop
-        update bitespeed.identity i
-        set primary_id = (change ->> 2)::bigint, primary_at = (change ->> 3)::bigint,
-            contacts = (change ->> 4)::integer, version = i.version + 1
-        where i.id = (change ->> 0)::bigint;
-    end loop;
+    if stored is not null then
+        for change in select * from jsonb_array_elements(stored) loop
+            update bitespeed.identity i
+            set primary_id = (change ->> 2)::bigint, primary_at = (change ->> 3)::bigint,
+                contacts = (change ->> 4)::integer, version = i.version + 1
+            where i.id = (change ->> 0)::bigint;
+        end loop;
 
-    -- An identity that ends in a merge hands over all that had it as root, its own row included.
-    for change in select c from jsonb_array_elements(stored) as i (c) where c -> 0 <> c -> 1 loop
-        update bitespeed.identity i
-        set root_id = (change ->> 1)::bigint
-        where i.root_id = (change ->> 0)::bigint;
-    end loop;
+        -- An identity that ends in a merge hands over all that had it as root, its own row included.
+        for change in select c from jsonb_array_elements(stored) as i (c) where c -> 0 <> c -> 1 loop
+            update bitespeed.identity i
+            set root_id = (change ->> 1)::bigint
+            where i.root_id = (change ->> 0)::bigint;
+        end loop;
+    end if;
 
-    for change in select * from jsonb_array_elements(changes -> 'deleted') loop
-        update bitespeed.contact_record c
-        set deleted_at = greatest(now_, c.created_at), updated_at = greatest(now_, c.created_at)
-        where c.id = change::bigint;
-    end loop;
-    for change in select * from jsonb_array_elements(changes -> 'freed_emails') loop
-        delete from bitespeed.identifier i
-        where i.tenant = commit.tenant and i.kind = 'email' and i.value = change #>> '{}';
-    end loop;
-    for change in select * from jsonb_array_elements(changes -> 'freed_phones') loop
-        delete from bitespeed.identifier i
-        where i.tenant = commit.tenant and i.kind = 'phone' and i.value = change #>> '{}';
-    end loop;
+    if changes -> 'deleted' <> '[]' or changes -> 'erasure' <> 'null' then
+        for change in select * from jsonb_array_elements(changes -> 'deleted') loop
+            update bitespeed.contact_record c
+            set deleted_at = greatest(now_, c.created_at), updated_at = greatest(now_, c.created_at)
+            where c.id = change::bigint;
+        end loop;
+        for change in select * from jsonb_array_elements(changes -> 'freed_emails') loop
+            delete from bitespeed.identifier i
+            where i.tenant = commit.tenant and i.kind = 'email' and i.value = change #>> '{}';
+        end loop;
+        for change in select * from jsonb_array_elements(changes -> 'freed_phones') loop
+            delete from bitespeed.identifier i
+            where i.tenant = commit.tenant and i.kind = 'phone' and i.value = change #>> '{}';
+        end loop;
 
-    if changes -> 'erasure' <> 'null' then
-        perform bitespeed.erase(commit.tenant, changes -> 'erasure', now_);
+        if changes -> 'erasure' <> 'null' then
+            perform bitespeed.erase(commit.tenant, changes -> 'erasure', now_);
+        end if;
     end if;
 
     insert into bitespeed.event (is_told, tenant, at, kind, identity_id, version, contact_id, merged_id, email, phone)

@@ -22,7 +22,7 @@ begin
     perform set_config('bitespeed.tenant', traces.tenant, true);
     born := array(
         select i.identity_id from bitespeed.identifier i
-        where i.tenant = traces.tenant and i.kind in ('email', 'phone') and i.value = any (wanted)
+        where i.tenant = traces.tenant and i.value = any (wanted)
         union
         select c.identity_id from bitespeed.contact_record c
         where c.tenant = traces.tenant and c.email = any (wanted) and c.deleted_at is not null
