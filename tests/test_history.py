@@ -6,12 +6,12 @@ with the requests' times then spread so that they overlap. Wrong ones are right 
 
 import random
 from collections.abc import Callable
-from dataclasses import replace
 from functools import cache
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from bitespeed.stored import StoredContact, StoredEvent, StoredHead, StoredIdentity
 from support.history import KINDS, Answer, Operation, check

@@ -7,12 +7,12 @@ times so that they overlap. Wrong ones are right ones, damaged.
 
 import random
 from collections.abc import Callable
-from dataclasses import replace
 from functools import cache
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from bitespeed.stored import StoredContact, StoredIdentity
 from support.history import Answer, Operation

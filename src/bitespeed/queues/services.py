@@ -21,7 +21,7 @@ import msgspec
 from bitespeed.errors import BitespeedError, InvalidInput
 from bitespeed.extras import extra
 
-MAX_ANSWER = 8 * 1024 * 1024  # bytes; ten messages of 256 KiB, as JSON writes them at worst
+MAX_ANSWER = 32 * 1024 * 1024  # bytes; SQS gives ten messages of 1 MiB, which JSON may double
 
 _Line = tuple[StreamReader, StreamWriter]
 
