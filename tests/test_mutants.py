@@ -64,7 +64,9 @@ POSTGRES = Suite(
     "postgres and not (thousand or large or odd or published or service or scan)",  # the quick ones
 )
 DATA_API = Suite("test_store.py", "data and (nothing or founders)")
-CACHE = Suite("test_cache.py", "not upstash and (version or lease or fence or outcome or licence)")
+CACHE = Suite(
+    "test_cache.py", "not upstash and (version or lease or fence or outcome or licence or late)"
+)
 RACES = Suite(
     "test_postgres_store.py",
     "order or mismatch or second_merge or after_the_locks or gives_up or idle_are or cut_while"
@@ -500,6 +502,13 @@ MUTANTS = [
         "caches/answers.py",
         "if mark is None or self._loop.time() > found.until:",
         "if mark is None:",
+        CACHE,
+    ),
+    Mutant(
+        "a reply that comes too late goes to whoever asked next",
+        "caches/redis.py",
+        "asked.is_late = True",
+        "self._waiting.remove(asked)",
         CACHE,
     ),
     Mutant(
