@@ -33,7 +33,8 @@ REPEATS = 0.75  # three repeats for each request that is none, so that there are
 STOPPED = 3.0  # seconds
 FLUSHES = 0.03  # seconds between two
 KILLS = 1.5  # seconds between two
-MOST = 40_000  # requests until a mistake is noticed; the rarest one shows once in 1,000 or so
+MOST = 20_000  # requests until a mistake is noticed; 500 were enough, eight times of eight
+SOME = 500  # requests between two looks whether it has been
 
 Disturbance = Callable[[Cluster, RedisServer, threading.Event], None]
 
@@ -218,7 +219,7 @@ def test_a_cache_with_a_mistake_is_noticed(
     kinds: set[str] = set()
     with cluster(tmp_path, PROCESSES, command, database=database, REDIS_URL=redis.url) as servers:
         wait_until_used(redis)
-        while "stale" not in kinds and (some := list(islice(requests, LENGTH))):
+        while "stale" not in kinds and (some := list(islice(requests, SOME))):
             history += drive(servers.ports, some, CLIENTS)
             kinds = Trial(history, servers.stored(), "").kinds()
     print(f"{mistake}: {len(history)} requests")
