@@ -16,6 +16,7 @@ import psycopg
 import pytest
 import trustme
 
+from bitespeed import wire
 from bitespeed.caches import CacheOptions, open_cache
 from bitespeed.caches import redis as redis_engine
 from bitespeed.caches.answers import AnswerCache, LookUp
@@ -23,7 +24,7 @@ from bitespeed.caches.entries import MAX_CONTACTS, hit, text_of
 from bitespeed.caches.redis import RedisEngine
 from bitespeed.caches.upstash import UpstashEngine
 from bitespeed.errors import CacheUnavailable, InvalidInput
-from bitespeed.identifiers import Email, observe
+from bitespeed.identifiers import Email, Observation, observe
 from bitespeed.identity import Answer, Identity, Snapshot
 from bitespeed.service import DEFAULT_TENANT, Service
 from bitespeed.stores.epochs import SUSPENSION, EpochOver
@@ -74,11 +75,16 @@ class Process:
 
     async def miss(self, *sent: str | None) -> LookUp:
         """The look-up of what the cache has no answer to, with the lease for the rest."""
-        found = self.cache.look_up(DEFAULT_TENANT, [observe(*sent)])
-        assert found is not None
-        await asyncio.wait([found.reply])
+        found = await self.look_up(observe(*sent))
         assert self.cache.answers(found) == [None]
         await self.cache.lease(DEFAULT_TENANT, found)
+        return found
+
+    async def look_up(self, observation: Observation) -> LookUp:
+        """The look-up for one observation, with its reply."""
+        told: asyncio.Future[LookUp] = asyncio.get_running_loop().create_future()
+        found = self.cache.look_up(DEFAULT_TENANT, [observation], told.set_result)
+        assert await told is found
         return found
 
     def epoch(self) -> str | None:
@@ -254,7 +260,10 @@ def test_entries_short_and_long_are_read_as_they_were_written(count: int) -> Non
     text = text_of(Identity(1, 7, 1, 0, count), answer)
     assert text.startswith(b"E" if count == 1 else b"Z")
     assert text.isascii()
-    assert hit(observe("0@x", None), {"0@x": text}) == answer
+    kept = hit(observe("0@x", None), {"0@x": text})
+    assert kept is not None
+    assert kept.answer() == answer
+    assert wire.encode(kept) == wire.encode(answer)
 
 
 def test_only_one_identity_at_one_version_is_a_hit() -> None:
@@ -264,7 +273,9 @@ def test_only_one_identity_at_one_version_is_a_hit() -> None:
         for version in (1, 2)
     }
     both = observe("a@x", "1")
-    assert hit(both, {"a@x": text[1, 1], "1": text[1, 1]}) == answer_of(1)
+    kept = hit(both, {"a@x": text[1, 1], "1": text[1, 1]})
+    assert kept is not None
+    assert kept.answer() == answer_of(1)
     for other in (text[1, 2], text[2, 1], None, b"Ftoken", b"Ltoken"):
         assert hit(both, {"a@x": text[1, 1], "1": other}) is None
         assert hit(both, {"a@x": other, "1": text[1, 1]}) is None
@@ -500,14 +511,23 @@ def test_a_reply_that_outlives_the_licence_is_not_used(
         for _ in range(2):
             await one.service.identify(MARTY)
             await one.is_filled()
-        found = one.cache.look_up(DEFAULT_TENANT, [MARTY])
-        assert found is not None
-        await asyncio.wait([found.reply])
+        found = await one.look_up(MARTY)
         assert one.cache.answers(found) != [None]
         found.until = time.monotonic()
         assert one.cache.answers(found) == [None]
 
     on(database, options, test)
+
+
+def test_a_reply_that_comes_too_late_is_nobodys(database: str, shared_redis: RedisServer) -> None:
+    async def test(one: Process) -> None:
+        late = one.cache.engine.call("BLPOP", "nothing", "0.2", patience=LOOK)
+        behind = one.cache.engine.call("ECHO", "mine")
+        with pytest.raises(CacheUnavailable, match="in time"):
+            await late
+        assert await behind == b"mine"
+
+    on(database, CacheOptions(shared_redis.url), test)
 
 
 def test_passwords_users_and_databases_of_a_server(database: str) -> None:

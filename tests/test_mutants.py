@@ -65,7 +65,8 @@ POSTGRES = Suite(
 )
 DATA_API = Suite("test_store.py", "data and (nothing or founders)")
 CACHE = Suite(
-    "test_cache.py", "not upstash and (version or lease or fence or outcome or licence or in_turn)"
+    "test_cache.py",
+    "not upstash and (version or lease or fence or outcome or licence or late or in_turn)",
 )
 RACES = Suite(
     "test_postgres_store.py",
@@ -530,6 +531,13 @@ MUTANTS = [
         "caches/answers.py",
         "if mark is None or monotonic() > found.until:",
         "if mark is None:",
+        CACHE,
+    ),
+    Mutant(
+        "a reply that comes too late goes to whoever asked next",
+        "caches/redis.py",
+        "asked.is_late = True",
+        "self._waiting.remove(asked)",
         CACHE,
     ),
     Mutant(

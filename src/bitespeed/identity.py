@@ -184,3 +184,30 @@ class Answer(msgspec.Struct, frozen=True):
     emails: list[Email]
     phones: list[Phone]
     secondary_ids: list[int]
+
+
+class KeptAnswer(msgspec.Struct, frozen=True, array_like=True):
+    """An `Answer` as it was kept, with its identity and version; the lists are JSON still, since
+    most who get it only pass it on.
+    """
+
+    identity: int
+    version: int
+    primary_id: int
+    emails: msgspec.Raw
+    phones: msgspec.Raw
+    secondary_ids: msgspec.Raw
+
+    def answer(self) -> Answer:
+        """The same to be read."""
+        return Answer(
+            self.primary_id,
+            _emails.decode(self.emails),
+            _phones.decode(self.phones),
+            _ids.decode(self.secondary_ids),
+        )
+
+
+_emails = msgspec.json.Decoder(list[Email])
+_phones = msgspec.json.Decoder(list[Phone])
+_ids = msgspec.json.Decoder(list[int])

@@ -31,9 +31,9 @@ from bitespeed.errors import (
 )
 from bitespeed.growth import LARGE, Growth
 from bitespeed.identifiers import Email, Observation, Phone
-from bitespeed.identity import Answer, Changes, Committed, Receipt, Snapshot
+from bitespeed.identity import Answer, Changes, Committed, KeptAnswer, Receipt, Snapshot
 from bitespeed.stores import Store
-from bitespeed.watch import metrics, stages
+from bitespeed.watch import metrics, stages, traces
 from bitespeed.watch.events import Asked, changed
 from bitespeed.watch.failures import failed
 from bitespeed.watch.requests import Request
@@ -80,7 +80,9 @@ class Load:
     is_draining = False
 
 
-Outcome = Answer | Exception
+Outcome = Answer | KeptAnswer | Exception
+Work = LookUp | asyncio.Future[None]
+"""What a batch is under way as."""
 
 
 class _Pending(msgspec.Struct, eq=False):
@@ -121,12 +123,13 @@ class Service:
         self._growth = Growth(self._limits.large)
         self._loop = asyncio.get_running_loop()
         self._queue: deque[_Pending] = deque()
-        self._batches: dict[asyncio.Future[Any], list[_Pending]] = {}
+        self._batches: dict[Work, list[_Pending]] = {}
         self._under_way = 0  # in all batches together
-        self._gathered: set[asyncio.Future[Any]] = set()  # the batches that came from the queue
+        self._gathered: set[Work] = set()  # the batches that came from the queue
         self._is_gathering = False
         self._sweeper: asyncio.TimerHandle | None = None
         self._unheard: set[asyncio.Task[Any]] = set()  # keeps what is under way from being lost
+        self._drained: asyncio.Future[None] | None = None  # for whoever waits until nothing waits
 
     async def identify(self, observation: Observation, request: Request | None = None) -> Answer:
         """Who this is, once everything that had to be written is durable.
@@ -171,7 +174,7 @@ class Service:
             _Pending(observation, partial(_settle, answer), self._deadline(), request, at)
             for observation, answer, at in zip_longest(observations, answers, made_at)
         ]
-        self._begin(pending, self._loop.create_task(self._run_in_turn(pending)))
+        self._begin(pending, self._task(self._run_in_turn(pending)))
         outcomes = await asyncio.gather(*answers, return_exceptions=True)
         for outcome in outcomes:
             if not isinstance(outcome, Answer | BitespeedError):
@@ -296,9 +299,9 @@ class Service:
     async def drain(self) -> None:
         """Refuse new requests and return when those accepted are answered, or past the deadline."""
         self._load.is_draining = True
-        end = self._loop.time() + self._limits.deadline
-        while (work := {*self._batches, *self._unheard}) and (left := end - self._loop.time()) > 0:
-            await asyncio.wait(work, timeout=left)
+        if self._waiting:
+            self._drained = self._drained or self._loop.create_future()
+            await asyncio.wait({self._drained}, timeout=self._limits.deadline)
         if self._sweeper is not None:
             self._sweeper.cancel()
 
@@ -321,6 +324,7 @@ class Service:
     def _heard(self, task: asyncio.Task[Any]) -> None:
         self._unheard.discard(task)
         self._load.waiting -= 1
+        self._settled()
 
     # The queue
 
@@ -380,17 +384,14 @@ class Service:
         """Take all that the event loop had at hand when the first one came, and settle it."""
         self._is_gathering = False
         batch = [self._queue.popleft() for _ in range(min(len(self._queue), MAX_BATCH))]
-        found = self._look_up(batch)
-        if found is None:
-            work = self._loop.create_task(self._run_rest(batch, None))
-        else:
-            work = found.reply
-            work.add_done_callback(lambda _: self._on_found(batch, found))
+        found = self._look_up(batch, self._on_found)
+        work = found or self._task(self._run_rest(batch, None))
         self._gathered.add(work)
         self._begin(batch, work)
 
-    def _on_found(self, batch: list[_Pending], found: LookUp) -> None:
+    def _on_found(self, found: LookUp) -> None:
         """Answer at once what was in the cache."""
+        batch = self._batches[found]
         try:
             rest = self._answer_known(batch, found)
         except Exception as error:  # noqa: BLE001 - whatever it is, the store knows the answers too
@@ -398,25 +399,37 @@ class Service:
             rest = [pending for pending in batch if not pending.is_settled]
         if rest:
             self._load.waiting += len(rest)  # once more: the end of the look-up takes all away
-            work = self._loop.create_task(self._run_rest(rest, found))
+            work = self._task(self._run_rest(rest, found))
             self._gathered.add(work)
             self._begin(rest, work)
+        self._finish(found)
 
-    def _begin(self, batch: list[_Pending], work: asyncio.Future[Any]) -> None:
+    def _task(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """Work that finishes a batch by its end."""
+        task = self._loop.create_task(work)
+        task.add_done_callback(self._finish)
+        return task
+
+    def _begin(self, batch: list[_Pending], work: Work) -> None:
         self._batches[work] = batch
         self._under_way += len(batch)
         metrics.queue.set(self._load.waiting)
-        work.add_done_callback(self._finish)
         if self._sweeper is None:
             self._sweeper = self._loop.call_later(SWEEP, self._sweep)
 
-    def _finish(self, work: asyncio.Future[Any]) -> None:
+    def _finish(self, work: Work) -> None:
         settled = len(self._batches.pop(work))
         self._under_way -= settled
         self._load.waiting -= settled
         self._gathered.discard(work)
         metrics.queue.set(self._load.waiting)
         self._start_soon()
+        self._settled()
+
+    def _settled(self) -> None:
+        """Tell whoever waits for it when nothing waits here any more."""
+        if self._drained is not None and not self._waiting and not self._drained.done():
+            self._drained.set_result(None)
 
     def _sweep(self) -> None:
         """Refuse what is past its deadline."""
@@ -433,18 +446,20 @@ class Service:
 
     async def _run(self, batch: list[_Pending]) -> None:
         """Answer or refuse every one of the batch, whatever happens."""
-        found = self._look_up(batch)
+        is_found = asyncio.Event()
+        found = self._look_up(batch, lambda _: is_found.set())
         if found is not None:
-            await asyncio.wait([found.reply])
+            await is_found.wait()
             batch = self._answer_known(batch, found, in_turn=True)
         await self._run_rest(batch, found)
 
-    def _look_up(self, batch: list[_Pending]) -> LookUp | None:
+    def _look_up(self, batch: list[_Pending], tell: Callable[[LookUp], None]) -> LookUp | None:
         """Begin with a batch: in the cache, where there is one that may be asked."""
         stages.gathered(len(batch), self._loop.time() - self._came(batch))
         if self._cache is None:
             return None
-        return self._cache.look_up(self._tenant, [pending.observation for pending in batch])
+        observations = [pending.observation for pending in batch]
+        return self._cache.look_up(self._tenant, observations, tell)
 
     def _answer_known(
         self, batch: list[_Pending], found: LookUp, *, in_turn: bool = False
@@ -462,7 +477,7 @@ class Service:
             else:
                 pending.settle(answer)
                 known.append(pending)
-        if known:
+        if known and traces.is_on():
             with self._traced(known, found):
                 pass
         return rest
@@ -582,10 +597,10 @@ def _pauses() -> Iterator[float]:
 def _settle(answer: asyncio.Future[Answer], outcome: Outcome) -> None:
     if answer.done():
         return  # its caller has given up
-    if isinstance(outcome, Answer):
-        answer.set_result(outcome)
-    else:
+    if isinstance(outcome, Exception):
         answer.set_exception(outcome)
+    else:
+        answer.set_result(outcome if isinstance(outcome, Answer) else outcome.answer())
 
 
 async def _step_aside(longest: float) -> None:

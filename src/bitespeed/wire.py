@@ -8,7 +8,7 @@ import msgspec
 from bitespeed.erasing import Held, Whom, head
 from bitespeed.errors import BitespeedError, InvalidInput, NotFound
 from bitespeed.identifiers import Email, Observation, Phone, observe
-from bitespeed.identity import Answer, Receipt
+from bitespeed.identity import Answer, KeptAnswer, Receipt
 from bitespeed.stored import StoredContact, StoredEvent, StoredIdentity
 
 T = TypeVar("T")
@@ -29,9 +29,9 @@ class _Whom(msgspec.Struct):
 
 class _Contact(msgspec.Struct):
     primary_id: int = msgspec.field(name="primaryContatctId")  # the published spelling
-    emails: list[Email]
-    phone_numbers: list[Phone] = msgspec.field(name="phoneNumbers")
-    secondary_ids: list[int] = msgspec.field(name="secondaryContactIds")
+    emails: list[Email] | msgspec.Raw
+    phone_numbers: list[Phone] | msgspec.Raw = msgspec.field(name="phoneNumbers")
+    secondary_ids: list[int] | msgspec.Raw = msgspec.field(name="secondaryContactIds")
 
 
 class _Response(msgspec.Struct):
@@ -114,7 +114,7 @@ def _in_words(error: msgspec.ValidationError) -> str:
     return "An observation must be a JSON object"
 
 
-def encode(answer: Answer) -> bytes:
+def encode(answer: Answer | KeptAnswer) -> bytes:
     """The published answer."""
     return _encoder.encode(_response(answer))
 
@@ -132,7 +132,7 @@ def encode_outcomes(outcomes: list[Answer | BitespeedError]) -> list[bytes]:
     ]
 
 
-def _response(answer: Answer) -> _Response:
+def _response(answer: Answer | KeptAnswer) -> _Response:
     return _Response(
         _Contact(answer.primary_id, answer.emails, answer.phones, answer.secondary_ids)
     )

@@ -17,7 +17,7 @@ from sleepy_server import CachedAnswers  # beside it
 
 from bitespeed import settings as settings_of
 from bitespeed.caches.answers import AnswerCache
-from bitespeed.caches.engine import FILL, RELEASE, run
+from bitespeed.caches.engine import FILL, RELEASE, Word, run
 from bitespeed.caches.redis import _Link
 from bitespeed.http.app import Application
 from bitespeed.http.server import DRAIN, OPTIONS
@@ -34,7 +34,7 @@ def sleepy(call: Call) -> Call:
     """The same, with sleeps before and after."""
 
     async def slowly(*args: Any) -> Any:
-        await asyncio.sleep(random.uniform(0, LATE if is_fill(args) else BETWEEN))
+        await asyncio.sleep(random.uniform(0, BETWEEN))
         try:
             return await call(*args)
         finally:
@@ -43,9 +43,26 @@ def sleepy(call: Call) -> Call:
     return lambda *args: asyncio.ensure_future(slowly(*args))
 
 
-def is_fill(args: Sequence[Any]) -> bool:
+def sleepily(ask: Callable[..., None]) -> Callable[..., None]:
+    """`_Link.ask`, asked later, with its outcome told later still."""
+
+    def later(
+        self: _Link, command: Sequence[Word], patience: float, tell: Callable[[Any], None]
+    ) -> None:
+        loop = asyncio.get_running_loop()
+
+        def tell_later(outcome: Any) -> None:
+            loop.call_later(random.uniform(0, BETWEEN), tell, outcome)
+
+        pause = random.uniform(0, LATE if is_fill(command) else BETWEEN)
+        loop.call_later(pause, ask, self, command, patience, tell_later)
+
+    return later
+
+
+def is_fill(command: Sequence[Word]) -> bool:
     """Is this a fill, by its digest or by its text?"""
-    return any({FILL.digest, FILL.source}.intersection(a) for a in args if isinstance(a, tuple))
+    return not {FILL.digest, FILL.source}.isdisjoint(command)
 
 
 async def delete_after_commit(
@@ -86,7 +103,7 @@ def main() -> None:
     random.seed(flags.port)
     make(flags.mistake)
     PostgresStore._call = sleepy(PostgresStore._call)
-    _Link.send = sleepy(_Link.send)
+    _Link.ask = sleepily(_Link.ask)
     settings = settings_of.load({"database": flags.database, "port": flags.port})
     application: Any = Application(settings)
     if flags.mistake == "cached-answers":

@@ -23,7 +23,7 @@ from bitespeed.http.access import Access
 from bitespeed.http.endpoints import Endpoints
 from bitespeed.http.keyring import Keyring
 from bitespeed.http.rates import Rates
-from bitespeed.identity import Answer, Changes, Committed
+from bitespeed.identity import Changes, Committed, KeptAnswer
 from bitespeed.queues import open_queue
 from bitespeed.settings import Settings
 from bitespeed.stores import Store, open_store
@@ -189,7 +189,7 @@ class _Cache:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._cache, name)
 
-    def answers(self, found: LookUp) -> list[Answer | None]:
+    def answers(self, found: LookUp) -> list[KeptAnswer | None]:
         answers = self._cache.answers(found)
         self._happened["hits"] += sum(answer is not None for answer in answers)
         return answers

@@ -17,14 +17,14 @@ docs/decisions/0009-cache.md has the argument, and what each failure does.
 
 import asyncio
 import os
-from collections.abc import Collection, Coroutine, Iterable, Sequence
+from collections.abc import Callable, Collection, Coroutine, Iterable, Sequence
 from time import monotonic
 from typing import Any
 
 import msgspec
 
 from bitespeed.caches.breaker import Breaker
-from bitespeed.caches.engine import FENCE, FILL, FORGET, LEASE, RELEASE, Engine, run
+from bitespeed.caches.engine import FENCE, FILL, FORGET, LEASE, RELEASE, Engine, Reply, run
 from bitespeed.caches.entries import (
     Unreadable,
     counts_of,
@@ -39,7 +39,7 @@ from bitespeed.caches.entries import (
 from bitespeed.caches.epoch import Epoch
 from bitespeed.errors import CacheUnavailable, Conflict, Contention
 from bitespeed.identifiers import Observation
-from bitespeed.identity import Answer, Changes, Committed, Identity, Snapshot
+from bitespeed.identity import Answer, Changes, Committed, Identity, KeptAnswer, Snapshot
 from bitespeed.stores import CacheableStore
 from bitespeed.stores.epochs import EpochOver
 from bitespeed.watch.failures import failed
@@ -63,7 +63,7 @@ class Counts(msgspec.Struct):
     """Look-ups that the cache did not answer, or that were spared it."""
 
 
-class LookUp(msgspec.Struct):
+class LookUp(msgspec.Struct, eq=False):
     """A look-up for a batch, and what may be filled after it."""
 
     observations: Sequence[Observation]
@@ -72,10 +72,17 @@ class LookUp(msgspec.Struct):
     begun: float
     until: float
     """When it was asked, on the event loop's clock, and when the licence ends, on the system's."""
-    reply: asyncio.Future[list[bytes | None]]
+    tell: Callable[["LookUp"], None]
+    reply: Reply | None = None
+    """None until it is there."""
     missing: Sequence[str] = ()
     token: str | None = None
     """Of the lease on what was missing."""
+
+    def on_reply(self, reply: Reply) -> None:
+        """Tell that it is there."""
+        self.reply = reply
+        self.tell(self)
 
 
 class AnswerCache:
@@ -93,8 +100,14 @@ class AnswerCache:
 
     # Reading
 
-    def look_up(self, tenant: str, observations: Sequence[Observation]) -> LookUp | None:
-        """Begin to ask for what is there; None when the cache is not to be asked."""
+    def look_up(
+        self, tenant: str, observations: Sequence[Observation], tell: Callable[[LookUp], None]
+    ) -> LookUp | None:
+        """Begin to ask for what is there; None when the cache is not to be asked.
+
+        ``tell`` is called with what is returned, at a later turn of the event loop, once the
+        reply is there. It must not raise.
+        """
         licence = self._epoch.licence()
         if licence is None or not self._breaker.allows():
             self._count_away(observations)
@@ -102,10 +115,11 @@ class AnswerCache:
         epoch, until = licence
         values = list({value for o in observations for value in values_of(o)})
         keys = [mark_of(epoch), *self._keys(epoch, tenant, values)]
-        begun = self._loop.time()
-        return LookUp(observations, values, epoch, begun, until, self.engine.look_up(keys))
+        found = LookUp(observations, values, epoch, self._loop.time(), until, tell)
+        self.engine.look_up(keys, found.on_reply)
+        return found
 
-    def answers(self, found: LookUp) -> list[Answer | None]:
+    def answers(self, found: LookUp) -> list[KeptAnswer | None]:
         """The answers that are there, once the reply is; without the cache there are none."""
         held = self._held(found)
         if held is None:
@@ -117,14 +131,15 @@ class AnswerCache:
             failed("cache.unreadable", error)
             self._count_away(found.observations)
             return [None] * len(found.observations)
-        hits = sum(answer is not None for answer in answers)
+        misses = answers.count(None)
+        hits = len(answers) - misses
         self.counts.hits += hits
-        self.counts.misses += len(answers) - hits
+        self.counts.misses += misses
         cache_lookups["hit"].add(hits)
-        cache_lookups["miss"].add(len(answers) - hits)
+        cache_lookups["miss"].add(misses)
         if hits and tells("debug"):
             log.debug("cache.hit", hits=hits, of=len(answers))
-        if hits < len(answers):
+        if misses:
             found.missing = [value for value in found.values if held[value] is None]
         return answers
 
@@ -134,11 +149,11 @@ class AnswerCache:
 
     def _held(self, found: LookUp) -> dict[str, bytes | None] | None:
         """What is under each value; None when that is not to be known, or not to be used."""
-        if found.reply.exception() is not None:
+        if not isinstance(found.reply, list):
             self._breaker.failed()
             return None
         self._breaker.succeeded()
-        mark, *held = found.reply.result()
+        mark, *held = found.reply
         if mark is None:
             self._epoch.end_soon(found.epoch)
         if mark is None or monotonic() > found.until:

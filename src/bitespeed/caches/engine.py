@@ -1,8 +1,7 @@
 """What is asked of a server, and the scripts that run there."""
 
-import asyncio
 import hashlib
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from functools import cached_property
 from typing import Any, Protocol
 
@@ -10,6 +9,9 @@ from bitespeed.errors import CacheUnavailable
 from bitespeed.stores.sql import text
 
 Word = bytes | str | int
+
+Reply = list[bytes | None] | Exception
+"""To a look-up; an error where there is none, mostly `CacheUnavailable`."""
 
 
 class Script:
@@ -56,8 +58,10 @@ class Engine(Protocol):
         """Return when there is a connection, for those who would rather wait than do without."""
         ...
 
-    def look_up(self, keys: Sequence[bytes]) -> asyncio.Future[list[bytes | None]]:
-        """The values under the keys, as they are where writes go, within ``read_time``."""
+    def look_up(self, keys: Sequence[bytes], tell: Callable[[Reply], None]) -> None:
+        """Tell the values under the keys, as they are where writes go, or that they are not to be
+        had within ``read_time``; at a later turn of the event loop. ``tell`` must not raise.
+        """
         ...
 
     def call(self, *command: Word, patience: float | None = None) -> Awaitable[Any]:

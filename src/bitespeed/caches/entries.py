@@ -3,27 +3,18 @@
 import zlib
 from base64 import b64decode, b64encode
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 
 import msgspec
 
 from bitespeed.identifiers import Email, Observation, Phone
-from bitespeed.identity import Answer, Changes, Identity, Snapshot
+from bitespeed.identity import Answer, Changes, Identity, KeptAnswer, Snapshot
 from bitespeed.references import References
 
 MAX_CONTACTS = 200  # of an identity that is cached; a write must fence all that a larger one holds
 COMPRESSED = 1024  # bytes; below, the head of a compressed text outweighs what it saves
 DIGEST = 16  # bytes of a key; two values out of a billion billion may meet
-
-
-class Entry(msgspec.Struct, array_like=True, frozen=True):
-    """What is kept under each identifier of an identity."""
-
-    identity: int
-    version: int
-    primary_id: int
-    emails: list[Email]
-    phones: list[Phone]
-    secondary_ids: list[int]
+TENANTS = 1000  # whose keys need not be begun anew each time
 
 
 class Unreadable(Exception):
@@ -31,7 +22,7 @@ class Unreadable(Exception):
 
 
 _encode = msgspec.json.Encoder().encode
-_decode = msgspec.json.Decoder(Entry).decode
+_decode = msgspec.json.Decoder(KeptAnswer).decode
 
 
 def keys_of(secret: str, epoch: str, tenant: str, values: Iterable[str]) -> list[bytes]:
@@ -40,11 +31,16 @@ def keys_of(secret: str, epoch: str, tenant: str, values: Iterable[str]) -> list
 
     The braces keep all of them on one node of a cluster, as scripts need it.
     """
-    prefix = f"{{bitespeed}}:{epoch}:{tenant}:".encode()
-    reference = References(secret, DIGEST)
+    prefix, reference = _beginning(secret, epoch, tenant)
     return [prefix + reference(value).encode() for value in values]
 
 
+@lru_cache(TENANTS)
+def _beginning(secret: str, epoch: str, tenant: str) -> tuple[bytes, References]:
+    return f"{{bitespeed}}:{epoch}:{tenant}:".encode(), References(secret, DIGEST)
+
+
+@lru_cache(1)
 def mark_of(epoch: str) -> bytes:
     """The key that is lost when the server loses its data."""
     return f"{{bitespeed}}:{epoch}:mark".encode()
@@ -55,7 +51,7 @@ def counts_of(epoch: str) -> bytes:
     return f"{{bitespeed}}:{epoch}:counts".encode()
 
 
-def hit(observation: Observation, held: Mapping[str, bytes | None]) -> Answer | None:
+def hit(observation: Observation, held: Mapping[str, bytes | None]) -> KeptAnswer | None:
     """The answer, if all that the observation names is held by one identity at one version."""
     first, *others = [held[value] for value in values_of(observation)]
     entry = _entry(first)
@@ -65,10 +61,10 @@ def hit(observation: Observation, held: Mapping[str, bytes | None]) -> Answer | 
         other = _entry(others[0])
         if other is None or (other.identity, other.version) != (entry.identity, entry.version):
             return None
-    return Answer(entry.primary_id, entry.emails, entry.phones, entry.secondary_ids)
+    return entry
 
 
-def _entry(text: bytes | None) -> Entry | None:
+def _entry(text: bytes | None) -> KeptAnswer | None:
     """What is kept, plain or compressed; a fence (``F``) and a lease (``L``) are no entries.
 
     Raises `Unreadable`.
@@ -83,15 +79,8 @@ def _entry(text: bytes | None) -> Entry | None:
 
 def text_of(identity: Identity, answer: Answer) -> bytes:
     """What is kept; as text, since one of the ways to a server knows nothing else."""
-    entry = Entry(
-        identity.id,
-        identity.version,
-        answer.primary_id,
-        answer.emails,
-        answer.phones,
-        answer.secondary_ids,
-    )
-    text = _encode(entry)
+    kept = (identity.id, identity.version, *msgspec.structs.astuple(answer))
+    text = _encode(kept)
     return b"E" + text if len(text) < COMPRESSED else b"Z" + b64encode(zlib.compress(text))
 
 

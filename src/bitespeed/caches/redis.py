@@ -8,18 +8,21 @@ import asyncio
 import ssl
 from collections import deque
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, cast
 from urllib.parse import unquote, urlsplit
 
 import hiredis
+import msgspec
 
-from bitespeed.caches.engine import UnknownScript, Word
+from bitespeed.caches.engine import Reply, UnknownScript, Word
 from bitespeed.errors import CacheUnavailable, InvalidInput
 from bitespeed.watch.logs import log
 
 CONNECT_TIME = 1.0  # seconds until the server must have accepted and told who it is
 RETRY_PAUSE = 0.25  # seconds between attempts to connect
 MAX_UNANSWERED = 1000  # commands on the connection; a server that lags further behind is given up
+LOOK = 0.005  # seconds between looks for commands whose time is over; a timer for each is dearer
 
 _pack = cast("Callable[[tuple[Word, ...]], bytes]", hiredis.pack_command)  # pyright: ignore[reportUnknownMemberType] - hiredis is partly typed
 
@@ -53,9 +56,12 @@ class RedisEngine:
         except TimeoutError:
             raise CacheUnavailable(_AWAY) from None
 
-    def look_up(self, keys: Sequence[bytes]) -> asyncio.Future[list[bytes | None]]:
+    def look_up(self, keys: Sequence[bytes], tell: Callable[[Reply], None]) -> None:
         """See `Engine.look_up`."""
-        return self.call("MGET", *keys, patience=self.read_time)
+        if self._link is None:
+            asyncio.get_running_loop().call_soon(tell, CacheUnavailable(_AWAY))
+        else:
+            self._link.ask(("MGET", *keys), self.read_time, tell)
 
     def call(self, *command: Word, patience: float | None = None) -> asyncio.Future[Any]:
         """See `Engine.call`."""
@@ -117,10 +123,18 @@ class _Target:
         try:
             for command in self._greeting:
                 await link.send(command, CONNECT_TIME)
-        except CacheUnavailable:
+        except BaseException:
             link.close()
             raise
         return link
+
+
+class _Asked(msgspec.Struct, eq=False):
+    """A command that waits for its reply, until ``late_at`` on the event loop's clock."""
+
+    tell: Callable[[Any], None]
+    late_at: float
+    is_late: bool = False
 
 
 class _Link(asyncio.Protocol):
@@ -129,22 +143,41 @@ class _Link(asyncio.Protocol):
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
         self._reader = hiredis.Reader()
-        self._waiting: deque[tuple[asyncio.Future[Any], asyncio.TimerHandle]] = deque()
+        self._waiting: deque[_Asked] = deque()
+        self._looking: asyncio.TimerHandle | None = None
         self._transport: asyncio.Transport | None = None
         self.lost: asyncio.Future[None] = self._loop.create_future()
 
     def send(self, command: tuple[Word, ...], patience: float) -> asyncio.Future[Any]:
         """Send a command; its reply, or `CacheUnavailable`, comes to the future in time."""
+        answer: asyncio.Future[Any] = self._loop.create_future()
+        self.ask(command, patience, partial(_settle, answer))
+        return answer
+
+    def ask(self, command: tuple[Word, ...], patience: float, tell: Callable[[Any], None]) -> None:
+        """`send`, whose outcome is told at a later turn of the event loop, straight from where it
+        is received. ``tell`` must not raise.
+        """
         if self._transport is None or self._transport.is_closing():
-            return _failed(CacheUnavailable(_AWAY))
+            self._loop.call_soon(tell, CacheUnavailable(_AWAY))
+            return
         if len(self._waiting) >= MAX_UNANSWERED:
             self._transport.abort()
-            return _failed(CacheUnavailable("The cache lags too far behind"))
-        answer: asyncio.Future[Any] = self._loop.create_future()
-        expiry = self._loop.call_later(patience, _expire, answer)
-        self._waiting.append((answer, expiry))
+            self._loop.call_soon(tell, CacheUnavailable("The cache lags too far behind"))
+            return
+        self._waiting.append(_Asked(tell, self._loop.time() + patience))
         self._transport.write(_pack(command))
-        return answer
+        if self._looking is None:
+            self._looking = self._loop.call_later(LOOK, self._look)
+
+    def _look(self) -> None:
+        """Give up on replies that do not come in time; what comes later, nobody is told."""
+        now = self._loop.time()
+        for asked in tuple(self._waiting):
+            if asked.late_at <= now and not asked.is_late:
+                asked.is_late = True
+                asked.tell(CacheUnavailable("The cache did not answer in time"))
+        self._looking = self._loop.call_later(LOOK, self._look) if self._waiting else None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """See `asyncio.Protocol`."""
@@ -155,21 +188,18 @@ class _Link(asyncio.Protocol):
         self._reader.feed(data)
         try:
             while (reply := self._reader.gets()) is not False:
-                answer, expiry = self._waiting.popleft()
-                expiry.cancel()
-                if isinstance(reply, hiredis.ReplyError):
-                    _fail(answer, _refusal(reply))
-                elif not answer.done():
-                    answer.set_result(reply)
+                asked = self._waiting.popleft()
+                if not asked.is_late:
+                    asked.tell(_refusal(reply) if isinstance(reply, hiredis.ReplyError) else reply)
         except (hiredis.HiredisError, IndexError):
             self.close()
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - the protocol has it
         """See `asyncio.Protocol`."""
-        for answer, expiry in self._waiting:
-            expiry.cancel()
-            _fail(answer, CacheUnavailable(_AWAY))
-        self._waiting.clear()
+        waiting, self._waiting = self._waiting, deque()
+        for asked in waiting:
+            if not asked.is_late:
+                asked.tell(CacheUnavailable(_AWAY))
         if not self.lost.done():
             self.lost.set_result(None)
 
@@ -179,19 +209,19 @@ class _Link(asyncio.Protocol):
             self._transport.abort()
 
 
-def _fail(answer: asyncio.Future[Any], error: CacheUnavailable) -> None:
-    if not answer.done():
-        answer.set_exception(error)
-        answer.exception()  # perhaps nobody waits for it any more
-
-
-def _expire(answer: asyncio.Future[Any]) -> None:
-    _fail(answer, CacheUnavailable("The cache did not answer in time"))
+def _settle(answer: asyncio.Future[Any], outcome: Any) -> None:
+    if answer.done():
+        return  # nobody waits for it any more
+    if isinstance(outcome, CacheUnavailable):
+        answer.set_exception(outcome)
+        answer.exception()  # perhaps nobody will look at it
+    else:
+        answer.set_result(outcome)
 
 
 def _failed(error: CacheUnavailable) -> asyncio.Future[Any]:
     answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-    _fail(answer, error)
+    _settle(answer, error)
     return answer
 
 

@@ -6,13 +6,14 @@ a script too: scripts run where writes go, and a replica elsewhere may lag behin
 
 import asyncio
 from base64 import b64decode
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import httpx
 import msgspec
 
-from bitespeed.caches.engine import LOOK_UP, UnknownScript, Word, run
+from bitespeed.caches.engine import LOOK_UP, Reply, UnknownScript, Word, run
 from bitespeed.errors import CacheUnavailable, InvalidInput
 
 MAX_CONNECTIONS = 10  # a fence need not wait for a look-up
@@ -41,6 +42,7 @@ class UpstashEngine:
             raise InvalidInput(_FORM) from None
         if self._url.scheme not in {"https", "http"} or not self._url.host or not token:
             raise InvalidInput(_FORM)
+        self._look_ups: set[asyncio.Task[Any]] = set()  # keeps them from being lost
         self._client = httpx.AsyncClient(
             headers={
                 "Authorization": f"Bearer {token}",
@@ -59,9 +61,16 @@ class UpstashEngine:
     async def connected(self) -> None:
         """See `Engine.connected`. There is none to wait for."""
 
-    def look_up(self, keys: Sequence[bytes]) -> asyncio.Future[list[bytes | None]]:
+    def look_up(self, keys: Sequence[bytes], tell: Callable[[Reply], None]) -> None:
         """See `Engine.look_up`."""
-        return asyncio.ensure_future(run(self, LOOK_UP, keys, patience=self.read_time))
+        task = asyncio.ensure_future(run(self, LOOK_UP, keys, patience=self.read_time))
+        self._look_ups.add(task)
+        task.add_done_callback(partial(self._on_reply, tell))
+
+    def _on_reply(self, tell: Callable[[Reply], None], task: asyncio.Task[Any]) -> None:
+        self._look_ups.discard(task)
+        error = task.exception()
+        tell(task.result() if not isinstance(error, Exception) else error)
 
     async def call(self, *command: Word, patience: float | None = None) -> Any:
         """See `Engine.call`."""

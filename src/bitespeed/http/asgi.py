@@ -35,6 +35,7 @@ Headers = Mapping[bytes, bytes]
 
 REQUEST = "bitespeed.request"  # where a scope has it
 JSON = b"application/json"
+CLOSE = (b"connection", b"close")
 NDJSON = b"application/x-ndjson"
 _NDJSON_NAMES = {NDJSON, b"application/ndjson", b"application/jsonl", b"application/jsonlines"}
 
@@ -173,7 +174,7 @@ def refused(error: BaseException, request: Request) -> tuple[int, bytes, list[tu
         reason = next(name for kind, name in _REASON.items() if isinstance(error, kind))
         metrics.unavailable[reason].add()
     if isinstance(error, TooLarge):
-        headers.append((b"connection", b"close"))  # the rest of the body is not read
+        headers.append(CLOSE)  # the rest of the body is not read
     return status, wire.encode_error(error), headers
 
 

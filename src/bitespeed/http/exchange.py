@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
 from bitespeed import wire
-from bitespeed.http.asgi import JSON, Headers, TooLarge, refused
+from bitespeed.http.asgi import CLOSE, JSON, Headers, TooLarge, refused
 from bitespeed.http.endpoints import MAX_BODY, Endpoints
 from bitespeed.http.keyring import Caller
-from bitespeed.identity import Answer
 from bitespeed.service import Outcome
 from bitespeed.watch.requests import HEADER, Request
 
@@ -70,10 +69,10 @@ class Exchange:
             self._refuse(error)
 
     def _on_outcome(self, outcome: Outcome) -> None:
-        if isinstance(outcome, Answer):
-            self._respond(200, wire.encode(outcome), _JSON)
-        else:
+        if isinstance(outcome, Exception):
             self._refuse(outcome)
+        else:
+            self._respond(200, wire.encode(outcome), _JSON)
 
     def _refuse(self, error: BaseException) -> None:
         self._respond(*refused(error, self._request))
@@ -87,7 +86,7 @@ class Exchange:
         head = [STATUS_LINE[status], HEADER, b": ", self._request.id, b"\r\n"]
         for name, value in (*connection.server_state.default_headers, *headers):
             head += name, b": ", value, b"\r\n"
-        if any(name == b"connection" for name, _ in headers):
+        if CLOSE in headers:
             self.keep_alive = False
         elif not self.keep_alive:
             head.append(b"connection: close\r\n")
