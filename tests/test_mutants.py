@@ -592,8 +592,8 @@ MUTANTS = [
     Mutant(
         "an undated row brings back who is erased",
         "erasing.py",
-        "(at is None or at <= erased_at[value])",
-        "(at is not None and at <= erased_at[value])",
+        "made_at is None or made_at <= erased_at[value]",
+        "made_at is not None and made_at <= erased_at[value]",
         ERASURE,
     ),
     Mutant(
