@@ -166,6 +166,7 @@ def load(
 def _validate(settings: Settings) -> None:
     for name in (
         "workers",
+        "clients",
         "deadline",
         "queue",
         "share",

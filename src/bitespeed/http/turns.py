@@ -106,10 +106,11 @@ class Turns:
         """
         self._core = (time.process_time() - used) / (self._loop.time() - last)
         self._tell()
-        in_use = [one for one in self._connections if one.is_in_use(since=last)]
-        surplus = int(self._roster.surplus() * len(in_use))
-        for one in random.sample(in_use, min(surplus, math.ceil(STEP * len(in_use)))):
-            one.part()
+        if surplus := self._roster.surplus():
+            in_use = [one for one in self._connections if one.is_in_use(since=last)]
+            step = math.ceil(STEP * len(in_use))
+            for one in random.sample(in_use, min(int(surplus * len(in_use)), step)):
+                one.part()
         self._look_later()
 
     async def end(self) -> None:

@@ -1,5 +1,6 @@
 """Several server processes on one listening socket, and the one that looks after them.
 
+Which of them accepts is settled among themselves (`turns`); this process accepts nothing.
 A worker that ends is replaced. When this process is asked to end, it first lets go of the socket,
 so that the last worker to empty it closes it. When it is killed, the workers end by themselves.
 """
