@@ -1,5 +1,6 @@
 """Several workers and the process that looks after them: nobody is cut off when they are told to
-end, one that dies is replaced, and none outlives the process that would end it.
+end, one that dies is replaced, and none outlives the process that would end it. Callers are kept
+together at one of them until they are too many.
 """
 
 import asyncio
@@ -10,7 +11,9 @@ import socket
 import subprocess
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing, contextmanager
+from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +21,7 @@ import pytest
 
 from support.cluster import SERVER, Member, cluster
 from support.processes import children, is_alive
+from support.server import ask as ask_once
 
 LOOK = 0.02  # seconds between two looks
 SOON = 20.0  # seconds in which a worker must have come, or gone
@@ -131,6 +135,109 @@ def test_who_has_connected_while_no_worker_looked_is_answered(tmp_path: Path) ->
         (member,) = servers.members
         assert asyncio.run(ask_all(member, 100)) == {"200": 100}
         member.wait()
+
+
+class Caller:
+    """One connection, opened anew when the server has asked to leave."""
+
+    def __init__(self, member: Member) -> None:
+        self._connection = HTTPConnection("127.0.0.1", member.port, timeout=SOON)
+
+    def ask(self) -> str:
+        """The worker that answers a request, by the name that its requests have."""
+        reply = ask_once(self._connection, "POST", "/identify", b'{"email": "n@x.test"}')
+        assert reply.status == 200
+        return reply.headers["x-request-id"].partition("-")[0]
+
+    def close(self) -> None:
+        self._connection.close()
+
+
+@contextmanager
+def called(folder: Path, count: int, **environ: str) -> Iterator[tuple[Member, list[Caller]]]:
+    """Two workers that are ready, and so many callers who have not connected."""
+    with cluster(folder, **TWO, **environ) as servers, ExitStack() as stack:
+        (member,) = servers.members
+        until(lambda: member.log().count("server.ready") == 2)
+        yield member, [stack.enter_context(closing(Caller(member))) for _ in range(count)]
+
+
+def test_callers_are_kept_together(tmp_path: Path) -> None:
+    with called(tmp_path, 20) as (_, callers):
+        ((_, together),) = Counter(caller.ask() for caller in callers).most_common(1)
+        assert together >= 15  # the rest where the machine had no time for the first in a while
+
+
+def test_a_worker_that_stands_still_gets_nobody(tmp_path: Path) -> None:
+    with called(tmp_path, 5) as (member, callers):
+        before = callers[0].ask()
+        (busiest,) = connected_to(member)
+        os.kill(busiest, signal.SIGSTOP)
+        assert before not in {caller.ask() for caller in callers[1:]}
+        os.kill(busiest, signal.SIGCONT)
+        assert callers[0].ask() == before
+
+
+def test_who_waits_for_a_worker_that_is_killed_is_answered_by_another(tmp_path: Path) -> None:
+    with called(tmp_path, 1) as (member, callers):
+        callers[0].ask()
+        (goes_first,) = connected_to(member)
+        (other,) = {*workers(member.process.pid)} - {goes_first}
+        for pid in (goes_first, other):
+            os.kill(pid, signal.SIGSTOP)
+        with ExitStack() as stack:
+            waiting = [
+                stack.enter_context(socket.create_connection(("127.0.0.1", member.port)))
+                for _ in range(20)
+            ]
+            for n, connection in enumerate(waiting):
+                connection.settimeout(SOON)
+                connection.sendall(request(n))
+            os.kill(goes_first, signal.SIGKILL)
+            os.kill(other, signal.SIGCONT)
+            for connection in waiting:
+                assert connection.recv(100).startswith(b"HTTP/1.1 200 ")
+
+
+def test_a_worker_with_many_callers_sends_some_to_another_and_none_is_cut_off(
+    tmp_path: Path,
+) -> None:
+    with called(tmp_path, 9, BITESPEED_CLIENTS="10") as (_, callers):
+        until(lambda: len({caller.ask() for caller in callers}) == 2)
+
+
+def test_connections_that_have_ended_leave_no_descriptor(tmp_path: Path) -> None:
+    with called(tmp_path, 1) as (member, callers):
+        callers[0].ask()
+        pids = workers(member.process.pid)
+        before = [descriptors(pid) for pid in pids]
+        for _ in range(200):
+            callers[0].close()
+            callers[0].ask()
+        few = 10  # of the database, perhaps, at a worker that had not been asked yet
+        until(lambda: all(descriptors(pid) <= n + few for pid, n in zip(pids, before, strict=True)))
+
+
+def descriptors(pid: int) -> int:
+    """How many files and sockets the process has open."""
+    return len(list(Path(f"/proc/{pid}/fd").iterdir()))
+
+
+def connected_to(member: Member) -> list[int]:
+    """The workers that have callers."""
+    sockets = {pid: sockets_of(pid) for pid in workers(member.process.pid)}
+    established = {
+        line.split()[9]
+        for line in Path("/proc/net/tcp").read_text().splitlines()[1:]
+        if line.split()[1].endswith(f":{member.port:04X}") and line.split()[3] == "01"
+    }
+    return [pid for pid, own in sockets.items() if own & established]
+
+
+def sockets_of(pid: int) -> set[str]:
+    """The inodes of the sockets that the process has open."""
+    links = [str(file.readlink()) for file in Path(f"/proc/{pid}/fd").iterdir()]
+    return {link[len("socket:[") : -1] for link in links if link.startswith("socket:[")}
 
 
 def test_a_worker_that_is_killed_is_replaced_while_the_others_go_on(tmp_path: Path) -> None:

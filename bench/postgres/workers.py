@@ -35,7 +35,7 @@ def measure(scale: Scale, databases: Databases) -> dict[str, Scaling]:
             workers: stack.enter_context(processes.service(database, scale.work, workers))
             for workers in WORKERS
         }
-        for server in servers.values():  # once, so that every worker is there and has connected
+        for server in servers.values():  # once, so that who answers has connected
             workloads.run("repeats", server, scale.seconds, next(runs))
         for _ in range(scale.rounds):
             for workload in WORKLOADS:

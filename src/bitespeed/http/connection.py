@@ -98,6 +98,16 @@ class Connection(HttpToolsProtocol):
         else:
             self.transport.close()
 
+    def is_in_use(self, since: float) -> bool:
+        """Whether a request is under way, or was since then, and more may come."""
+        if self._is_parting or not self.has_asked:
+            return False
+        return not self._is_its_turn() or self.late_at >= since + IDLE
+
+    def part(self) -> None:
+        """Ask the caller to leave with the next answer."""
+        self._is_parting = True
+
     def pause_writing(self) -> None:
         """The caller takes its answer slowly."""
         super().pause_writing()
@@ -133,7 +143,7 @@ class Connection(HttpToolsProtocol):
 
         uvicorn would close the connection at once when nothing is being answered.
         """
-        self._is_parting = True
+        self.part()
         self.loop.call_later(LAST_REQUESTS, super().shutdown)
 
     def data_received(self, data: bytes) -> None:

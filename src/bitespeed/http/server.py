@@ -12,6 +12,7 @@ import uvicorn
 
 from bitespeed.errors import InvalidInput
 from bitespeed.http.connection import Connection
+from bitespeed.http.turns import Roster, Turns
 from bitespeed.settings import Settings
 
 BACKLOG = 2048  # connections that may wait to be accepted
@@ -46,10 +47,10 @@ def listen(settings: Settings) -> socket.socket:
     return listener
 
 
-def serve(settings: Settings, listener: socket.socket) -> None:
+def serve(settings: Settings, listener: socket.socket, roster: Roster | None = None) -> None:
     """Serve until SIGTERM or SIGINT, then answer what was accepted and return.
 
-    Ends the process when it cannot be started.
+    Ends the process when it cannot be started. ``roster`` has those who serve on the same socket.
     """
     connection = partial(Connection, patience=settings.patience, most=settings.clients)
     options: dict[str, Any] = {**OPTIONS, "http": connection}
@@ -60,11 +61,26 @@ def serve(settings: Settings, listener: socket.socket) -> None:
         **options,
     )
     with suppress(KeyboardInterrupt):
-        _Server(config).run(sockets=[listener])
+        _Server(config, settings.clients, roster).run(sockets=[listener])
 
 
 class _Server(uvicorn.Server):
     """Looks after connections while it runs, and accepts all that have connected when it ends."""
+
+    def __init__(self, config: uvicorn.Config, clients: int, roster: Roster | None) -> None:
+        super().__init__(config)
+        self._clients = clients
+        self._roster = roster
+        self._turns: Turns | None = None
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Accept from now on; in turns with others, where there are any."""
+        if self._roster is None or not sockets:
+            await super().startup(sockets)
+            return
+        await super().startup([])
+        connections = cast("set[Connection]", self.server_state.connections)
+        self._turns = Turns(self._roster, sockets[0], connections, self._clients, self._protocol)
 
     async def on_tick(self, counter: int) -> bool:
         """Once in a tenth of a second."""
@@ -81,14 +97,16 @@ class _Server(uvicorn.Server):
         been sent. So the queue is made as short as can be, which turns others away before they are
         connected, then emptied.
         """
+        if self._turns is not None:
+            await self._turns.end()
         waiting: list[socket.socket] = []
         for listener in sockets or []:
             listener.listen(0)
             with suppress(BlockingIOError):
                 while True:
                     waiting.append(listener.accept()[0])
-        for server in self.servers:
-            server.close()
+        for listening in (*self.servers, *(sockets or [])):
+            listening.close()
         for accepted in waiting:
             with suppress(OSError):  # it has gone
                 await asyncio.get_running_loop().connect_accepted_socket(self._protocol, accepted)

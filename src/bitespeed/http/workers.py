@@ -1,5 +1,6 @@
 """Several server processes on one listening socket, and the one that looks after them.
 
+Which of them accepts is settled among themselves (`turns`); this process accepts nothing.
 A worker that ends is replaced. When this process is asked to end, it first lets go of the socket,
 so that the last worker to empty it closes it. When it is killed, the workers end by themselves.
 """
@@ -16,11 +17,14 @@ from threading import Thread
 
 from bitespeed.http.app import BOARD
 from bitespeed.http.server import DRAIN, serve
+from bitespeed.http.turns import NUMBERS, Roster
 from bitespeed.settings import Settings
 from bitespeed.watch.logs import log
 
 PAUSE = 1.0  # seconds before a worker is replaced that failed; it may fail again
 GRACE = 5.0  # seconds beyond the time that a shutdown may take, until a worker is killed
+
+_CONTEXT = multiprocessing.get_context("spawn")
 
 
 def supervise(settings: Settings, listener: socket.socket) -> None:
@@ -40,7 +44,9 @@ def supervise(settings: Settings, listener: socket.socket) -> None:
 def _look_after(
     settings: Settings, listener: socket.socket, woken: socket.socket, asked_to_end: list[int]
 ) -> None:
-    workers = [_start(settings, listener) for _ in range(settings.workers)]
+    told = _CONTEXT.RawArray("d", NUMBERS * settings.workers)
+    rosters = [Roster(told, place) for place in range(settings.workers)]
+    workers = [_start(settings, listener, roster) for roster in rosters]
     while not asked_to_end:
         wait([woken, *(worker.sentinel for worker in workers)])
         for place, worker in enumerate(workers):
@@ -49,7 +55,7 @@ def _look_after(
             log.error("worker.ended", status=worker.exitcode)
             if worker.exitcode > 0:
                 wait([woken], PAUSE)
-            workers[place] = _start(settings, listener)
+            workers[place] = _start(settings, listener, rosters[place])
 
     listener.close()
     for worker in workers:
@@ -60,16 +66,15 @@ def _look_after(
         worker.kill()
 
 
-def _start(settings: Settings, listener: socket.socket) -> SpawnProcess:
-    context = multiprocessing.get_context("spawn")
-    worker = context.Process(target=_work, args=(settings, listener), daemon=True)
+def _start(settings: Settings, listener: socket.socket, roster: Roster) -> SpawnProcess:
+    worker = _CONTEXT.Process(target=_work, args=(settings, listener, roster), daemon=True)
     worker.start()
     return worker
 
 
-def _work(settings: Settings, listener: socket.socket) -> None:
+def _work(settings: Settings, listener: socket.socket, roster: Roster) -> None:
     Thread(target=_end_with_parent, args=(settings,), daemon=True).start()
-    serve(settings, listener)
+    serve(settings, listener, roster)
 
 
 def _end_with_parent(settings: Settings) -> None:
