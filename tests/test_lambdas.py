@@ -15,9 +15,10 @@ from typing import Any, NamedTuple
 import pytest
 
 from bitespeed.errors import Conflict, Unavailable
+from bitespeed.gathering import Limits
 from bitespeed.identifiers import observe
 from bitespeed.identity import Changes, Committed
-from bitespeed.service import MAX_ATTEMPTS, Limits, Service
+from bitespeed.service import MAX_ATTEMPTS, Service
 from bitespeed.stored import StoredIdentity
 from bitespeed.stores import open_store
 from bitespeed.stores.options import Options

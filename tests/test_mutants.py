@@ -308,7 +308,7 @@ MUTANTS = [
     ),
     Mutant(
         "the queue has no bound",
-        "service.py",
+        "gathering.py",
         "if self._load.waiting + count > self._limits.queue:",
         "if count > self._limits.queue:",
         SERVICE,

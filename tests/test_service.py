@@ -16,9 +16,10 @@ from bitespeed.errors import (
     StoreUnavailable,
     Unavailable,
 )
+from bitespeed.gathering import MAX_BATCH, MAX_IN_FLIGHT, Limits
 from bitespeed.identifiers import Observation, observe
 from bitespeed.identity import Answer
-from bitespeed.service import MAX_ATTEMPTS, MAX_BATCH, MAX_IN_FLIGHT, Limits, Service
+from bitespeed.service import MAX_ATTEMPTS, Service
 from support.invariants import assert_clean
 from support.stores import failing, service_on, store_at, watched, write
 from support.told import lines_told

@@ -16,8 +16,8 @@ from typing import Any, get_args, get_type_hints
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from bitespeed.gathering import QUEUE
 from bitespeed.identity import Event
-from bitespeed.service import QUEUE
 from bitespeed.watch import events, logs
 from bitespeed.watch.board import Board
 from support.cluster import cluster
@@ -334,7 +334,7 @@ import os
 from contextlib import closing, suppress
 from pathlib import Path
 from bitespeed.identity import Event
-from bitespeed.service import QUEUE
+from bitespeed.gathering import QUEUE
 from bitespeed.watch import events
 from bitespeed.watch.board import Board
 board = Board()

@@ -10,8 +10,8 @@ import msgspec
 from bitespeed.caches import CacheOptions
 from bitespeed.caches.answers import TTL
 from bitespeed.errors import InvalidInput
+from bitespeed.gathering import DEADLINE, QUEUE, SHARE, Limits
 from bitespeed.growth import LARGE
-from bitespeed.service import DEADLINE, QUEUE, SHARE, Limits
 from bitespeed.stores.options import ANSWER_TIME, CONNECTIONS, Options
 from bitespeed.watch import WatchOptions
 from bitespeed.watch.logs import Form, Level

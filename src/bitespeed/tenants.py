@@ -4,7 +4,8 @@ import asyncio
 from functools import partial
 
 from bitespeed.caches.answers import AnswerCache
-from bitespeed.service import DEFAULT_TENANT, Limits, Load, Service
+from bitespeed.gathering import Limits, Load
+from bitespeed.service import DEFAULT_TENANT, Service
 from bitespeed.stores import Store
 from bitespeed.watch import metrics
 

@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from bitespeed import rule
+from bitespeed.gathering import Limits
 from bitespeed.identifiers import Observation, observe
 from bitespeed.identity import Answer, Changes, Committed, Snapshot, Tombstones
-from bitespeed.service import DEFAULT_TENANT, Limits, Service
+from bitespeed.service import DEFAULT_TENANT, Service
 from bitespeed.stored import StoredIdentity
 from bitespeed.stores import Store
 from bitespeed.stores.sqlite import SqliteStore

@@ -8,6 +8,7 @@ import msgspec
 
 from bitespeed import wire
 from bitespeed.errors import BitespeedError, InvalidInput, NotConfigured, NotFound
+from bitespeed.gathering import Outcome
 from bitespeed.http.access import SCOPES, Access
 from bitespeed.http.asgi import (
     NDJSON,
@@ -28,7 +29,6 @@ from bitespeed.http.keyring import Caller
 from bitespeed.identifiers import Observation, observe
 from bitespeed.identity import Answer
 from bitespeed.queues import MAX_MESSAGE, MAX_OBSERVATIONS, Queue
-from bitespeed.service import Outcome
 from bitespeed.tenants import Tenants
 from bitespeed.watch.requests import Request
 

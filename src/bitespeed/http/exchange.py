@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
 from bitespeed import wire
+from bitespeed.gathering import Outcome
 from bitespeed.http.asgi import CLOSE, JSON, Headers, TooLarge, refused
 from bitespeed.http.endpoints import MAX_BODY, Endpoints
 from bitespeed.http.keyring import Caller
-from bitespeed.service import Outcome
 from bitespeed.watch.requests import HEADER, Request
 
 if TYPE_CHECKING:

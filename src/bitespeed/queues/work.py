@@ -7,12 +7,13 @@ from typing import NamedTuple
 
 from bitespeed import wire
 from bitespeed.errors import BitespeedError, InvalidInput, NotFound, Unavailable
+from bitespeed.gathering import MAX_BATCH
 from bitespeed.identifiers import Observation
 from bitespeed.identity import Answer
 from bitespeed.keys import tenant_name
 from bitespeed.queues import MAX_OBSERVATIONS, Message
 from bitespeed.queues.sqs import Received, SqsQueue
-from bitespeed.service import MAX_BATCH, Service
+from bitespeed.service import Service
 from bitespeed.tenants import Tenants
 from bitespeed.watch.logs import log
 
