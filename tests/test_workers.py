@@ -9,6 +9,7 @@ import os
 import signal
 import socket
 import subprocess
+import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -19,12 +20,14 @@ from typing import Any
 
 import pytest
 
+from bitespeed.http.server import let_nobody_in
 from support.cluster import SERVER, Member, cluster
 from support.processes import children, is_alive
 from support.server import ask as ask_once
 
 LOOK = 0.02  # seconds between two looks
 SOON = 20.0  # seconds in which a worker must have come, or gone
+MOMENT = 0.2  # seconds in which a caller on this machine has long been let in
 CLIENTS = 32
 
 TWO: dict[str, str] = {"BITESPEED_WORKERS": "2"}
@@ -274,3 +277,32 @@ def test_a_port_that_is_taken_is_told_in_one_sentence(tmp_path: Path) -> None:
         done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 2
     assert done.stderr == f"Error: Cannot listen on 127.0.0.1:{port}: Address already in use\n"
+
+
+def has_connected(listener: socket.socket) -> bool:
+    """Whether one more caller is let in at once."""
+    with socket.socket() as caller:
+        caller.settimeout(MOMENT)
+        try:
+            caller.connect(listener.getsockname())
+        except TimeoutError:
+            return False
+        return True
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere one caller may be let in")
+def test_at_the_end_nobody_is_let_in_and_who_waits_is_accepted() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener, socket.socket() as waiting:
+        waiting.connect(listener.getsockname())
+        let_nobody_in(listener)
+        assert not has_connected(listener)
+        accepted, address = listener.accept()
+        with accepted:
+            assert address == waiting.getsockname()
+        assert not has_connected(listener)
+
+
+def test_a_queue_as_short_as_can_be_still_lets_one_in() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.listen(0)
+        assert has_connected(listener)

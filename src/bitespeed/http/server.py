@@ -3,6 +3,9 @@
 import asyncio
 import os
 import socket
+import struct
+import sys
+from array import array
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
@@ -94,14 +97,13 @@ class _Server(uvicorn.Server):
         """Let nobody connect any more, and answer whoever has connected by then.
 
         Closing a listening socket resets those who wait to be accepted, whose requests may have
-        been sent. So the queue is made as short as can be, which turns others away before they are
-        connected, then emptied.
+        been sent. So nobody is let in any more, then the queue is emptied.
         """
         if self._turns is not None:
             await self._turns.end()
         waiting: list[socket.socket] = []
         for listener in sockets or []:
-            listener.listen(0)
+            let_nobody_in(listener)
             with suppress(BlockingIOError):
                 while True:
                     waiting.append(listener.accept()[0])
@@ -115,3 +117,20 @@ class _Server(uvicorn.Server):
     def _protocol(self) -> asyncio.Protocol:
         make = cast("Callable[..., Connection]", self.config.http_protocol_class)
         return make(self.config, self.server_state, self.lifespan.state)
+
+
+def let_nobody_in(listener: socket.socket) -> None:
+    """Connect nobody from now on; who has connected still waits to be accepted.
+
+    A queue as short as can be has room for one caller. On Linux a filter passes over what callers
+    send to connect, so they try again a second later, when the socket is closed (`socket(7)`).
+    """
+    listener.listen(0)
+    if sys.platform == "linux":
+        filters = array("B", struct.pack("=HBBI", _BPF_RETURN, 0, 0, 0))
+        address, _ = filters.buffer_info()
+        listener.setsockopt(socket.SOL_SOCKET, _ATTACH_FILTER, struct.pack("@HP", 1, address))
+
+
+_BPF_RETURN = 0x06  # BPF_RET | BPF_K of linux/filter.h: how many bytes of a packet to take; none
+_ATTACH_FILTER = 26  # SO_ATTACH_FILTER of asm-generic/socket.h
