@@ -22,6 +22,9 @@ BACKLOG = 2048  # connections that may wait to be accepted
 DRAIN = 10  # seconds beyond a request's deadline that a shutdown waits for requests accepted
 LOOK = 10  # ticks, of a tenth of a second, between looks for callers who are late
 
+_BPF_RETURN = 0x06  # BPF_RET | BPF_K of linux/filter.h: how many bytes of a packet to take; none
+_ATTACH_FILTER = 26  # SO_ATTACH_FILTER of asm-generic/socket.h
+
 OPTIONS: dict[str, Any] = {
     "loop": "uvloop" if os.name == "posix" else "asyncio",
     "http": Connection,
@@ -130,7 +133,3 @@ def let_nobody_in(listener: socket.socket) -> None:
         filters = array("B", struct.pack("=HBBI", _BPF_RETURN, 0, 0, 0))
         address, _ = filters.buffer_info()
         listener.setsockopt(socket.SOL_SOCKET, _ATTACH_FILTER, struct.pack("@HP", 1, address))
-
-
-_BPF_RETURN = 0x06  # BPF_RET | BPF_K of linux/filter.h: how many bytes of a packet to take; none
-_ATTACH_FILTER = 26  # SO_ATTACH_FILTER of asm-generic/socket.h
