@@ -18,15 +18,15 @@ from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from bitespeed import service
+from bitespeed.api import keyring
+from bitespeed.api.access import Access
+from bitespeed.api.keyring import Caller
 from bitespeed.cli import main
-from bitespeed.growth import Growth
-from bitespeed.http import keyring
-from bitespeed.http.access import Access
-from bitespeed.http.connection import Connection
-from bitespeed.http.keyring import Caller
-from bitespeed.watch import metrics, stages
-from bitespeed.watch.requests import Request
+from bitespeed.server.connection import Connection
+from bitespeed.service import service
+from bitespeed.telemetry import metrics, stages
+from bitespeed.telemetry.large_identities import Growth
+from bitespeed.telemetry.requests import Request
 
 
 def strip() -> None:

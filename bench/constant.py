@@ -9,7 +9,7 @@ import gc
 import uvicorn
 from starlette.types import Receive, Scope, Send
 
-from bitespeed.http.server import OPTIONS
+from bitespeed.server.process import OPTIONS
 
 BODY = (
     b'{"contact":{"primaryContatctId":10000,"emails":["c10000010000@example.com"],'

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from bench.failure import BenchmarkFailed
-from bitespeed.service import DEFAULT_TENANT
+from bitespeed.resources import text
+from bitespeed.service.service import DEFAULT_TENANT
 from bitespeed.stores.migrations import of_package
-from bitespeed.stores.sql import text
 from bitespeed.stores.sqlite.database import connect, statements
 from bitespeed.stores.sqlite.migrate import migrate
 

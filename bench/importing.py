@@ -20,8 +20,8 @@ from bench.failure import BenchmarkFailed
 from bench.figures import Summary, ratios, summarise
 from bench.processes import Cost
 from bench.scale import SEED, Scale
-from bitespeed.importing import CHUNK
-from bitespeed.stores.sql import named, text
+from bitespeed.jobs.import_file import CHUNK
+from bitespeed.resources import named, text
 from bitespeed.stores.sqlite.database import connect
 from bitespeed.stores.sqlite.migrate import migrate
 

@@ -138,7 +138,8 @@ _PAGE = f"""\
 ![Throughput, processor time, import and size beside their ceilings](sqlite.png)
 
 The ceiling of a request is the same HTTP server, run with the same options (`OPTIONS` in
-`bitespeed.http.server`), with an ASGI application that reads the request and answers a constant of
+`bitespeed.server.process`),
+with an ASGI application that reads the request and answers a constant of
 the same length; the service itself answers without ASGI in between. Load comes from wrk with one
 thread and {CONNECTIONS} connections. Ceiling and service take turns in short runs, each is compared
 with its neighbour alone, and the median of these pairs is reported, so that a machine that changes

@@ -15,12 +15,7 @@ from py_compile import PycInvalidationMode
 
 NEEDLESS = (
     *("bin", "**/__pycache__", "**/tests", "**/*.pyi", "**/*.pyx"),
-    *(f"bitespeed/{part}" for part in ("cli", "stores/sqlite", "stores/postgres/adopt")),
-    *(
-        f"bitespeed/http/{part}.py"
-        for part in ("app", "connection", "exchange", "server", "turns", "workers")
-    ),
-    *(f"bitespeed/stores/postgres/{part}.py" for part in ("sessions", "migrate", "load", "scan")),
+    *(f"bitespeed/{part}" for part in ("cli", "server", "stores/sqlite", "stores/postgres/bulk")),
     "psycopg_binary/_psycopg.*",
 )
 

@@ -21,15 +21,15 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from bitespeed.check import check
-from bitespeed.erasing import Whom
 from bitespeed.errors import BitespeedError, InvalidInput, StoreUnavailable, Unavailable
-from bitespeed.identifiers import observe, parse_email, parse_phone
-from bitespeed.identity import Answer
-from bitespeed.service import Service
+from bitespeed.jobs.check import check
+from bitespeed.model.identifiers import observe, parse_email, parse_phone
+from bitespeed.model.identity import Answer
+from bitespeed.rules.erase import Whom
+from bitespeed.service.service import Service
 from bitespeed.stores.options import Options
-from bitespeed.stores.postgres.adopt import Adopted, Wishes, adopt
-from bitespeed.stores.postgres.adopt.repairs import KINDS, Repair
+from bitespeed.stores.postgres.bulk.adopt import Adopted, Wishes, adopt
+from bitespeed.stores.postgres.bulk.adopt.repairs import KINDS, Repair
 from bitespeed.stores.postgres.store import PostgresStore
 from support.database_url import database_of
 from support.postgres_server import Postgres, server
@@ -603,7 +603,7 @@ def test_who_is_stopped_before_the_end_leaves_everything(
 def test_who_has_to_wait_for_the_table_gives_up_soon(
     database: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("bitespeed.stores.postgres.adopt.LOCK_WAIT", "50ms")
+    monkeypatch.setattr("bitespeed.stores.postgres.bulk.adopt.LOCK_WAIT", "50ms")
     fill(database, LIVELY)
     with held(database, "contact"), pytest.raises(StoreUnavailable, match="hold a lock"):
         adopt(database, Options(), Wishes(), nothing, nothing)

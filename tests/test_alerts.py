@@ -9,7 +9,7 @@ import promql_parser
 import pytest
 import yaml
 
-from bitespeed.watch.metrics import COMPUTED, DECLARED, Histogram
+from bitespeed.telemetry.metrics import COMPUTED, DECLARED, Histogram
 
 ROOT = Path(__file__).parent.parent
 DASHBOARD = json.loads((ROOT / "deploy/grafana/dashboard.json").read_text())

@@ -22,15 +22,15 @@ from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials as BotoCredentials
 
-from bitespeed.check import check
-from bitespeed.erasing import Whom
-from bitespeed.identifiers import observe
+from bitespeed.aws_json import Credentials, Service, ServiceFailed, signed
+from bitespeed.jobs.check import check
+from bitespeed.model.identifiers import observe
 from bitespeed.queues import Message, message
-from bitespeed.queues.services import Credentials, Service, ServiceFailed, signed
 from bitespeed.queues.sqs import MAX_RECEIVED
-from bitespeed.queues.work import work_off
+from bitespeed.queues.worker import work_off
+from bitespeed.rules.erase import Whom
+from bitespeed.service.tenants import Tenants
 from bitespeed.stores import open_store
-from bitespeed.tenants import Tenants
 from support.backends import connected, of_postgres, prepared
 from support.database_url import as_user, database_of
 from support.emulator import build, emulated, request_event, sqs_event

@@ -8,7 +8,7 @@ from base64 import b64encode
 from pathlib import Path
 from typing import Any
 
-from bitespeed.http.keyring import TRUSTED
+from bitespeed.api.keyring import TRUSTED
 
 # In a process of its own, since the module opens its database as it is loaded.
 SCRIPT = """

@@ -46,11 +46,11 @@ from bench.scale import Scale
 from bench.workloads import WORKLOADS
 
 from bitespeed import wire
-from bitespeed.check import check
-from bitespeed.identifiers import observe
-from bitespeed.identity import Answer
-from bitespeed.importing import Tally, import_rows, read_rows
-from bitespeed.service import Service
+from bitespeed.jobs.check import check
+from bitespeed.jobs.import_file import Tally, import_rows, read_rows
+from bitespeed.model.identifiers import observe
+from bitespeed.model.identity import Answer
+from bitespeed.service.service import Service
 from bitespeed.stores import open_store
 from support.postgres_server import Postgres
 from support.postgres_server import server as postgres_server

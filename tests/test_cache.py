@@ -24,9 +24,9 @@ from bitespeed.caches.entries import MAX_CONTACTS, hit, text_of
 from bitespeed.caches.redis import RedisEngine
 from bitespeed.caches.upstash import UpstashEngine
 from bitespeed.errors import CacheUnavailable, InvalidInput
-from bitespeed.identifiers import Email, Observation, observe
-from bitespeed.identity import Answer, Identity, Snapshot
-from bitespeed.service import DEFAULT_TENANT, Service
+from bitespeed.model.identifiers import Email, Observation, observe
+from bitespeed.model.identity import Answer, Identity, Snapshot
+from bitespeed.service.service import DEFAULT_TENANT, Service
 from bitespeed.stores.epochs import SUSPENSION, EpochOver
 from bitespeed.stores.postgres.store import PostgresStore
 from support.invariants import assert_clean

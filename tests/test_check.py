@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from bitespeed.check import INVARIANTS, MAX_VIOLATIONS, Violation, check
-from bitespeed.identifiers import observe
-from bitespeed.service import Service
+from bitespeed.jobs.check import INVARIANTS, MAX_VIOLATIONS, Violation, check
+from bitespeed.model.identifiers import observe
+from bitespeed.service.service import Service
 from bitespeed.stores import open_store
 
 PEOPLE = [

@@ -16,17 +16,17 @@ from typing import Any
 import psycopg
 import pytest
 
-from bitespeed.cli.copying import copy as copy_command
-from bitespeed.copying import MAX_DIFFERENCES, Comparison, Counts, Difference, compare, copy
+from bitespeed.cli.copy import copy as copy_command
 from bitespeed.errors import InvalidInput, StoreUnavailable
-from bitespeed.identifiers import observe
-from bitespeed.keys import Key
-from bitespeed.service import DEFAULT_TENANT, Service
-from bitespeed.stored import StoredHead, StoredIdentity
+from bitespeed.jobs.copy import MAX_DIFFERENCES, Comparison, Counts, Difference, compare, copy
+from bitespeed.model.api_keys import Key
+from bitespeed.model.identifiers import observe
+from bitespeed.model.records import StoredHead, StoredIdentity
+from bitespeed.service.service import DEFAULT_TENANT, Service
 from bitespeed.stores import Store, open_store
 from bitespeed.stores.options import Options
 from bitespeed.stores.pages import PAGE
-from bitespeed.stores.postgres import load as postgres_load
+from bitespeed.stores.postgres.bulk import load as postgres_load
 from support.invariants import assert_clean
 from support.postgres_server import Postgres
 from support.postgrest import create_roles, postgrest
@@ -341,7 +341,7 @@ def test_a_copy_that_is_cancelled_leaves_the_target_empty(people: str, target: s
 
 KILLED = """
 import asyncio, sys
-from bitespeed.copying import copy
+from bitespeed.jobs.copy import copy
 from bitespeed.stores import open_store
 from bitespeed.stores.postgres import load
 
@@ -643,7 +643,7 @@ def test_the_command_tells_differences_by_its_status(
         query(target, "delete from event where seq = 1")
         return await compare(*arguments)
 
-    monkeypatch.setattr("bitespeed.cli.copying.compare", compare_tampered)
+    monkeypatch.setattr("bitespeed.cli.copy.compare", compare_tampered)
     with pytest.raises(SystemExit) as ended:
         copy_command.main(["--from", people, "--to", target])
     assert ended.value.code == 1
@@ -662,7 +662,7 @@ def test_the_command_tells_that_the_source_has_changed(
         await identify(one, ("late@x.example", None))
         return await compare(one, *arguments)
 
-    monkeypatch.setattr("bitespeed.cli.copying.compare", compare_later)
+    monkeypatch.setattr("bitespeed.cli.copy.compare", compare_later)
     with pytest.raises(SystemExit) as ended:
         copy_command.main(["--from", source, "--to", target])
     assert ended.value.code == 1

@@ -17,7 +17,7 @@ from bitespeed import __version__
 from support import packages
 
 ROOT = Path(__file__).parents[1]
-SPEC = yaml.safe_load(files("bitespeed.http").joinpath("openapi.yaml").read_text())
+SPEC = yaml.safe_load(files("bitespeed.api").joinpath("openapi.yaml").read_text())
 TEMPLATE = (ROOT / "template.yaml").read_text()
 QUIET = {"SAM_CLI_TELEMETRY": "0", "AWS_DEFAULT_REGION": "eu-west-1"}
 MAX_ZIPPED = 15_000_000  # bytes

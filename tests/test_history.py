@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from bitespeed.stored import StoredContact, StoredEvent, StoredHead, StoredIdentity
+from bitespeed.model.records import StoredContact, StoredEvent, StoredHead, StoredIdentity
 from support.history import KINDS, Answer, Operation, check
 
 STEP = 1000  # nanoseconds between two requests of a model

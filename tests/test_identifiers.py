@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bitespeed.errors import InvalidInput
-from bitespeed.identifiers import (
+from bitespeed.model.identifiers import (
     MAX_EMAIL,
     MAX_PHONE,
     MAX_RAW,

@@ -11,8 +11,8 @@ from itertools import combinations_with_replacement, permutations
 
 import pytest
 
-from bitespeed.check import broken
-from bitespeed.identifiers import observe
+from bitespeed.jobs.check import broken
+from bitespeed.model.identifiers import observe
 from support.history import Blobs
 from support.interleavings import (
     Explorer,

@@ -13,18 +13,18 @@ import pytest
 import yaml
 from click.testing import CliRunner
 
+from bitespeed.api.access import SCOPES
+from bitespeed.api.keyring import FRESH, TRUSTED
 from bitespeed.cli import main
-from bitespeed.http.access import SCOPES
-from bitespeed.http.keyring import FRESH, TRUSTED
-from bitespeed.keys import SCOPES as ALL_SCOPES
-from bitespeed.keys import Key, new_key
+from bitespeed.model.api_keys import SCOPES as ALL_SCOPES
+from bitespeed.model.api_keys import Key, new_key
 from bitespeed.settings import VARIABLES
 from support.backends import prepared
 from support.keys import bearing, guarded, keep, made
 from support.redis_server import redis_server
 from support.server import serve
 
-SPEC = yaml.safe_load(files("bitespeed.http").joinpath("openapi.yaml").read_text())
+SPEC = yaml.safe_load(files("bitespeed.api").joinpath("openapi.yaml").read_text())
 NOW = time.time_ns() // 1000
 SHOPS = ("shop", "rival")
 PATIENCE = 15.0  # seconds until a cache is in use, on a busy machine

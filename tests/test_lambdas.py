@@ -15,11 +15,11 @@ from typing import Any, NamedTuple
 import pytest
 
 from bitespeed.errors import Conflict, Unavailable
-from bitespeed.gathering import Limits
-from bitespeed.identifiers import observe
-from bitespeed.identity import Changes, Committed
-from bitespeed.service import MAX_ATTEMPTS, Service
-from bitespeed.stored import StoredIdentity
+from bitespeed.model.identifiers import observe
+from bitespeed.model.identity import Changes, Committed
+from bitespeed.model.records import StoredIdentity
+from bitespeed.service.batching import Limits
+from bitespeed.service.service import MAX_ATTEMPTS, Service
 from bitespeed.stores import open_store
 from bitespeed.stores.options import Options
 from support.backends import prepared

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from bitespeed.stored import StoredContact, StoredIdentity
+from bitespeed.model.records import StoredContact, StoredIdentity
 from support.history import Answer, Operation
 from support.linearizable import check
 

@@ -18,8 +18,8 @@ from bitespeed.errors import StoreDamaged, StoreUnavailable
 from bitespeed.stores import migration_script, open_store
 from bitespeed.stores.migrations import Migration, missing, of_package
 from bitespeed.stores.options import Options
-from bitespeed.stores.postgres import migrate as migrating
-from bitespeed.stores.postgres.migrate import migrate
+from bitespeed.stores.postgres.bulk import migrate as migrating
+from bitespeed.stores.postgres.bulk.migrate import migrate
 from support import backends
 from support.backends import PATIENCE, connected, of_postgres, stores, waits_for_a_lock
 from support.database_url import database_of

@@ -11,11 +11,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from bitespeed.erasing import Whom
 from bitespeed.errors import NotFound
-from bitespeed.identifiers import Email, Observation, Phone, observe
-from bitespeed.identity import Answer
-from bitespeed.service import Service
+from bitespeed.model.identifiers import Email, Observation, Phone, observe
+from bitespeed.model.identity import Answer
+from bitespeed.rules.erase import Whom
+from bitespeed.service.service import Service
 from bitespeed.stores.sqlite import SqliteStore
 from support.invariants import assert_clean
 from support.stores import store_at

@@ -21,15 +21,15 @@ from schemathesis.specs.openapi.checks import (
 from starlette.routing import Route
 
 import bitespeed
-from bitespeed.http import app
-from bitespeed.http.access import SCOPES
-from bitespeed.http.endpoints import Endpoints
+from bitespeed.api.access import SCOPES
+from bitespeed.api.endpoints import Endpoints
+from bitespeed.server import app
 from support.complaints import complaints
 from support.keys import bearing, guarded, made
 from support.moto import aws
 from support.server import fresh_email, serve
 
-TEXT = files("bitespeed.http").joinpath("openapi.yaml").read_text()
+TEXT = files("bitespeed.api").joinpath("openapi.yaml").read_text()
 SPEC = yaml.safe_load(TEXT)
 METHODS = {"get", "post", "put", "patch", "delete", "head", "options", "trace"}
 UNDESCRIBED = {"/docs", "/docs/{name}", "/openapi.json"}  # they are the description

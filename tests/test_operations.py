@@ -16,7 +16,7 @@ import pytest
 import yaml
 
 import bitespeed
-from bitespeed.http.server import DRAIN
+from bitespeed.server.process import DRAIN
 from bitespeed.settings import Settings
 from support.operations import PAGE
 from support.server import Server, free_port

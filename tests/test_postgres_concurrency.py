@@ -18,8 +18,8 @@ import msgspec
 import psycopg
 import pytest
 
-from bitespeed.check import check
-from bitespeed.identity import Changes
+from bitespeed.jobs.check import check
+from bitespeed.model.identity import Changes
 from bitespeed.stores import Store, open_store
 from support.cluster import COUNTING_SERVER, SLEEPY_SERVER
 from support.complaints import complaints

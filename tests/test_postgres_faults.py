@@ -18,7 +18,7 @@ import psycopg
 import pytest
 import uvloop
 
-from bitespeed.identifiers import observe
+from bitespeed.model.identifiers import observe
 from bitespeed.stores.postgres.store import PostgresStore
 from support.cluster import Member, cluster
 from support.complaints import complaints

@@ -21,22 +21,22 @@ import trustme
 import uvloop
 from psycopg import OperationalError, pq, sql
 
-from bitespeed.erasing import Whom
 from bitespeed.errors import Conflict, InvalidInput, StoreDamaged, StoreUnavailable
-from bitespeed.identifiers import Phone, observe
-from bitespeed.identity import Answer, Changes
-from bitespeed.service import DEFAULT_TENANT
+from bitespeed.model.identifiers import Phone, observe
+from bitespeed.model.identity import Answer, Changes
+from bitespeed.resources import text
+from bitespeed.rules.erase import Whom
+from bitespeed.service.service import DEFAULT_TENANT
 from bitespeed.stores import open_store, pages
 from bitespeed.stores.epochs import EpochOver
 from bitespeed.stores.options import Options
-from bitespeed.stores.postgres import connecting
+from bitespeed.stores.postgres import handshake as connecting
 from bitespeed.stores.postgres import pool as pool_module
-from bitespeed.stores.postgres import scan as scanning
-from bitespeed.stores.postgres.connecting import conninfo, parameters
-from bitespeed.stores.postgres.connection import Connection
+from bitespeed.stores.postgres.bulk import scan as scanning
+from bitespeed.stores.postgres.handshake import conninfo, parameters
 from bitespeed.stores.postgres.pool import Pool
+from bitespeed.stores.postgres.statement_connection import Connection
 from bitespeed.stores.postgres.store import PostgresStore
-from bitespeed.stores.sql import text
 from support.backends import (
     PATIENCE,
     cleared,

@@ -11,10 +11,10 @@ import psycopg
 import pytest
 from psycopg import sql
 
+from bitespeed.resources import text
 from bitespeed.stores import open_store
 from bitespeed.stores.options import Options
-from bitespeed.stores.postgres.adopt import Wishes, adopt
-from bitespeed.stores.sql import text
+from bitespeed.stores.postgres.bulk.adopt import Wishes, adopt
 from support.backends import connected, prepared
 from support.database_url import as_user, database_of
 from support.invariants import assert_clean

@@ -4,10 +4,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bitespeed import rule
 from bitespeed.errors import NotFound
-from bitespeed.identifiers import observe
-from bitespeed.identity import Answer, Committed, Contact, Event, Identity, NewContact, Snapshot
+from bitespeed.model.identifiers import observe
+from bitespeed.model.identity import (
+    Answer,
+    Committed,
+    Contact,
+    Event,
+    Identity,
+    NewContact,
+    Snapshot,
+)
+from bitespeed.rules import identify as rule
 
 NOW = 1_000_000
 FIRST_NEW_ID = 101

@@ -4,7 +4,6 @@ import asyncio
 
 import pytest
 
-from bitespeed import service as service_module
 from bitespeed.errors import (
     BitespeedError,
     Conflict,
@@ -16,10 +15,11 @@ from bitespeed.errors import (
     StoreUnavailable,
     Unavailable,
 )
-from bitespeed.gathering import MAX_BATCH, MAX_IN_FLIGHT, Limits
-from bitespeed.identifiers import Observation, observe
-from bitespeed.identity import Answer
-from bitespeed.service import MAX_ATTEMPTS, Service
+from bitespeed.model.identifiers import Observation, observe
+from bitespeed.model.identity import Answer
+from bitespeed.service import service as service_module
+from bitespeed.service.batching import MAX_BATCH, MAX_IN_FLIGHT, Limits
+from bitespeed.service.service import MAX_ATTEMPTS, Service
 from support.invariants import assert_clean
 from support.stores import failing, service_on, store_at, watched, write
 from support.told import lines_told

@@ -14,10 +14,10 @@ import sys
 import pytest
 
 from bitespeed.errors import StoreDamaged, StoreUnavailable
-from bitespeed.identity import Answer
-from bitespeed.service import DEFAULT_TENANT
+from bitespeed.model.identity import Answer
+from bitespeed.resources import named, text
+from bitespeed.service.service import DEFAULT_TENANT
 from bitespeed.stores import open_store
-from bitespeed.stores.sql import named, text
 from bitespeed.stores.sqlite import SqliteStore, database
 from bitespeed.stores.sqlite import write as writing
 from support.invariants import assert_clean
@@ -152,7 +152,7 @@ def test_a_damaged_file_is_told_when_it_is_read(path):
 
 OPEN_AND_WRITE = """
 import asyncio, sys
-from bitespeed.identifiers import observe
+from bitespeed.model.identifiers import observe
 from bitespeed.service import Service
 from bitespeed.stores.sqlite import SqliteStore
 
@@ -263,7 +263,7 @@ def test_a_full_disk_refuses_commits_and_still_answers_reads(path):
 WRITE_BEYOND_THE_LIMIT = """
 import asyncio, os, resource, sys
 from bitespeed.errors import StoreUnavailable
-from bitespeed.identifiers import observe
+from bitespeed.model.identifiers import observe
 from bitespeed.service import Service
 from bitespeed.stores.sqlite import SqliteStore
 
@@ -363,7 +363,7 @@ def scanned(plan):
 
 STATEMENTS = {
     name: statement
-    for file in ("sql/read.sql", "sql/commit.sql", "sql/traces.sql")
+    for file in ("sql/read.sql", "sql/commit.sql", "sql/records.sql")
     for name, statement in named(text("bitespeed.stores.sqlite", file)).items()
 }
 WITHOUT_SEARCH = {

@@ -11,16 +11,18 @@ from pathlib import Path
 
 import pytest
 
-from bitespeed import erasing, rule, wire
-from bitespeed import service as service_module
-from bitespeed.erasing import Whom
+from bitespeed import wire
 from bitespeed.errors import BitespeedError, Conflict, InvalidInput, NotFound
-from bitespeed.identifiers import Observation, observe
-from bitespeed.identity import Answer, Changes, Contact, Identity
-from bitespeed.service import DEFAULT_TENANT, Service
+from bitespeed.model.identifiers import Observation, observe
+from bitespeed.model.identity import Answer, Changes, Contact, Identity
+from bitespeed.rules import erase as erasing
+from bitespeed.rules import identify as rule
+from bitespeed.rules.erase import Whom
+from bitespeed.service import service as service_module
+from bitespeed.service.service import DEFAULT_TENANT, Service
 from bitespeed.stores import open_store, pages, recent
 from bitespeed.stores.options import Options
-from bitespeed.stores.postgres import scan as postgres_scan
+from bitespeed.stores.postgres.bulk import scan as postgres_scan
 from bitespeed.stores.recent import Recent
 from support.backends import (
     FAR,

@@ -11,9 +11,9 @@ import httpx
 import pytest
 
 from bitespeed.errors import Conflict, InvalidInput, StoreDamaged, StoreUnavailable
-from bitespeed.identifiers import observe
-from bitespeed.identity import Answer
-from bitespeed.service import DEFAULT_TENANT
+from bitespeed.model.identifiers import observe
+from bitespeed.model.identity import Answer
+from bitespeed.service.service import DEFAULT_TENANT
 from bitespeed.stores import open_store
 from bitespeed.stores.options import Options
 from bitespeed.stores.supabase import store as supabase

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from bitespeed.http import turns
-from bitespeed.http.turns import AT_ONCE, BUSY, FORGOTTEN, NUMBERS, Roster, Turns
+from bitespeed.server import acceptor as turns
+from bitespeed.server.acceptor import AT_ONCE, BUSY, FORGOTTEN, NUMBERS, Roster, Turns
 
 IDLE, FULL = 0.1, 1.0
 MOST = 10  # connections of a worker

@@ -16,10 +16,10 @@ from typing import Any, get_args, get_type_hints
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from bitespeed.gathering import QUEUE
-from bitespeed.identity import Event
-from bitespeed.watch import events, logs
-from bitespeed.watch.board import Board
+from bitespeed.model.identity import Event
+from bitespeed.service.batching import QUEUE
+from bitespeed.telemetry import events, logs
+from bitespeed.telemetry.shared_counters import Board
 from support.cluster import cluster
 from support.processes import children
 from support.receiver import Receiver, receiver
@@ -203,7 +203,7 @@ def test_what_nobody_expected_is_told_by_type_and_place(tmp_path: Path) -> None:
     script = """
 import asyncio, logging, sys, threading, warnings
 from bitespeed import watch
-from bitespeed.watch import failures
+from bitespeed.telemetry import failures
 watch.configure(watch.WatchOptions())
 async def main():
     failures.guard_loop(asyncio.get_running_loop())
@@ -334,9 +334,9 @@ import os
 from contextlib import closing, suppress
 from pathlib import Path
 from bitespeed.identity import Event
-from bitespeed.gathering import QUEUE
-from bitespeed.watch import events
-from bitespeed.watch.board import Board
+from bitespeed.service.batching import QUEUE
+from bitespeed.telemetry import events
+from bitespeed.telemetry.shared_counters import Board
 board = Board()
 counter, gauge = board.reserve(), board.reserve(transient=True)
 assert not board.share(Path({str(tmp_path)!r}))

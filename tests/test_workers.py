@@ -20,7 +20,7 @@ from typing import Any
 
 import pytest
 
-from bitespeed.http.server import let_nobody_in
+from bitespeed.server.process import let_nobody_in
 from support.cluster import SERVER, Member, cluster
 from support.processes import children, is_alive
 from support.server import ask as ask_once

@@ -13,8 +13,8 @@ from psycopg import sql
 from bench import data
 from bench.data import Filled
 from bench.failure import BenchmarkFailed
-from bitespeed.stores.postgres.migrate import migrate
-from bitespeed.stores.sql import named, text
+from bitespeed.resources import named, text
+from bitespeed.stores.postgres.bulk.migrate import migrate
 
 PREFIX = "bitespeed_bench_"  # how the names of all our databases begin
 ENTRY = 5  # seconds until the server must have let us in

@@ -21,11 +21,12 @@ from bench.failure import BenchmarkFailed
 from bench.figures import Summary, summarise
 from bench.postgres.databases import Connection, Databases, connect, run, value
 from bench.scale import Scale
-from bitespeed import rule, wire
-from bitespeed.identifiers import Observation, observe
-from bitespeed.service import DEFAULT_TENANT
+from bitespeed import wire
+from bitespeed.model.identifiers import Observation, observe
+from bitespeed.rules import identify as rule
+from bitespeed.service.service import DEFAULT_TENANT
 from bitespeed.stores import Store, open_store
-from bitespeed.stores.postgres.migrate import migrate
+from bitespeed.stores.postgres.bulk.migrate import migrate
 
 WARM_UP = 1  # merges at the beginning that do not count
 

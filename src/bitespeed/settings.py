@@ -10,11 +10,11 @@ import msgspec
 from bitespeed.caches import CacheOptions
 from bitespeed.caches.answers import TTL
 from bitespeed.errors import InvalidInput
-from bitespeed.gathering import DEADLINE, QUEUE, SHARE, Limits
-from bitespeed.growth import LARGE
+from bitespeed.service.batching import DEADLINE, QUEUE, SHARE, Limits
 from bitespeed.stores.options import ANSWER_TIME, CONNECTIONS, Options
-from bitespeed.watch import WatchOptions
-from bitespeed.watch.logs import Form, Level
+from bitespeed.telemetry import WatchOptions
+from bitespeed.telemetry.large_identities import LARGE
+from bitespeed.telemetry.logs import Form, Level
 
 
 class Settings(msgspec.Struct, frozen=True):

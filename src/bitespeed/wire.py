@@ -5,11 +5,11 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from bitespeed.erasing import Held, Whom, head
 from bitespeed.errors import BitespeedError, InvalidInput, NotFound
-from bitespeed.identifiers import Email, Observation, Phone, observe
-from bitespeed.identity import Answer, KeptAnswer, Receipt
-from bitespeed.stored import StoredContact, StoredEvent, StoredIdentity
+from bitespeed.model.identifiers import Email, Observation, Phone, observe
+from bitespeed.model.identity import Answer, KeptAnswer, Receipt
+from bitespeed.model.records import StoredContact, StoredEvent, StoredIdentity
+from bitespeed.rules.erase import Held, Whom, head
 
 T = TypeVar("T")
 

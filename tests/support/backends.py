@@ -18,7 +18,7 @@ from psycopg import sql
 
 from bitespeed.stores import Store, open_store
 from bitespeed.stores.options import Options
-from bitespeed.stores.postgres.migrate import migrate
+from bitespeed.stores.postgres.bulk.migrate import migrate
 from support.postgres_server import ENTRY
 from support.postgrest import DataApi
 

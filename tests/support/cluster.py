@@ -15,7 +15,7 @@ from contextlib import closing, contextmanager, suppress
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 
-from bitespeed.stored import StoredIdentity
+from bitespeed.model.records import StoredIdentity
 from bitespeed.stores import open_store
 from support.server import free_port
 

@@ -6,7 +6,7 @@ from contextlib import closing, contextmanager
 
 import psycopg
 
-from bitespeed.stored import StoredContact
+from bitespeed.model.records import StoredContact
 
 _SQLITE = """
 create table recorded as select * from contact_record where false;

@@ -22,7 +22,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from bitespeed.stored import StoredContact, StoredEvent, StoredIdentity
+from bitespeed.model.records import StoredContact, StoredEvent, StoredIdentity
 
 KINDS = {
     "shape": "lists without doubles, the primary's own values first, then by age; what was asked",

@@ -12,7 +12,7 @@ from functools import cache
 from itertools import chain, permutations
 from typing import Literal, NamedTuple, Protocol
 
-from bitespeed.identity import Committed
+from bitespeed.model.identity import Committed
 from support.model_store import (
     EMPTY,
     GONE,

@@ -1,6 +1,6 @@
 """What has to be true of a store whatever was done to it."""
 
-from bitespeed.check import check
+from bitespeed.jobs.check import check
 from bitespeed.stores import Store
 
 

@@ -4,8 +4,8 @@ import asyncio
 import time
 from contextlib import contextmanager
 
-from bitespeed.keys import SCOPES as ALL_SCOPES
-from bitespeed.keys import new_key
+from bitespeed.model.api_keys import SCOPES as ALL_SCOPES
+from bitespeed.model.api_keys import new_key
 from bitespeed.stores import open_store
 from support.cluster import cluster
 from support.server import Server

@@ -17,7 +17,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import count
 from typing import NamedTuple
 
-from bitespeed.stored import StoredContact, StoredIdentity
+from bitespeed.model.records import StoredContact, StoredIdentity
 from support.history import Answer, Blobs, Node, Operation, Violation
 
 BUDGET = 200_000  # steps of one search; those of histories that are right take some dozens

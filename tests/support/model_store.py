@@ -8,11 +8,9 @@ from functools import cache
 from itertools import chain
 from typing import NamedTuple
 
-from bitespeed import erasing, rule
-from bitespeed.erasing import Whom
 from bitespeed.errors import NotFound
-from bitespeed.identifiers import Observation
-from bitespeed.identity import (
+from bitespeed.model.identifiers import Observation
+from bitespeed.model.identity import (
     Answer,
     Changes,
     Committed,
@@ -22,13 +20,16 @@ from bitespeed.identity import (
     Ref,
     Snapshot,
 )
-from bitespeed.stored import (
+from bitespeed.model.records import (
     StoredContact,
     StoredEvent,
     StoredHead,
     StoredIdentifier,
     StoredIdentity,
 )
+from bitespeed.rules import erase as erasing
+from bitespeed.rules import identify as rule
+from bitespeed.rules.erase import Whom
 
 TENANT = "default"
 

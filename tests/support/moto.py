@@ -7,7 +7,7 @@ from contextlib import contextmanager, suppress
 from http.client import HTTPConnection
 from typing import Any
 
-from bitespeed.queues.services import Service
+from bitespeed.aws_json import Service
 from support import packages
 from support.processes import Daemon, home
 from support.server import free_port

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import bitespeed.settings
-from bitespeed.cli.serving import serve
+from bitespeed.cli.serve import serve
 from bitespeed.settings import VARIABLES, Settings
 
 ROOT = Path(__file__).parent.parent.parent

@@ -19,9 +19,9 @@ from bitespeed import settings as settings_of
 from bitespeed.caches.answers import AnswerCache
 from bitespeed.caches.engine import FILL, RELEASE, Word, run
 from bitespeed.caches.redis import _Link
-from bitespeed.http.app import Application
-from bitespeed.http.server import DRAIN, OPTIONS
-from bitespeed.identity import Changes, Committed
+from bitespeed.model.identity import Changes, Committed
+from bitespeed.server.app import Application
+from bitespeed.server.process import DRAIN, OPTIONS
 from bitespeed.stores.postgres.store import PostgresStore
 
 BETWEEN = 0.010  # seconds at most

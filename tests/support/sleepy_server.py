@@ -25,10 +25,10 @@ from weakref import WeakKeyDictionary
 import uvicorn
 
 from bitespeed.errors import Conflict
-from bitespeed.http.app import Application
-from bitespeed.http.server import DRAIN, OPTIONS
-from bitespeed.identity import Changes, Committed, Snapshot
-from bitespeed.service import MAX_ATTEMPTS
+from bitespeed.model.identity import Changes, Committed, Snapshot
+from bitespeed.server.app import Application
+from bitespeed.server.process import DRAIN, OPTIONS
+from bitespeed.service.service import MAX_ATTEMPTS
 from bitespeed.settings import Settings
 from bitespeed.stores import Store, open_store
 from bitespeed.stores.sqlite import SqliteStore

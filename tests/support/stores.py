@@ -6,12 +6,12 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-from bitespeed import rule
-from bitespeed.gathering import Limits
-from bitespeed.identifiers import Observation, observe
-from bitespeed.identity import Answer, Changes, Committed, Snapshot, Tombstones
-from bitespeed.service import DEFAULT_TENANT, Service
-from bitespeed.stored import StoredIdentity
+from bitespeed.model.identifiers import Observation, observe
+from bitespeed.model.identity import Answer, Changes, Committed, Snapshot, Tombstones
+from bitespeed.model.records import StoredIdentity
+from bitespeed.rules import identify as rule
+from bitespeed.service.batching import Limits
+from bitespeed.service.service import DEFAULT_TENANT, Service
 from bitespeed.stores import Store
 from bitespeed.stores.sqlite import SqliteStore
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from structlog.testing import capture_logs
 
-from bitespeed.watch.logs import log
+from bitespeed.telemetry.logs import log
 
 
 @contextmanager

@@ -7,8 +7,8 @@ from itertools import takewhile
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from bitespeed.check import broken
-from bitespeed.stored import StoredContact, StoredIdentity
+from bitespeed.jobs.check import broken
+from bitespeed.model.records import StoredContact, StoredIdentity
 from support import linearizable
 from support.cluster import cluster
 from support.erased import erasures_recorded

@@ -9,13 +9,13 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+from bitespeed.api.asgi import REQUEST, Handler, Message, not_allowed, not_found, refused
+from bitespeed.api.endpoints import Endpoints
 from bitespeed.aws.environment import Context, Environment, Opened
 from bitespeed.aws.metrics import tell
 from bitespeed.errors import BitespeedError
-from bitespeed.http.asgi import REQUEST, Handler, Message, not_allowed, not_found, refused
-from bitespeed.http.endpoints import Endpoints
-from bitespeed.watch.requests import HEADER
-from bitespeed.watch.requests import Request as Told
+from bitespeed.telemetry.requests import HEADER
+from bitespeed.telemetry.requests import Request as Told
 
 MAX_ANSWER = 6 * 1024 * 1024  # bytes of what a function may return, which is JSON ...
 ENVELOPE = 4096  # ... that has the answer as a text, and so much around it

@@ -15,20 +15,20 @@ from typing import Any, NamedTuple, Protocol, TypeVar, cast
 from msgspec.structs import replace
 
 from bitespeed import settings as settings_of
-from bitespeed import watch
+from bitespeed import telemetry as watch
+from bitespeed.api.access import Access
+from bitespeed.api.endpoints import Endpoints
+from bitespeed.api.keyring import Keyring
+from bitespeed.api.rates import Rates
 from bitespeed.caches import open_cache
 from bitespeed.caches.answers import AnswerCache, LookUp
 from bitespeed.errors import BitespeedError, DeadlineExceeded, InvalidInput
-from bitespeed.http.access import Access
-from bitespeed.http.endpoints import Endpoints
-from bitespeed.http.keyring import Keyring
-from bitespeed.http.rates import Rates
-from bitespeed.identity import Changes, Committed, KeptAnswer
+from bitespeed.model.identity import Changes, Committed, KeptAnswer
 from bitespeed.queues import open_queue
+from bitespeed.service.tenants import Tenants
 from bitespeed.settings import Settings
 from bitespeed.stores import Store, open_store
-from bitespeed.tenants import Tenants
-from bitespeed.watch.logs import log, refer_by
+from bitespeed.telemetry.logs import log, refer_by
 
 T = TypeVar("T")
 

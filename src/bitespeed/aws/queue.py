@@ -8,7 +8,7 @@ from bitespeed.aws.environment import Context, Environment, Opened
 from bitespeed.aws.metrics import tell
 from bitespeed.errors import BitespeedError
 from bitespeed.queues import Message, message
-from bitespeed.queues.work import work_off
+from bitespeed.queues.worker import work_off
 
 _environment = Environment()
 

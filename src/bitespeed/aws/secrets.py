@@ -2,8 +2,8 @@
 
 import msgspec
 
+from bitespeed.aws_json import Service, ServiceFailed
 from bitespeed.errors import BitespeedError, Unavailable
-from bitespeed.queues.services import Service, ServiceFailed
 
 PATIENCE = 3.0  # seconds; an environment must be ready within ten
 

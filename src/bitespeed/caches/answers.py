@@ -38,13 +38,13 @@ from bitespeed.caches.entries import (
 )
 from bitespeed.caches.epoch import Epoch
 from bitespeed.errors import CacheUnavailable, Conflict, Contention
-from bitespeed.identifiers import Observation
-from bitespeed.identity import Answer, Changes, Committed, Identity, KeptAnswer, Snapshot
+from bitespeed.model.identifiers import Observation
+from bitespeed.model.identity import Answer, Changes, Committed, Identity, KeptAnswer, Snapshot
 from bitespeed.stores import CacheableStore
 from bitespeed.stores.epochs import EpochOver
-from bitespeed.watch.failures import failed
-from bitespeed.watch.logs import log, tells
-from bitespeed.watch.metrics import cache_lookups
+from bitespeed.telemetry.failures import failed
+from bitespeed.telemetry.logs import log, tells
+from bitespeed.telemetry.metrics import cache_lookups
 
 TTL = 3600  # seconds an answer is kept
 LEASE_TTL = 10  # seconds from a miss to its fill; beyond it the request is past its deadline

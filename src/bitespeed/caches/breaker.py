@@ -2,8 +2,8 @@
 
 import asyncio
 
-from bitespeed.watch.logs import log
-from bitespeed.watch.metrics import cache_breaker_open, cache_failures
+from bitespeed.telemetry.logs import log
+from bitespeed.telemetry.metrics import cache_breaker_open, cache_failures
 
 FAILURES = 5  # in a row until the cache counts as away
 PAUSE = 1.0  # seconds until one look-up tries again

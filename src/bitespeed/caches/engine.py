@@ -6,7 +6,7 @@ from functools import cached_property
 from typing import Any, Protocol
 
 from bitespeed.errors import CacheUnavailable
-from bitespeed.stores.sql import text
+from bitespeed.resources import text
 
 Word = bytes | str | int
 

@@ -7,9 +7,9 @@ from functools import lru_cache
 
 import msgspec
 
-from bitespeed.identifiers import Email, Observation, Phone
-from bitespeed.identity import Answer, Changes, Identity, KeptAnswer, Snapshot
-from bitespeed.references import References
+from bitespeed.model.identifiers import Email, Observation, Phone
+from bitespeed.model.identity import Answer, Changes, Identity, KeptAnswer, Snapshot
+from bitespeed.model.pseudonyms import References
 
 MAX_CONTACTS = 200  # of an identity that is cached; a write must fence all that a larger one holds
 COMPRESSED = 1024  # bytes; below, the head of a compressed text outweighs what it saves

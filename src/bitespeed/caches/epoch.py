@@ -18,9 +18,9 @@ from bitespeed.stores.epochs import (
     fresh_epoch,
     is_of_server,
 )
-from bitespeed.watch.failures import failed
-from bitespeed.watch.logs import log
-from bitespeed.watch.metrics import cache_suspensions
+from bitespeed.telemetry.failures import failed
+from bitespeed.telemetry.logs import log
+from bitespeed.telemetry.metrics import cache_suspensions
 
 LOOK = 0.25  # seconds between looks at the epoch and the feed; four in a licence, so one may fail
 LONGEST_SUSPENSION = 60.0  # seconds; each one in a row is twice as long as the one before

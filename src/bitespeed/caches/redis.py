@@ -17,7 +17,7 @@ import msgspec
 
 from bitespeed.caches.engine import Reply, UnknownScript, Word
 from bitespeed.errors import CacheUnavailable, InvalidInput
-from bitespeed.watch.logs import log
+from bitespeed.telemetry.logs import log
 
 CONNECT_TIME = 1.0  # seconds until the server must have accepted and told who it is
 RETRY_PAUSE = 0.25  # seconds between attempts to connect

@@ -12,11 +12,11 @@ from rich.console import Console
 from bitespeed import settings as settings_of
 from bitespeed.caches import open_cache
 from bitespeed.errors import BitespeedError, NotFound
-from bitespeed.keys import tenant_name
-from bitespeed.service import DEFAULT_TENANT, Service
+from bitespeed.model.api_keys import tenant_name
+from bitespeed.service.service import DEFAULT_TENANT, Service
+from bitespeed.service.tenants import Tenants
 from bitespeed.settings import Settings
 from bitespeed.stores import Store, open_store
-from bitespeed.tenants import Tenants
 
 P = ParamSpec("P")
 

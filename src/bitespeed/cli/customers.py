@@ -6,8 +6,8 @@ from rich.table import Table
 
 from bitespeed import wire
 from bitespeed.cli.common import as_json, awaiting, database, opened, region, tenant
-from bitespeed.identifiers import observe
-from bitespeed.identity import Answer
+from bitespeed.model.identifiers import observe
+from bitespeed.model.identity import Answer
 
 _email = click.option("--email", help="An email address.")
 _phone = click.option("--phone", help="A phone number.")

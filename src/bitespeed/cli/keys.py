@@ -15,7 +15,7 @@ from rich.table import Table
 from bitespeed import settings as settings_of
 from bitespeed.cli.common import as_json, awaiting, database
 from bitespeed.errors import InvalidInput, NotFound
-from bitespeed.keys import Key, new_key
+from bitespeed.model.api_keys import Key, new_key
 from bitespeed.stores import Store, open_store
 
 WIDE = 200  # characters; cut off, an id or an instant is of no use

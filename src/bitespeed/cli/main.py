@@ -4,20 +4,21 @@ from collections.abc import Iterable
 
 import click
 
-from bitespeed import __version__, watch
-from bitespeed.cli.adopting import adopt
-from bitespeed.cli.caching import cache
-from bitespeed.cli.checking import check
-from bitespeed.cli.copying import copy
+from bitespeed import __version__
+from bitespeed import telemetry as watch
+from bitespeed.cli.adopt import adopt
+from bitespeed.cli.cache import cache
+from bitespeed.cli.check import check
+from bitespeed.cli.copy import copy
 from bitespeed.cli.customers import identify, lookup
-from bitespeed.cli.erasing import erase
+from bitespeed.cli.erase import erase
 from bitespeed.cli.keys import keys
-from bitespeed.cli.migrating import migrate
-from bitespeed.cli.queueing import queue
-from bitespeed.cli.referring import reference
-from bitespeed.cli.serving import serve
+from bitespeed.cli.migrate import migrate
+from bitespeed.cli.pseudonym import reference
+from bitespeed.cli.queue import queue
+from bitespeed.cli.serve import serve
 from bitespeed.cli.transfer import export, import_
-from bitespeed.watch import WatchOptions
+from bitespeed.telemetry import WatchOptions
 
 
 class _InOrder(click.Group):

@@ -35,11 +35,11 @@ from bitespeed.cli.common import (
     tenant,
 )
 from bitespeed.errors import InvalidInput
-from bitespeed.identity import Answer, Contact
-from bitespeed.importing import Columns, Reject, Tally, import_rows, instant, read_rows
-from bitespeed.rule import consolidate
-from bitespeed.service import DEFAULT_TENANT
-from bitespeed.stored import StoredIdentity
+from bitespeed.jobs.import_file import Columns, Reject, Tally, import_rows, instant, read_rows
+from bitespeed.model.identity import Answer, Contact
+from bitespeed.model.records import StoredIdentity
+from bitespeed.rules.identify import consolidate
+from bitespeed.service.service import DEFAULT_TENANT
 from bitespeed.stores import open_store
 
 

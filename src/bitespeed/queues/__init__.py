@@ -8,7 +8,7 @@ messages.
 from collections.abc import Mapping
 from typing import NamedTuple, Protocol
 
-from bitespeed.service import DEFAULT_TENANT
+from bitespeed.service.service import DEFAULT_TENANT
 
 MAX_MESSAGE = 256 * 1024  # bytes; what every SQS queue takes unless somebody has set it lower
 TENANT = "tenant"

@@ -7,10 +7,10 @@ from typing import Protocol
 
 from bitespeed.errors import InvalidInput
 from bitespeed.extras import extra
-from bitespeed.identifiers import Email, Phone
-from bitespeed.identity import Changes, Committed, Snapshot, Tombstones
-from bitespeed.keys import Key
-from bitespeed.stored import StoredIdentity
+from bitespeed.model.api_keys import Key
+from bitespeed.model.identifiers import Email, Phone
+from bitespeed.model.identity import Changes, Committed, Snapshot, Tombstones
+from bitespeed.model.records import StoredIdentity
 from bitespeed.stores.epochs import CacheState, Feed
 from bitespeed.stores.options import Options
 
@@ -168,5 +168,5 @@ async def _open_supabase(url: str, options: Options) -> Store:
 def migration_script() -> str:
     """The SQL that prepares a PostgreSQL database, for those who apply changes by hand."""
     with extra("postgres"):
-        from bitespeed.stores.postgres.migrate import script
+        from bitespeed.stores.postgres.bulk.migrate import script
     return script()

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from bitespeed.errors import StoreDamaged
-from bitespeed.stores.sql import names, text
+from bitespeed.resources import names, text
 
 
 class Migration(NamedTuple):

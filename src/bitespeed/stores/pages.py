@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from bitespeed.stored import PARTS, StoredIdentity
+from bitespeed.model.records import PARTS, StoredIdentity
 
 PAGE = 500  # identities at a time: enough to make the hand-over between threads cheap
 

@@ -8,7 +8,7 @@ snapshot at hand, that the identity still lives at the version remembered.
 from collections import OrderedDict, defaultdict
 from collections.abc import Iterable
 
-from bitespeed.identity import Identity
+from bitespeed.model.identity import Identity
 
 MAX_CONTACTS = 50_000  # in memory, about 30 MB
 MAX_SHARE = 10_000  # contacts of one identity; a larger one would push out too many others

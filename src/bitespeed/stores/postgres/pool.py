@@ -6,8 +6,8 @@ from contextlib import asynccontextmanager, suppress
 
 from bitespeed.errors import AccessRefused, StoreUnavailable
 from bitespeed.stores.options import Renew
-from bitespeed.stores.postgres.connection import Connection
-from bitespeed.watch.metrics import pool_connections, pool_limit
+from bitespeed.stores.postgres.statement_connection import Connection
+from bitespeed.telemetry.metrics import pool_connections, pool_limit
 
 MAX_AGE = 1800.0  # seconds; the server's memory for a connection grows, and a fail-over moves on
 

@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from bitespeed.errors import Conflict, StoreUnavailable
-from bitespeed.stored import StoredIdentity
+from bitespeed.model.records import StoredIdentity
 from bitespeed.stores.options import Options
-from bitespeed.stores.postgres.connection import ConnectionLost, Texts
 from bitespeed.stores.postgres.errors import translated
-from bitespeed.stores.postgres.functions import Arguments, Function, FunctionStore
+from bitespeed.stores.postgres.function_store import Arguments, Function, FunctionStore
 from bitespeed.stores.postgres.ledger import LEDGER, require_applied
 from bitespeed.stores.postgres.pool import Pool
+from bitespeed.stores.postgres.statement_connection import ConnectionLost, Texts
 
 if TYPE_CHECKING:
     import psycopg
@@ -67,13 +67,13 @@ class PostgresStore(FunctionStore):
             require_applied(await self._fetch_value(LEDGER, []))
 
     def _migrate(self) -> None:
-        from bitespeed.stores.postgres.migrate import migrate
+        from bitespeed.stores.postgres.bulk.migrate import migrate
 
         with translated(), self._connect() as connection:
             migrate(connection)
 
     def _connect(self) -> "psycopg.Connection[Any]":
-        from bitespeed.stores.postgres.sessions import connect
+        from bitespeed.stores.postgres.bulk.sessions import connect
 
         with translated():
             return connect(self._url, self._options.answer_time)
@@ -102,7 +102,7 @@ class PostgresStore(FunctionStore):
         """See `Store.scan`."""
         from concurrent.futures import ThreadPoolExecutor
 
-        from bitespeed.stores.postgres.scan import scan
+        from bitespeed.stores.postgres.bulk.scan import scan
 
         loop = asyncio.get_running_loop()
         thread = ThreadPoolExecutor(1)  # one, so that closing comes after a page under way
@@ -116,8 +116,8 @@ class PostgresStore(FunctionStore):
 
     async def load(self, pages: AsyncIterable[list[StoredIdentity]]) -> None:
         """See `Store.load`."""
-        from bitespeed.stores.postgres.load import load
-        from bitespeed.stores.postgres.sessions import connect_async
+        from bitespeed.stores.postgres.bulk.load import load
+        from bitespeed.stores.postgres.bulk.sessions import connect_async
 
         with translated():
             async with await connect_async(self._url, self._options.answer_time) as connection:
@@ -125,7 +125,7 @@ class PostgresStore(FunctionStore):
 
     async def size(self) -> int:
         """See `Store.size`."""
-        from bitespeed.stores.postgres.load import SIZE
+        from bitespeed.stores.postgres.bulk.load import SIZE
 
         return int(await self._fetch_value(SIZE, []) or 0)
 
@@ -134,9 +134,9 @@ class PostgresStore(FunctionStore):
         await asyncio.to_thread(self._vacuum)
 
     def _vacuum(self) -> None:
-        from bitespeed.stores.sql import text
+        from bitespeed.resources import text
 
-        vacuum = text("bitespeed.stores.postgres", "sql/vacuum.sql")
+        vacuum = text("bitespeed.stores.postgres.bulk", "sql/vacuum.sql")
         warnings: list[str | None] = []
         with translated(), self._connect() as connection:
             connection.add_notice_handler(lambda notice: warnings.append(notice.sqlstate))

@@ -5,8 +5,8 @@ from collections.abc import Collection
 
 import msgspec
 
-from bitespeed.keys import Key
-from bitespeed.stores.sql import named, text
+from bitespeed.model.api_keys import Key
+from bitespeed.resources import named, text
 
 _SQL = named(text("bitespeed.stores.sqlite", "sql/keys.sql"))
 

@@ -5,8 +5,8 @@ from itertools import chain
 from operator import attrgetter
 
 from bitespeed.errors import InvalidInput
-from bitespeed.stored import PARTS, StoredIdentity
-from bitespeed.stores.sql import named, text
+from bitespeed.model.records import PARTS, StoredIdentity
+from bitespeed.resources import named, text
 
 _SQL = named(text("bitespeed.stores.sqlite", "sql/load.sql"))
 

@@ -5,10 +5,10 @@ from collections.abc import Collection, Sequence
 
 import msgspec
 
-from bitespeed.identifiers import Email, Phone
-from bitespeed.identity import Identity, Snapshot
+from bitespeed.model.identifiers import Email, Phone
+from bitespeed.model.identity import Identity, Snapshot
+from bitespeed.resources import named, text
 from bitespeed.stores.recent import Recent
-from bitespeed.stores.sql import named, text
 from bitespeed.stores.sqlite.database import roll_back
 
 _SQL = named(text("bitespeed.stores.sqlite", "sql/read.sql"))

@@ -3,9 +3,9 @@
 import sqlite3
 from collections.abc import Generator
 
-from bitespeed.stored import StoredIdentity
+from bitespeed.model.records import StoredIdentity
+from bitespeed.resources import named, text
 from bitespeed.stores.pages import paged
-from bitespeed.stores.sql import named, text
 from bitespeed.stores.sqlite.database import transaction
 
 _SQL = named(text("bitespeed.stores.sqlite", "sql/scan.sql"))

@@ -11,10 +11,10 @@ from contextlib import ExitStack, closing
 from functools import partial
 from pathlib import Path
 
-from bitespeed.identifiers import Email, Phone
-from bitespeed.identity import Changes, Committed, Snapshot, Tombstones
-from bitespeed.keys import Key
-from bitespeed.stored import StoredIdentity
+from bitespeed.model.api_keys import Key
+from bitespeed.model.identifiers import Email, Phone
+from bitespeed.model.identity import Changes, Committed, Snapshot, Tombstones
+from bitespeed.model.records import StoredIdentity
 from bitespeed.stores.sqlite.database import (
     LOCK_WAIT,
     Lane,
@@ -28,10 +28,10 @@ from bitespeed.stores.sqlite.keys import keys, put_key
 from bitespeed.stores.sqlite.load import Loading, size
 from bitespeed.stores.sqlite.migrate import migrate
 from bitespeed.stores.sqlite.read import Reader, secret
+from bitespeed.stores.sqlite.records import tombstones, traces
 from bitespeed.stores.sqlite.scan import scan
-from bitespeed.stores.sqlite.traces import tombstones, traces
 from bitespeed.stores.sqlite.write import write
-from bitespeed.watch.logs import log
+from bitespeed.telemetry.logs import log
 
 
 class SqliteStore:

@@ -5,8 +5,8 @@ import time
 from collections.abc import Iterable
 
 from bitespeed.errors import Conflict
-from bitespeed.identity import Changes, Committed, Erasure, Ref
-from bitespeed.stores.sql import named, text
+from bitespeed.model.identity import Changes, Committed, Erasure, Ref
+from bitespeed.resources import named, text
 
 _SQL = named(text("bitespeed.stores.sqlite", "sql/commit.sql"))
 

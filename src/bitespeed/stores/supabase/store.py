@@ -11,10 +11,10 @@ import httpx
 import msgspec
 
 from bitespeed.errors import AccessRefused, InvalidInput, StoreDamaged, StoreUnavailable
-from bitespeed.stored import StoredIdentity
+from bitespeed.model.records import StoredIdentity
 from bitespeed.stores.options import Options
 from bitespeed.stores.pages import Rows, paged
-from bitespeed.stores.postgres.functions import Arguments, Function, FunctionStore
+from bitespeed.stores.postgres.function_store import Arguments, Function, FunctionStore
 from bitespeed.stores.postgres.sqlstates import meaning
 
 MAX_SCAN = 100_000  # contacts; a scan comes in one answer, of some 60 MB then

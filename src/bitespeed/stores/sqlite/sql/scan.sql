@@ -1,4 +1,4 @@
--- A stream for each of `bitespeed.stored.PARTS`, each ordered by the root, which is 0 for rows that
+-- A stream for each of `bitespeed.model.records.PARTS`, each ordered by the root, which is 0 for rows that
 -- lead to no identity.
 
 -- name: heads

@@ -1,0 +1,34 @@
+"""``bitespeed reference``."""
+
+import click
+
+from bitespeed import settings as settings_of
+from bitespeed.cli.common import awaiting, database, region
+from bitespeed.model.identifiers import observe
+from bitespeed.stores import open_store
+from bitespeed.telemetry.logs import refer_by, references
+
+
+@click.command()
+@click.option("--email", help="An email address.")
+@click.option("--phone", help="A phone number.")
+@database
+@region
+@awaiting
+async def reference(
+    email: str | None, phone: str | None, database: str | None, region: str | None
+) -> None:
+    """Print what stands for an email or a phone number in the log.
+
+    That is how to find what the log says about a customer; it differs from database to database.
+    """
+    settings = settings_of.load({"database": database, "region": region})
+    asked = observe(email, phone, settings.region)
+    store = await open_store(settings.database, settings.options)
+    try:
+        refer_by(await store.secret())
+    finally:
+        await store.close()
+    for value in (asked.email, asked.phone):
+        if value is not None:
+            click.echo(references()(value))

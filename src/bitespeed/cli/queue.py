@@ -1,0 +1,60 @@
+"""``bitespeed queue``."""
+
+import asyncio
+import signal
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+
+import click
+
+from bitespeed import telemetry as watch
+from bitespeed.cli.common import all_opened, awaiting, database, region
+from bitespeed.errors import InvalidInput
+from bitespeed.settings import Settings
+from bitespeed.stores import Store
+from bitespeed.telemetry.failures import guard_loop
+from bitespeed.telemetry.logs import refer_by
+
+
+@click.group(short_help="Work off the queue of observations.")
+def queue() -> None:
+    """Work with the queue of observations that BITESPEED_QUEUE_URL names."""
+
+
+@queue.command(name="work")
+@database
+@region
+@awaiting
+async def work_(database: str | None, region: str | None) -> None:
+    """Reconcile what is on the queue until stopped, as the queue function does on AWS.
+
+    SIGTERM and Ctrl-C let it finish what it has taken first. A message that cannot be
+    understood comes again until the queue moves it to its dead-letter queue.
+    """
+    from bitespeed.queues.sqs import SqsQueue  # takes what all other commands can do without
+    from bitespeed.queues.worker import work
+
+    async with all_opened(database, region) as (tenants, settings, store):
+        if settings.queue_url is None:
+            raise InvalidInput("No queue is configured; set BITESPEED_QUEUE_URL")
+        queue = SqsQueue(settings.queue_url)
+        stop = asyncio.Event()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            asyncio.get_running_loop().add_signal_handler(number, stop.set)
+        async with _told(settings, store):
+            click.echo("Working. Stop with Ctrl-C.")
+            done, failed = await work(tenants, queue, settings.region, stop)
+    click.echo(f"{done} messages done, {failed} times one failed.")
+
+
+@asynccontextmanager
+async def _told(settings: Settings, store: Store) -> AsyncGenerator[None]:
+    """Log and report like a server; other commands are over before anybody would look."""
+    watch.configure(settings.watch)
+    guard_loop(asyncio.get_running_loop())
+    refer_by(await store.secret())
+    watch.open_exporters(settings.watch)
+    try:
+        yield
+    finally:
+        await watch.close_exporters()

@@ -1,0 +1,1 @@
+"""What runs long: imports, copies, checks."""

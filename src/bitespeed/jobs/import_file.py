@@ -1,0 +1,241 @@
+"""Bringing many observations in from a file, in bounded memory, safe to interrupt and repeat."""
+
+import csv
+import io
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from itertools import islice
+from typing import NamedTuple, TextIO
+
+import msgspec
+
+from bitespeed import wire
+from bitespeed.errors import InvalidInput
+from bitespeed.model.identifiers import Observation
+from bitespeed.model.identity import Changes
+from bitespeed.service.service import Service
+
+CHUNK = 5_000  # rows read, decided and committed together: a few megabytes, a fifth of a second
+MAX_LINE = 1024 * 1024  # characters of one line of NDJSON; a longer one is no observation
+
+_EMAIL_NAMES = ("email", "emailaddress")
+_PHONE_NAMES = ("phonenumber", "phone")
+_DATE_NAMES = ("createdat", "date", "timestamp")
+
+
+class Columns(NamedTuple):
+    """Where to find what; None for the usual names."""
+
+    email: str | None = None
+    phone: str | None = None
+    date: str | None = None
+    needs_date: bool = False
+
+
+class Row(NamedTuple):
+    """What one line says, before it is understood; ``problem`` when it cannot be read at all."""
+
+    line: int
+    email: object
+    phone: object
+    date: object
+    problem: str | None = None
+
+
+class Reject(NamedTuple):
+    """A row that was left out, and why."""
+
+    line: int
+    reason: str
+    email: object
+    phone: object
+    date: object
+
+
+@dataclass
+class Tally:
+    """What an import has done so far."""
+
+    rows: int = 0
+    rejected: int = 0
+    primaries: int = 0
+    secondaries: int = 0
+    merges: int = 0
+    older: int = 0
+    """Left out, since they are from before the time that was asked for."""
+    erased: int = 0
+    """Left out, since they name somebody who was erased after them."""
+
+    @property
+    def repeats(self) -> int:
+        """Rows that brought nothing new."""
+        news = self.primaries + self.secondaries + self.merges
+        return self.rows - self.rejected - self.older - self.erased - news
+
+    def add(self, changes: Changes) -> None:
+        """Count what has been written."""
+        founded = sum(change.id < 0 for change in changes.identities)
+        self.primaries += founded
+        self.secondaries += len(changes.contacts) - founded
+        self.merges += sum(event.kind == "identities.merged" for event in changes.events)
+
+
+async def import_rows(
+    service: Service,
+    rows: Iterable[Row],
+    region: str | None,
+    tally: Tally,
+    *,
+    since: int | None = None,
+    on_reject: Callable[[Reject], None],
+    on_chunk: Callable[[Tally], None],
+) -> None:
+    """Bring all rows in, chunk by chunk; each is durable before ``tally`` counts it.
+
+    Rows from before ``since`` are left out. So is a row that names somebody who was erased, unless
+    it is known to be from after that.
+
+    Raises `Unavailable` when the store fails; what was imported until then stays, and
+    importing it again adds nothing.
+    """
+    rows = iter(rows)
+    while chunk := list(islice(rows, CHUNK)):
+        observations: list[Observation] = []
+        made_at: list[int | None] = []
+        for row in chunk:
+            try:
+                observation = _understood(row, region)
+                at = _made_at(row, is_needed=since is not None)
+            except InvalidInput as error:
+                on_reject(Reject(row.line, str(error), row.email, row.phone, row.date))
+                tally.rejected += 1
+                continue
+            if at is not None and since is not None and at < since:
+                tally.older += 1
+            else:
+                observations.append(observation)
+                made_at.append(at)
+        changes, erased = await service.absorb(observations, made_at)
+        tally.rows += len(chunk)
+        tally.erased += erased
+        tally.add(changes)
+        on_chunk(tally)
+
+
+def instant(text: str) -> int:
+    """Microseconds since 1970 of an ISO 8601 date or date and time; in UTC where no zone is told.
+
+    Raises `InvalidInput`.
+    """
+    try:
+        at = datetime.fromisoformat(text.strip())
+    except ValueError:
+        raise InvalidInput("The date is not in ISO 8601, such as 2026-11-22T09:30:00Z") from None
+    since = (at if at.tzinfo else at.replace(tzinfo=UTC)) - datetime(1970, 1, 1, tzinfo=UTC)
+    return since // timedelta(microseconds=1)
+
+
+def _made_at(row: Row, *, is_needed: bool) -> int | None:
+    """When a row was made; None where it does not tell and need not."""
+    try:
+        return instant(row.date if isinstance(row.date, str) else "")
+    except InvalidInput:
+        if is_needed:
+            raise
+        return None
+
+
+def _understood(row: Row, region: str | None) -> Observation:
+    if row.problem is not None:
+        raise InvalidInput(row.problem)
+    return wire.convert(row.email, row.phone, region)
+
+
+def read_rows(
+    stream: io.BufferedReader,
+    columns: Columns = Columns(),  # noqa: B008 - it never changes
+) -> Iterator[Row]:
+    """The rows of a CSV file with a header, or of NDJSON; whichever the first character tells.
+
+    Without column names the usual ones are recognised. Raises `InvalidInput` when
+    there is no such column.
+    """
+    start = stream.peek(64).removeprefix(b"\xef\xbb\xbf").lstrip()
+    # What is not UTF-8 comes through as lone surrogates, which no identifier may hold.
+    text = io.TextIOWrapper(stream, "utf-8-sig", errors="surrogateescape", newline="")
+    read = _ndjson_rows if start.startswith(b"{") else _csv_rows
+    try:
+        yield from read(text, columns)
+    finally:
+        text.detach()  # the stream is the caller's to close
+
+
+def _csv_rows(text: TextIO, columns: Columns) -> Iterator[Row]:
+    reader = csv.reader(text)
+    header = next(reader, list[str]())
+    of_email = _column(header, columns.email, _EMAIL_NAMES)
+    of_phone = _column(header, columns.phone, _PHONE_NAMES)
+    of_date = _column(header, columns.date, _DATE_NAMES)
+    if of_email is None and of_phone is None:
+        raise InvalidInput(
+            f"No email or phone column among {', '.join(header) or 'no columns at all'};"
+            " name one with --email-column or --phone-column"
+        )
+    if of_date is None and columns.needs_date:
+        raise InvalidInput(f"No date column among {', '.join(header)}; name one with --date-column")
+    places = of_email, of_phone, of_date
+    while True:
+        try:
+            for cells in reader:
+                if cells:
+                    yield Row(reader.line_num, *(_cell(cells, place) for place in places))
+        except csv.Error as error:
+            yield _unreadable(reader.line_num, f"This line is not CSV: {error}")
+        else:
+            return
+
+
+def _column(header: list[str], name: str | None, usual: tuple[str, ...]) -> int | None:
+    if name is not None:
+        if name not in header:
+            raise InvalidInput(f"There is no column {name} among {', '.join(header)}")
+        return header.index(name)
+    plain = ["".join(filter(str.isalnum, title)).lower() for title in header]
+    return next((plain.index(candidate) for candidate in usual if candidate in plain), None)
+
+
+def _cell(cells: list[str], position: int | None) -> str | None:
+    return cells[position] if position is not None and position < len(cells) else None
+
+
+def _member(members: dict[str, object], name: str | None, *usual: str) -> object:
+    found = (members.get(key) for key in ([name] if name else usual))
+    return next((value for value in found if value is not None), None)
+
+
+def _unreadable(line: int, problem: str) -> Row:
+    return Row(line, None, None, None, problem)
+
+
+def _ndjson_rows(text: TextIO, columns: Columns) -> Iterator[Row]:
+    decoder = msgspec.json.Decoder(dict[str, object])
+    line_number = 0
+    while line := text.readline(MAX_LINE):
+        line_number += 1
+        if len(line) == MAX_LINE and not line.endswith("\n"):
+            while (rest := text.readline(MAX_LINE)) and not rest.endswith("\n"):
+                pass
+            yield _unreadable(line_number, "This line is too long")
+        elif line.strip():
+            try:
+                members = decoder.decode(line)
+            except (msgspec.DecodeError, UnicodeError, RecursionError):
+                yield _unreadable(line_number, "This line is not a JSON object in UTF-8")
+            else:
+                yield Row(
+                    line_number,
+                    _member(members, columns.email, "email"),
+                    _member(members, columns.phone, "phoneNumber", "phone"),
+                    _member(members, columns.date, "createdAt", "date"),
+                )

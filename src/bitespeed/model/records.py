@@ -1,0 +1,101 @@
+"""All that is stored about an identity, for those who verify, export, copy or erase it."""
+
+from typing import NamedTuple
+
+import msgspec
+
+from bitespeed.model.identifiers import Email, Phone
+
+
+class StoredContact(NamedTuple):
+    """A contact row, live or deleted; instants in microseconds since 1970, UTC."""
+
+    id: int
+    tenant: str
+    identity_id: int
+    email: Email | None
+    phone: Phone | None
+    raw_email: str | None
+    raw_phone: str | None
+    created_at: int
+    updated_at: int
+    deleted_at: int | None
+
+
+class StoredIdentifier(NamedTuple):
+    """One row of the unique key of values."""
+
+    tenant: str
+    kind: str
+    value: str
+    identity_id: int
+
+
+class StoredEvent(NamedTuple):
+    """One event, in the order of the feed."""
+
+    seq: int
+    tenant: str
+    at: int
+    kind: str
+    identity_id: int
+    version: int
+    contact_id: int | None
+    merged_id: int | None
+    email: Email | None
+    phone: Phone | None
+
+
+class StoredHead(NamedTuple):
+    """The row of an identity."""
+
+    id: int
+    tenant: str
+    root_id: int
+    primary_id: int | None
+    primary_at: int | None
+    contacts: int
+    version: int
+
+
+class StoredTombstone(NamedTuple):
+    """What an erasure leaves of an identifier; see `bitespeed.rules.erase.reference`."""
+
+    tenant: str
+    reference: str
+    at: int
+    erasure: str
+
+
+class StoredSecret(NamedTuple):
+    """What the references of tombstones are made with; there is none before the first erasure."""
+
+    secret: str
+
+
+class StoredIdentity(msgspec.Struct):
+    """Everything whose root is ``root_id``; None for rows that lead to no identity at all.
+
+    ``heads`` are the rows of the identity and of all that were merged into it;
+    ``contacts`` come by age, ``events`` in the order of the feed. Tombstones and their secret lead
+    to no identity.
+    """
+
+    root_id: int | None
+    heads: list[StoredHead] = []
+    contacts: list[StoredContact] = []
+    identifiers: list[StoredIdentifier] = []
+    events: list[StoredEvent] = []
+    tombstones: list[StoredTombstone] = []
+    secrets: list[StoredSecret] = []
+
+
+PARTS = {
+    "heads": StoredHead,
+    "contacts": StoredContact,
+    "identifiers": StoredIdentifier,
+    "events": StoredEvent,
+    "tombstones": StoredTombstone,
+    "secrets": StoredSecret,
+}
+"""What a stored identity consists of, in the order of scans and loads."""

@@ -1,0 +1,1 @@
+"""Every decision about identities, as pure functions; `identify.py` is THE RULE."""

@@ -1,0 +1,204 @@
+"""The ASGI application: routes, their errors, and the life of the store and the service."""
+
+import asyncio
+import gc
+import os
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from bitespeed import __version__, wire
+from bitespeed import settings as settings_of
+from bitespeed import telemetry as watch
+from bitespeed.api import documentation
+from bitespeed.api.access import Access
+from bitespeed.api.asgi import (
+    JSON,
+    REQUEST,
+    Handler,
+    Message,
+    Receive,
+    Scope,
+    Send,
+    not_allowed,
+    not_found,
+    send_error,
+)
+from bitespeed.api.endpoints import Endpoints
+from bitespeed.api.keyring import Keyring
+from bitespeed.api.rates import Rates
+from bitespeed.caches import open_cache
+from bitespeed.errors import BitespeedError
+from bitespeed.queues import open_queue
+from bitespeed.service.tenants import Tenants
+from bitespeed.settings import Settings
+from bitespeed.stores import Store, open_store
+from bitespeed.telemetry import metrics, requests
+from bitespeed.telemetry.failures import failed, guard_loop
+from bitespeed.telemetry.logs import log, refer_by
+from bitespeed.telemetry.shared_counters import board
+
+OpenStore = Callable[[], Awaitable[Store]]
+
+BOARD = "BITESPEED_BOARD"  # the variable that tells workers in which folder to count
+
+
+class Application:
+    """The whole service as one ASGI application.
+
+    `/identify` is answered before the router, which would cost it a third of its time.
+    """
+
+    def __init__(self, settings: Settings, open_: OpenStore | None = None) -> None:
+        self._settings = settings
+        self._open = open_ or (lambda: open_store(settings.database, settings.options))
+        self._identify: _Endpoint | None = None
+        self.endpoints: Endpoints | None = None
+        """What answers, while the application is up."""
+        self._rest = Starlette(lifespan=self._lifespan)
+        self._rest.router.redirect_slashes = False
+        self._rest.add_exception_handler(HTTPException, _refuse)
+
+    @asynccontextmanager
+    async def _lifespan(self, _: Starlette) -> AsyncGenerator[None]:
+        with _telling():
+            async with self._up():
+                yield
+
+    @asynccontextmanager
+    async def _up(self) -> AsyncGenerator[None]:
+        watch.configure(self._settings.watch)
+        guard_loop(asyncio.get_running_loop())
+        if folder := os.environ.get(BOARD):
+            _take_place(Path(folder))
+        watch.open_exporters(self._settings.watch)
+        store = await self._open()
+        refer_by(await store.secret())
+        cache = open_cache(self._settings.cache, store)
+        tenants = Tenants(store, limits=self._settings.limits, cache=cache)
+        keyring = Keyring(store, Rates(self._settings.rate, cache and cache.engine))
+        access = Access(keyring, needs_key=self._settings.needs_key)
+        queue = open_queue(self._settings.queue_url)
+        endpoints = Endpoints(tenants, access, self._settings.region, queue)
+        self._rest.router.routes[:] = routes(endpoints)
+        self._identify = _Endpoint("identify", endpoints.guarded("/identify", endpoints.identify))
+        self.endpoints = endpoints
+        gc.freeze()  # what was made so far stays; looking through it again cost a tenth of the time
+        log.info("server.ready", version=__version__, pid=os.getpid())
+        try:
+            yield
+        finally:
+            log.info("server.draining", pid=os.getpid())
+            await tenants.drain()
+            await keyring.close()
+            if cache is not None:
+                await cache.close()
+            await store.close()
+            await watch.close_exporters()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request, or run through the lifespan."""
+        if scope["type"] == "lifespan":
+            await self._rest(scope, receive, _without_words(send))
+            return
+        request = scope[REQUEST] = requests.Request(dict(scope["headers"]))
+        status = 500
+
+        async def send_with_id(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                message["headers"] = [*message["headers"], (requests.HEADER, request.id)]
+            await send(message)
+
+        try:
+            await self._answer(scope, receive, send_with_id)
+        finally:
+            request.answered(getattr(scope.get("endpoint"), "name", metrics.OTHER), status)
+
+    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
+        identify = self._identify
+        if scope["path"] == "/identify" and scope["method"] == "POST" and identify is not None:
+            scope["endpoint"] = identify
+            await identify(scope, receive, send)
+        else:
+            await self._rest(scope, receive, send)
+
+
+def from_environment() -> Application:
+    """The application of one worker process."""
+    return Application(settings_of.load())
+
+
+def _take_place(folder: Path) -> None:
+    """Count where all workers do, perhaps in the place of one that has died."""
+    if board.share(folder):
+        metrics.worker_replacements.add()
+        log.warning("worker.replaced", pid=os.getpid())
+
+
+@contextmanager
+def _telling() -> Generator[None]:
+    """Tell of what keeps the server from starting, or from ending as it should."""
+    try:
+        yield
+    except BitespeedError as error:
+        log.error("server.failed", message=str(error))
+        raise
+    except Exception as error:
+        failed("server.failed", error)
+        raise
+
+
+def _without_words(send: Send) -> Send:
+    """Keep uvicorn from logging a failure, which we have told of already in our way."""
+
+    async def send_less(message: Message) -> None:
+        if "message" in message:
+            message["message"] = ""
+        await send(message)
+
+    return send_less
+
+
+class _Endpoint:
+    """A handler with every failure answered as the contract has it."""
+
+    def __init__(self, name: str, handler: Handler) -> None:
+        self.name = name
+        """What it is called in the metrics."""
+        self._handler = handler
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await self._handler(scope, receive, send)
+        except Exception as error:  # noqa: BLE001 - answered and logged as one place knows how
+            await send_error(send, error, scope[REQUEST])
+
+
+def routes(endpoints: Endpoints) -> list[Route]:
+    """Every path with what answers there."""
+    return [
+        *(
+            Route(path, _Endpoint(name, handler), methods=methods)
+            for path, name, handler, methods in endpoints.routes()
+        ),
+        *documentation.routes(),
+    ]
+
+
+async def _refuse(request: Request, error: Exception) -> Response:
+    """What the router refuses: an unknown path, or a method that the path does not have."""
+    assert isinstance(error, HTTPException)  # noqa: S101 - registered for nothing else
+    headers = dict(error.headers or {})
+    if error.status_code == 405 and request.method == "OPTIONS":
+        return Response(status_code=204, headers=headers)
+    is_unknown = error.status_code == 404
+    problem = not_found() if is_unknown else not_allowed(headers.get("Allow", "other methods"))
+    return Response(wire.encode_error(problem), error.status_code, headers, JSON.decode())

@@ -1,0 +1,134 @@
+"""The table that is to be adopted: where it is, and whether it has the published columns."""
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import psycopg
+from psycopg import sql
+
+from bitespeed.errors import InvalidInput
+from bitespeed.model.identifiers import MAX_EMAIL, MAX_PHONE
+from bitespeed.stores.postgres.bulk.adopt.statements import CATALOG
+
+_INTEGERS = {"int2", "int4", "int8"}
+_TEXTS = {"varchar", "text", "bpchar", "citext"}
+_INSTANTS = {"timestamp", "timestamptz"}
+_PUBLISHED = {
+    "id": _INTEGERS,
+    "phonenumber": _TEXTS,
+    "email": _TEXTS,
+    "linkedid": _INTEGERS,
+    "linkprecedence": _TEXTS,  # or an enumeration
+    "createdat": _INSTANTS,
+    "updatedat": _INSTANTS,
+    "deletedat": _INSTANTS,
+}
+"""The types that each column of the published table may have."""
+
+_WIDTHS = {"phonenumber": MAX_PHONE, "email": MAX_EMAIL, "linkprecedence": len("secondary")}
+
+VIEW = "v"
+
+_NO_NAMES = (
+    psycopg.errors.SyntaxError,
+    psycopg.errors.InvalidName,
+    psycopg.errors.FeatureNotSupported,
+)
+"""What the server calls a text that can be the name of no table here."""
+
+
+class Column(NamedTuple):
+    """A column as the catalogue has it; ``size`` is what stands in parentheses after the type."""
+
+    name: str
+    type_schema: str
+    type_name: str
+    type_kind: str
+    size: int | None
+    collation_schema: str | None
+    collation: str | None
+
+    @property
+    def plain(self) -> str:
+        """The name in the published spelling."""
+        return self.name.lower()
+
+    @property
+    def width(self) -> int | None:
+        """The size that the view needs, to show whatever comes."""
+        return max(self.size, _WIDTHS.get(self.plain, 0)) if self.size is not None else None
+
+    def fits(self) -> bool:
+        """Whether the type is one that the column may have."""
+        is_words = self.plain == "linkprecedence" and self.type_kind == "e"
+        return self.type_name in _PUBLISHED[self.plain] or is_words
+
+
+@dataclass(frozen=True)
+class Table:
+    """A relation, by the name it was asked for."""
+
+    oid: int
+    schema: str
+    name: str
+    kind: str
+    has_row_security: bool
+    owner: str
+    is_own: bool
+
+    @property
+    def identifier(self) -> sql.Identifier:
+        """For statements."""
+        return sql.Identifier(self.schema, self.name)
+
+    @property
+    def shown(self) -> str:
+        """For people."""
+        return f"{self.schema}.{self.name}"
+
+
+def find(connection: psycopg.Connection[Any], name: str) -> Table:
+    """The relation of that name. Raises `InvalidInput` when there is none."""
+    try:
+        with connection.transaction():
+            row = connection.execute(CATALOG["relation"], {"name": name}).fetchone()
+    except _NO_NAMES:
+        row = None
+    if row is None:
+        raise InvalidInput(
+            f"There is no table {name}; a name with capitals needs quotes, such as"
+            " 'public.\"Contact\"'"
+        )
+    return Table(*row)
+
+
+def columns(connection: psycopg.Connection[Any], table: Table) -> list[Column]:
+    """Its columns in their order. Raises `InvalidInput` unless all published ones are there."""
+    rows = connection.execute(CATALOG["columns"], {"table": table.oid}).fetchall()
+    found = [Column(*row) for row in rows]
+    missing = _PUBLISHED.keys() - {column.plain for column in found}
+    if missing:
+        raise InvalidInput(f"{table.shown} lacks the columns {_list(missing)}")
+    wrong = {
+        f"{column.name} ({column.type_name})"
+        for column in published(found).values()
+        if not column.fits()
+    }
+    if wrong:
+        raise InvalidInput(f"{table.shown} has columns of other types: {_list(wrong)}")
+    return found
+
+
+def published(found: list[Column]) -> dict[str, Column]:
+    """The published columns among those found, by their plain names; the first of each."""
+    return {c.plain: c for c in reversed(found) if c.plain in _PUBLISHED}
+
+
+def additional(found: list[Column]) -> list[Column]:
+    """All others."""
+    ours = published(found).values()
+    return [column for column in found if column not in ours]
+
+
+def _list(names: set[str]) -> str:
+    return ", ".join(sorted(names))

@@ -1,0 +1,36 @@
+-- A stream for each of `bitespeed.model.records.PARTS`, each ordered by the root, which is 0 for rows that
+-- lead to no identity.
+
+-- name: heads
+select root_id, id, tenant, root_id, primary_id, primary_at, contacts, version
+from bitespeed.identity
+order by root_id, id
+
+-- name: contacts
+select coalesce(born.root_id, 0) as root, c.id, c.tenant, c.identity_id, c.email, c.phone,
+       c.raw_email, c.raw_phone, c.created_at, c.updated_at, c.deleted_at
+from bitespeed.contact_record c
+left join bitespeed.identity born on born.id = c.identity_id
+order by root, c.created_at, c.id
+
+-- name: identifiers
+select coalesce(born.root_id, 0) as root, i.tenant, i.kind, i.value, i.identity_id
+from bitespeed.identifier i
+left join bitespeed.identity born on born.id = i.identity_id
+order by root
+
+-- name: events
+select coalesce(named.root_id, 0) as root, e.seq, e.tenant, e.at, e.kind, e.identity_id, e.version,
+       e.contact_id, e.merged_id, e.email, e.phone
+from bitespeed.event e
+left join bitespeed.identity named on named.id = e.identity_id
+order by root, e.seq
+
+-- name: tombstones
+select 0, tenant, reference, at, erasure
+from bitespeed.tombstone
+order by tenant, reference
+
+-- name: secrets
+select 0, secret
+from bitespeed.erasure_secret

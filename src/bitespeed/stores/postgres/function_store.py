@@ -1,0 +1,202 @@
+"""The functions in the database: what they are told and what they tell.
+
+`read` and `commit` take the tenant and one JSON document and return one, so that the same calls
+go over a connection to PostgreSQL and over HTTPS.
+"""
+
+import asyncio
+from abc import ABC, abstractmethod
+from collections.abc import Collection, Mapping, Sequence
+from typing import Literal, TypeVar
+
+import msgspec
+
+from bitespeed.errors import Conflict, Contention
+from bitespeed.model.api_keys import Key
+from bitespeed.model.identifiers import Email, Phone
+from bitespeed.model.identity import Changes, Committed, Identity, Snapshot, Tombstones
+from bitespeed.model.records import StoredIdentity
+from bitespeed.stores.epochs import WITHOUT_CACHE, CacheState, EpochOver, Feed, fresh_epoch
+from bitespeed.stores.pages import Rows, paged
+from bitespeed.stores.recent import Recent
+
+T = TypeVar("T", Email, Phone)
+
+Function = Literal[
+    "read",
+    "commit",
+    "traces",
+    "tombstones",
+    "cache_state",
+    "cache_resume",
+    "cache_suspend",
+    "cache_feed",
+    "keys",
+    "put_key",
+]
+Arguments = Mapping[str, str | int | float | msgspec.Raw | None]
+MAX_EPOCHS = 3  # that may end while one commit tries to be admitted; each takes seconds
+
+
+class _Asked(msgspec.Struct):
+    """See migrations/0002_read.sql; beside each value the identity remembered to hold it."""
+
+    values: list[tuple[str, str, int | None]]
+    contact: int | None
+    members: bool
+    remembered: list[tuple[int, int]]
+
+
+class _Found(msgspec.Struct):
+    holders: list[int | None]
+    roots: list[tuple[int, int]]
+    identities: list[Identity]
+
+
+class _Outcome(msgspec.Struct):
+    """Of a commit: what it gave out, or why it was not admitted."""
+
+    ids: list[int] = []
+    created_at: list[int] = []
+    at: int = 0
+    cache: CacheState | None = None
+
+
+_encode = msgspec.json.Encoder().encode
+_found = msgspec.json.Decoder(_Found)
+_outcome = msgspec.json.Decoder(_Outcome)
+_state = msgspec.json.Decoder(CacheState)
+_feed = msgspec.json.Decoder(Feed)
+_rows = msgspec.json.Decoder(Rows)
+_tombstones = msgspec.json.Decoder(Tombstones)
+_keys = msgspec.json.Decoder(list[Key])
+
+
+class FunctionStore(ABC):
+    """A `CacheableStore` but for the way to the database, helped by what was read not long ago."""
+
+    def __init__(self) -> None:
+        self._recent = Recent()
+        self._epoch: str | None = None  # in which commits of a process without a cache are admitted
+
+    @abstractmethod
+    async def _call(self, function: Function, arguments: Arguments) -> bytes | None:
+        """Call a function with its arguments, in their order; the document that it returns."""
+
+    async def read(
+        self,
+        tenant: str,
+        *,
+        emails: Collection[Email] = (),
+        phones: Collection[Phone] = (),
+        contact: int | None = None,
+        members: bool = True,
+    ) -> Snapshot:
+        """See `Store.read`. One call."""
+        emails, phones = list(emails), list(phones)
+        holders = self._recent.holders(tenant, (*emails, *phones)) if members else {}
+        remembered = {id_: self._recent.use(id_) for id_ in set(holders.values())}
+        asked = _Asked(
+            [
+                *[("email", email, holders.get(email)) for email in emails],
+                *[("phone", phone, holders.get(phone)) for phone in phones],
+            ],
+            contact,
+            members,
+            [(identity.id, identity.version) for identity in remembered.values()],
+        )
+        found = _found.decode(
+            await self._fetch("read", {"tenant": tenant, "asked": msgspec.Raw(_encode(asked))})
+        )
+        roots = dict(found.roots)
+        held = [None if id_ is None else roots.get(id_, id_) for id_ in found.holders]
+        identities = {identity.id: identity for identity in found.identities}
+        for id_ in held:
+            if id_ is not None and id_ not in identities:
+                identities[id_] = remembered[id_]  # confirmed
+        if members:
+            for identity in found.identities:
+                self._recent.remember(tenant, identity)
+        return Snapshot(identities, _held(emails, held), _held(phones, held[len(emails) :]))
+
+    async def commit(self, tenant: str, changes: Changes, epoch: str | None = None) -> Committed:
+        """See `CacheableStore.commit`. One call, unless a cache has to be suspended first."""
+        if epoch is not None:
+            return await self._commit(tenant, changes, epoch)
+        for _ in range(MAX_EPOCHS):
+            try:
+                return await self._commit(tenant, changes, self._epoch)
+            except EpochOver as over:
+                state = over.state
+                if state.epoch is not None and not state.is_suspended:
+                    state = await self.cache_suspend(state.epoch, WITHOUT_CACHE)
+                await asyncio.sleep(state.wait)
+                self._epoch = state.epoch
+        raise Contention("Others keep resuming the cache; try again")
+
+    async def _commit(self, tenant: str, changes: Changes, epoch: str | None) -> Committed:
+        for change in changes.identities:
+            self._recent.forget(change.id)
+        document = msgspec.Raw(_encode(changes))
+        answer = await self._call("commit", {"tenant": tenant, "changes": document, "epoch": epoch})
+        if answer is None:
+            raise Conflict("An identity has changed since it was read")
+        outcome = _outcome.decode(answer)
+        if outcome.cache is not None:
+            raise EpochOver(outcome.cache)
+        return Committed(outcome.ids, outcome.created_at, outcome.at)
+
+    async def traces(
+        self, tenant: str, values: Collection[Email | Phone], contact: int | None = None
+    ) -> list[StoredIdentity]:
+        """See `Store.traces`. One call."""
+        asked = _encode({"values": list(values), "contact": contact})
+        rows = await self._fetch("traces", {"tenant": tenant, "asked": msgspec.Raw(asked)})
+        return [identity for page in paged(_rows.decode(rows).streams()) for identity in page]
+
+    async def tombstones(self, tenant: str, references: Collection[str] = ()) -> Tombstones:
+        """See `Store.tombstones`. One call."""
+        arguments = {"tenant": tenant, "asked": msgspec.Raw(_encode(list(references)))}
+        return _tombstones.decode(await self._fetch("tombstones", arguments))
+
+    async def secret(self) -> str:
+        """See `Store.secret`."""
+        return (await self.cache_state()).secret
+
+    async def cache_state(self) -> CacheState:
+        """See `CacheableStore.cache_state`."""
+        return _state.decode(await self._fetch("cache_state", {}))
+
+    async def cache_resume(self, expected: str | None, fresh: str) -> CacheState:
+        """See `CacheableStore.cache_resume`."""
+        arguments = {"expected": expected, "fresh": fresh}
+        return _state.decode(await self._fetch("cache_resume", arguments))
+
+    async def cache_suspend(self, expected: str, seconds: float) -> CacheState:
+        """See `CacheableStore.cache_suspend`."""
+        arguments = {"expected": expected, "fresh": fresh_epoch(), "seconds": seconds}
+        return _state.decode(await self._fetch("cache_suspend", arguments))
+
+    async def cache_feed(self, since: str | None, most: int) -> Feed:
+        """See `CacheableStore.cache_feed`."""
+        return _feed.decode(await self._fetch("cache_feed", {"since": since, "most": most}))
+
+    async def keys(self, ids: Collection[str] | None = None) -> list[Key]:
+        """See `Store.keys`."""
+        asked = None if ids is None else msgspec.Raw(_encode(list(ids)))
+        return _keys.decode(await self._fetch("keys", {"ids": asked}))
+
+    async def put_key(self, key: Key) -> None:
+        """See `Store.put_key`."""
+        await self._call("put_key", {"key": msgspec.Raw(_encode(key))})
+
+    async def _fetch(self, function: Function, arguments: Arguments) -> bytes:
+        """`_call` of a function that always returns a document."""
+        answer = await self._call(function, arguments)
+        assert answer is not None  # noqa: S101 - these functions return no null
+        return answer
+
+
+def _held(values: Sequence[T], roots: Sequence[int | None]) -> dict[T, int]:
+    """Each value that somebody holds, with its holder."""
+    return {v: root for v, root in zip(values, roots, strict=False) if root is not None}

@@ -1,0 +1,46 @@
+"""Reading all that is stored of some identities, and what erasures have left."""
+
+import sqlite3
+from collections.abc import Collection
+
+import msgspec
+
+from bitespeed.model.identifiers import Email, Phone
+from bitespeed.model.identity import Tombstones
+from bitespeed.model.records import StoredIdentity
+from bitespeed.resources import named, text
+from bitespeed.stores.pages import paged
+from bitespeed.stores.sqlite.database import transaction
+
+_SQL = named(text("bitespeed.stores.sqlite", "sql/records.sql"))
+_STREAMS = ("heads", "contacts", "identifiers", "events")
+
+
+def traces(
+    connection: sqlite3.Connection,
+    tenant: str,
+    values: Collection[Email | Phone],
+    contact: int | None,
+) -> list[StoredIdentity]:
+    """See `Store.traces`."""
+    asked = {"tenant": tenant, "contact": contact, "values": _json(values)}
+    with transaction(connection, "begin"):
+        roots = [root for (root,) in connection.execute(_SQL["roots"], asked)]
+        given = {"roots": _json(roots)}
+        streams = [connection.cursor().execute(_SQL[name], given) for name in _STREAMS]
+        return [identity for page in paged(streams) for identity in page]
+
+
+def tombstones(
+    connection: sqlite3.Connection, tenant: str, references: Collection[str]
+) -> Tombstones:
+    """See `Store.tombstones`."""
+    asked = {"tenant": tenant, "references": _json(references)}
+    with transaction(connection, "begin"):
+        secret = connection.execute(_SQL["secret"]).fetchone()
+        erased_at = dict(connection.execute(_SQL["tombstones"], asked).fetchall())
+    return Tombstones(secret[0] if secret else None, erased_at)
+
+
+def _json(values: Collection[object]) -> str:
+    return msgspec.json.encode(list(values)).decode()
