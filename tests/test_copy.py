@@ -21,7 +21,7 @@ from bitespeed.errors import InvalidInput, StoreUnavailable
 from bitespeed.jobs.copy import MAX_DIFFERENCES, Comparison, Counts, Difference, compare, copy
 from bitespeed.model.api_keys import Key
 from bitespeed.model.identifiers import observe
-from bitespeed.model.records import StoredHead, StoredIdentity
+from bitespeed.model.records import IdentityRecord, IdentityRecords
 from bitespeed.service.service import DEFAULT_TENANT, Service
 from bitespeed.stores import Store, open_store
 from bitespeed.stores.options import Options
@@ -89,8 +89,8 @@ async def identify(store: Store, *sent: tuple[str | None, str | None]) -> list[i
     return [answer.primary_id for answer in answers]
 
 
-async def everything(store: Store) -> list[StoredIdentity]:
-    found: list[StoredIdentity] = []
+async def everything(store: Store) -> list[IdentityRecords]:
+    found: list[IdentityRecords] = []
     async with aclosing(store.scan()) as pages:
         async for page in pages:
             found += page
@@ -169,7 +169,7 @@ def test_everything_arrives_on_postgres_and_comes_back(
 def test_the_people_of_these_tests_are_rich(people: str) -> None:
     """Else the test above would prove little."""
 
-    async def test() -> list[StoredIdentity]:
+    async def test() -> list[IdentityRecords]:
         async with opened(people) as (store,):
             return await everything(store)
 
@@ -290,7 +290,7 @@ class Halfway:
     async def keys(self) -> list[Key]:
         return await self._store.keys()
 
-    async def scan(self) -> AsyncIterator[list[StoredIdentity]]:
+    async def scan(self) -> AsyncIterator[list[IdentityRecords]]:
         async with aclosing(self._store.scan()) as pages:
             async for page in pages:
                 yield page
@@ -559,10 +559,10 @@ def test_the_side_that_is_ahead_does_not_matter() -> None:
         def __init__(self, *roots: int) -> None:
             self._roots = roots
 
-        async def scan(self) -> AsyncIterator[list[StoredIdentity]]:
+        async def scan(self) -> AsyncIterator[list[IdentityRecords]]:
             for root in self._roots:
-                head = StoredHead(root, "default", root, root, 1, 1, 1)
-                yield [StoredIdentity(root, heads=[head])]
+                head = IdentityRecord(root, "default", root, root, 1, 1, 1)
+                yield [IdentityRecords(root, heads=[head])]
 
     async def test(ours: Few, theirs: Few) -> list[int | None]:
         found = await compare(ours, theirs, Counts())

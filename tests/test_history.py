@@ -13,22 +13,22 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from bitespeed.model.records import StoredContact, StoredEvent, StoredHead, StoredIdentity
+from bitespeed.model.records import ContactRecord, EventRecord, IdentityRecord, IdentityRecords
 from support.history import KINDS, Answer, Operation, check
 
 STEP = 1000  # nanoseconds between two requests of a model
 
 History = list[Operation]
-Final = list[StoredIdentity]
+Final = list[IdentityRecords]
 
 
 class Model:
     """The contract, as naively as can be."""
 
     def __init__(self) -> None:
-        self.contacts: list[StoredContact] = []
+        self.contacts: list[ContactRecord] = []
         self.person: dict[int, int] = {}  # of each contact
-        self.events: list[StoredEvent] = []
+        self.events: list[EventRecord] = []
 
     def identify(self, email: str | None, phone: str | None) -> Answer:
         touched = sorted(
@@ -53,7 +53,7 @@ class Model:
         person = person or id_
         at = 10 * id_
         self.contacts.append(
-            StoredContact(id_, "default", person, email, phone, None, None, at, at, None)
+            ContactRecord(id_, "default", person, email, phone, None, None, at, at, None)
         )
         self.person[id_] = person
         self._tell("contact.created", person, id_, None, None, None)
@@ -66,7 +66,7 @@ class Model:
 
     def _tell(self, kind: str, identity: int, *rest: object) -> None:
         self.events.append(
-            StoredEvent(len(self.events) + 1, "default", 0, kind, identity, 0, *rest)
+            EventRecord(len(self.events) + 1, "default", 0, kind, identity, 0, *rest)
         )
 
     def answer(self, person: int) -> Answer:
@@ -79,12 +79,12 @@ class Model:
         )
 
     def final(self) -> Final:
-        identities = {person: StoredIdentity(person) for person in self.person.values()}
+        identities = {person: IdentityRecords(person) for person in self.person.values()}
         for contact in self.contacts:
             identity = identities[self.person[contact.id]]
             identity.contacts.append(contact)
             identity.heads.append(
-                StoredHead(contact.id, "default", self.person[contact.id], None, None, 0, 0)
+                IdentityRecord(contact.id, "default", self.person[contact.id], None, None, 0, 0)
             )
         for event in self.events:
             identities[self.person[event.identity_id]].events.append(event)
@@ -332,11 +332,11 @@ def lose_a_merge(history: History, final: Final, rng: random.Random):
     if not any(op.answer and op.answer.secondary_ids for op in history):
         return None
     return history, [
-        StoredIdentity(contact.id, contacts=[contact]) for i in final for contact in i.contacts
+        IdentityRecords(contact.id, contacts=[contact]) for i in final for contact in i.contacts
     ]
 
 
-def world_of(identity: StoredIdentity) -> str:
+def world_of(identity: IdentityRecords) -> str:
     contact = identity.contacts[0]
     return contact.email[-1] if contact.email else contact.phone[0]
 
@@ -387,11 +387,11 @@ def invent_a_contact(history: History, final: Final, rng: random.Random):
 
 
 def with_contact(
-    final: Final, identity: StoredIdentity, email: str | None, phone: str | None
+    final: Final, identity: IdentityRecords, email: str | None, phone: str | None
 ) -> Final:
     root = identity.root_id or 0
-    contact = StoredContact(1000, "default", root, email, phone, None, None, 1000, 1000, None)
-    event = StoredEvent(1000, "default", 0, "contact.created", root, 0, 1000, None, None, None)
+    contact = ContactRecord(1000, "default", root, email, phone, None, None, 1000, 1000, None)
+    event = EventRecord(1000, "default", 0, "contact.created", root, 0, 1000, None, None, None)
     more = replace(
         identity, contacts=[*identity.contacts, contact], events=[*identity.events, event]
     )

@@ -17,7 +17,7 @@ import pytest
 from bitespeed.errors import Conflict, Unavailable
 from bitespeed.model.identifiers import observe
 from bitespeed.model.identity import Changes, Committed
-from bitespeed.model.records import StoredIdentity
+from bitespeed.model.records import IdentityRecords
 from bitespeed.service.batching import Limits
 from bitespeed.service.service import MAX_ATTEMPTS, Service
 from bitespeed.stores import open_store
@@ -69,7 +69,7 @@ class Counting:
 
 class Outcome(NamedTuple):
     history: list[Operation]
-    final: list[StoredIdentity]
+    final: list[IdentityRecords]
     told: Counter[str]
 
 

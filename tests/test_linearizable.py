@@ -14,24 +14,24 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from bitespeed.model.records import StoredContact, StoredIdentity
+from bitespeed.model.records import ContactRecord, IdentityRecords
 from support.history import Answer, Operation
 from support.linearizable import check
 
 STEP = 1000  # nanoseconds between two requests
 
 History = list[Operation]
-Final = list[StoredIdentity]
+Final = list[IdentityRecords]
 
 
 class Shop:
     """The contract and deletions, as naively as can be."""
 
     def __init__(self) -> None:
-        self.contacts: list[StoredContact] = []
+        self.contacts: list[ContactRecord] = []
         self.person: dict[int, int] = {}  # of each live contact
 
-    def live(self, person: int | None = None) -> list[StoredContact]:
+    def live(self, person: int | None = None) -> list[ContactRecord]:
         return [
             c for c in self.contacts if c.id in self.person and person in (None, self.person[c.id])
         ]
@@ -48,7 +48,7 @@ class Shop:
         elif not asked <= known.keys():
             id_ = len(self.contacts) + 1
             self.contacts.append(
-                StoredContact(id_, "default", 0, email, phone, None, None, id_, id_, None)
+                ContactRecord(id_, "default", 0, email, phone, None, None, id_, id_, None)
             )
             self.person[id_] = persons[0] if persons else id_
             persons = [self.person[id_]]
@@ -65,7 +65,7 @@ class Shop:
 
     def final(self) -> Final:
         """The deleted ones are among those that nobody is with any more."""
-        identities = {person: StoredIdentity(person) for person in [*self.person.values(), 0]}
+        identities = {person: IdentityRecords(person) for person in [*self.person.values(), 0]}
         for contact in self.contacts:
             is_live = contact.id in self.person
             row = contact if is_live else contact._replace(deleted_at=10_000)
@@ -210,7 +210,7 @@ def split_a_person(history: History, final: Final, rng: random.Random) -> Damage
         [
             *(i for i in final if i is not identity),
             replace(identity, contacts=identity.contacts[1:]),
-            StoredIdentity(999, contacts=identity.contacts[:1]),
+            IdentityRecords(999, contacts=identity.contacts[:1]),
         ],
     )
 
@@ -245,11 +245,11 @@ def test_of_two_answers_that_no_order_gives_both_are_told() -> None:
     alone = Answer(1, ("a@x",), ("1",), ())
     both = Answer(1, ("a@x",), ("1", "2"), (2,))
     final = [
-        StoredIdentity(
+        IdentityRecords(
             1,
             contacts=[
-                StoredContact(1, "default", 1, "a@x", "1", None, None, 1, 1, None),
-                StoredContact(2, "default", 1, "a@x", "2", None, None, 2, 2, 9),
+                ContactRecord(1, "default", 1, "a@x", "1", None, None, 1, 1, None),
+                ContactRecord(2, "default", 1, "a@x", "2", None, None, 2, 2, 9),
             ],
         )
     ]

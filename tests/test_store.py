@@ -1433,7 +1433,7 @@ def test_a_value_of_deleted_contacts_takes_no_person_who_lives(backend):
 
 async def erasure_of(store, email, secret="s" * 64):
     """What would be committed to erase a person who holds the email."""
-    person = erasing.held(await store.traces(DEFAULT_TENANT, [email]), Whom(email))
+    person = erasing.held(await store.records(DEFAULT_TENANT, [email]), Whom(email))
     erasure = erasing.erasure(DEFAULT_TENANT, person, "e", secret)
     return erasing.erase(person, erasure)
 

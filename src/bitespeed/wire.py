@@ -8,7 +8,7 @@ import msgspec
 from bitespeed.errors import BitespeedError, InvalidInput, NotFound
 from bitespeed.model.identifiers import Email, Observation, Phone, observe
 from bitespeed.model.identity import Answer, KeptAnswer, Receipt
-from bitespeed.model.records import StoredContact, StoredEvent, StoredIdentity
+from bitespeed.model.records import ContactRecord, EventRecord, IdentityRecords
 from bitespeed.rules.erase import Held, Whom, head
 
 T = TypeVar("T")
@@ -159,7 +159,7 @@ def encode_person(person: Held) -> bytes:
     )
 
 
-def _identity(identity: StoredIdentity) -> dict[str, Any]:
+def _identity(identity: IdentityRecords) -> dict[str, Any]:
     row = head(identity)
     return {
         "id": row.id,
@@ -170,7 +170,7 @@ def _identity(identity: StoredIdentity) -> dict[str, Any]:
     }
 
 
-def _stored_contact(contact: StoredContact, primary: int | None) -> dict[str, Any]:
+def _stored_contact(contact: ContactRecord, primary: int | None) -> dict[str, Any]:
     is_primary = primary in (None, contact.id)
     return {
         "id": contact.id,
@@ -194,7 +194,7 @@ def _theirs(contact: dict[str, Any], person: Held) -> dict[str, Any]:
     return contact
 
 
-def _event(event: StoredEvent) -> dict[str, Any]:
+def _event(event: EventRecord) -> dict[str, Any]:
     return {
         "number": event.seq,
         "at": _instant(event.at),

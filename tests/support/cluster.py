@@ -15,7 +15,7 @@ from contextlib import closing, contextmanager, suppress
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 
-from bitespeed.model.records import StoredIdentity
+from bitespeed.model.records import IdentityRecords
 from bitespeed.stores import open_store
 from support.server import free_port
 
@@ -130,11 +130,11 @@ class Cluster:
         """All that any of them has printed."""
         return "".join(member.log() for member in self.members)
 
-    def stored(self) -> list[StoredIdentity]:
+    def stored(self) -> list[IdentityRecords]:
         """Everything in the database, as of one instant, read by a store of the test's own."""
         return asyncio.run(self._stored())
 
-    async def _stored(self) -> list[StoredIdentity]:
+    async def _stored(self) -> list[IdentityRecords]:
         store = await open_store(self.database)
         try:
             return [identity async for page in store.scan() for identity in page]

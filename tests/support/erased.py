@@ -6,7 +6,7 @@ from contextlib import closing, contextmanager
 
 import psycopg
 
-from bitespeed.model.records import StoredContact
+from bitespeed.model.records import ContactRecord
 
 _SQLITE = """
 create table recorded as select * from contact_record where false;
@@ -23,16 +23,16 @@ for each row execute function public.record();
 
 
 @contextmanager
-def erasures_recorded(url: str) -> Iterator[list[StoredContact]]:
+def erasures_recorded(url: str) -> Iterator[list[ContactRecord]]:
     """The contacts that are erased meanwhile, filled at its end."""
-    found: list[StoredContact] = []
+    found: list[ContactRecord] = []
     if url.startswith("sqlite:///"):
         with closing(sqlite3.connect(url.removeprefix("sqlite:///"), timeout=10)) as connection:
             connection.executescript(_SQLITE)
             yield found
-            found += map(StoredContact._make, connection.execute("select * from recorded"))
+            found += map(ContactRecord._make, connection.execute("select * from recorded"))
     else:
         with closing(psycopg.connect(url, autocommit=True)) as connection:
             connection.execute(_POSTGRES.encode())
             yield found
-            found += map(StoredContact._make, connection.execute("select * from public.recorded"))
+            found += map(ContactRecord._make, connection.execute("select * from public.recorded"))

@@ -22,7 +22,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from bitespeed.model.records import StoredContact, StoredEvent, StoredIdentity
+from bitespeed.model.records import ContactRecord, EventRecord, IdentityRecords
 
 KINDS = {
     "shape": "lists without doubles, the primary's own values first, then by age; what was asked",
@@ -101,7 +101,7 @@ class Violation:
 
 
 def check(
-    history: Sequence[Operation], final: Sequence[StoredIdentity] | None = None
+    history: Sequence[Operation], final: Sequence[IdentityRecords] | None = None
 ) -> list[Violation]:
     """Every broken promise that the history, and the store as it is afterwards, give away."""
     answered = [_Answered(op, op.answer, op.answer.nodes()) for op in history if op.answer]
@@ -276,7 +276,7 @@ def _torn(answered: list[_Answered]) -> Iterator[Violation]:
 
 
 def _not_by_age(
-    answered: list[_Answered], contacts: dict[int, StoredContact]
+    answered: list[_Answered], contacts: dict[int, ContactRecord]
 ) -> Iterator[Violation]:
     """An answer shows its contacts' values, by age, each once; contacts never change."""
     distinct = {a.answer: a.operation for a in answered}
@@ -296,15 +296,15 @@ def _not_by_age(
             yield Violation("shape", f"its contacts make {expected}", (operation,))
 
 
-def _holders(final: Sequence[StoredIdentity]) -> dict[str, int | None]:
+def _holders(final: Sequence[IdentityRecords]) -> dict[str, int | None]:
     return {value: i.root_id for i in final for c in i.contacts for value in _values(c)}
 
 
-def _values(row: StoredContact | StoredEvent) -> list[str]:
+def _values(row: ContactRecord | EventRecord) -> list[str]:
     return [value for value in (row.email, row.phone) if value is not None]
 
 
-def _lost(history: Sequence[Operation], final: Sequence[StoredIdentity]) -> Iterator[Violation]:
+def _lost(history: Sequence[Operation], final: Sequence[IdentityRecords]) -> Iterator[Violation]:
     holders = _holders(final)
     for op in history:
         if op.answer is not None:
@@ -313,7 +313,7 @@ def _lost(history: Sequence[Operation], final: Sequence[StoredIdentity]) -> Iter
                 yield Violation("lost", "acknowledged, but not together in the end", (op,))
 
 
-def _welded(history: Sequence[Operation], final: Sequence[StoredIdentity]) -> Iterator[Violation]:
+def _welded(history: Sequence[Operation], final: Sequence[IdentityRecords]) -> Iterator[Violation]:
     """Each identity is connected by requests that may have been carried out: those whose values
     are together in the end. Any other one, had it been carried out, would have put them there.
     """
@@ -333,13 +333,13 @@ def _welded(history: Sequence[Operation], final: Sequence[StoredIdentity]) -> It
             yield Violation("welded", f"nothing connects {apart}", told)
 
 
-def _repeats(contacts: Iterable[StoredContact]) -> Iterator[Violation]:
+def _repeats(contacts: Iterable[ContactRecord]) -> Iterator[Violation]:
     """There must be an order in which each contact brings a value that none before it had;
     whether it was the true one, the events tell.
 
     From its end: take away, again and again, a contact with a value that no other one has.
     """
-    carriers: dict[str, set[StoredContact]] = defaultdict(set)
+    carriers: dict[str, set[ContactRecord]] = defaultdict(set)
     left = set(contacts)
     for contact in left:
         for value in _values(contact):
@@ -363,7 +363,7 @@ def _repeats(contacts: Iterable[StoredContact]) -> Iterator[Violation]:
 class _Point:
     """When one event can have happened: not before ``earliest``, not after ``latest``."""
 
-    event: StoredEvent
+    event: EventRecord
     parents: list["_Point"]
     earliest: float
     latest: float = math.inf
@@ -424,7 +424,7 @@ class _Replay:
             result ^= code
         return result
 
-    def run(self, identity: StoredIdentity, begun: dict[_Pair, int]) -> None:
+    def run(self, identity: IdentityRecords, begun: dict[_Pair, int]) -> None:
         """Take in the events of one identity and of all that were merged into it."""
         contacts = {contact.id: contact for contact in identity.contacts}
         for event in identity.events:
@@ -436,7 +436,7 @@ class _Replay:
             new = [] if contact is None else self._brought(contact)
             self._change(_Point(event, [], begin or 0), new)
 
-    def _brought(self, contact: StoredContact) -> list[Node]:
+    def _brought(self, contact: ContactRecord) -> list[Node]:
         values = [value for value in _values(contact) if value not in self._known]
         if not values:
             self._object("repeat", f"contact {contact.id} brought nothing new in its turn")
@@ -461,7 +461,7 @@ class _Replay:
 
 
 def _out_of_order(
-    history: Sequence[Operation], answered: list[_Answered], final: Sequence[StoredIdentity]
+    history: Sequence[Operation], answered: list[_Answered], final: Sequence[IdentityRecords]
 ) -> Iterator[Violation]:
     """Find a time for every event so that each answer saw its state; or tell which cannot be.
 

@@ -17,7 +17,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import count
 from typing import NamedTuple
 
-from bitespeed.model.records import StoredContact, StoredIdentity
+from bitespeed.model.records import ContactRecord, IdentityRecords
 from support.history import Answer, Blobs, Node, Operation, Violation
 
 BUDGET = 200_000  # steps of one search; those of histories that are right take some dozens
@@ -28,8 +28,8 @@ Person = frozenset[int]
 
 def check(
     history: Sequence[Operation],
-    final: Sequence[StoredIdentity],
-    erased: Sequence[StoredContact] = (),
+    final: Sequence[IdentityRecords],
+    erased: Sequence[ContactRecord] = (),
 ) -> list[Violation]:
     """Every group of requests that no order explains. ``erased`` are the contacts that were."""
     violations: list[Violation] = []
@@ -42,17 +42,17 @@ def check(
     return violations
 
 
-_Group = tuple[list[Operation], list[StoredContact], set[Person]]
+_Group = tuple[list[Operation], list[ContactRecord], set[Person]]
 
 
 def _groups(
     history: Sequence[Operation],
-    final: Sequence[StoredIdentity],
-    erased: Sequence[StoredContact],
+    final: Sequence[IdentityRecords],
+    erased: Sequence[ContactRecord],
 ) -> Iterator[_Group]:
     blobs = _connected(history, final, erased)
     operations: dict[Node, list[Operation]] = defaultdict(list)
-    contacts: dict[Node, list[StoredContact]] = defaultdict(list)
+    contacts: dict[Node, list[ContactRecord]] = defaultdict(list)
     persons: dict[Node, set[Person]] = defaultdict(set)
     for op in history:
         operations[blobs.find(_nodes(op)[0])].append(op)
@@ -70,8 +70,8 @@ def _groups(
 
 def _connected(
     history: Sequence[Operation],
-    final: Sequence[StoredIdentity],
-    erased: Sequence[StoredContact],
+    final: Sequence[IdentityRecords],
+    erased: Sequence[ContactRecord],
 ) -> Blobs:
     """All that has to do with each other."""
     blobs = Blobs()
@@ -92,11 +92,11 @@ def _nodes(op: Operation) -> tuple[Node, ...]:
     return (*op.values(), *(op.answer.nodes() if op.answer else ()))
 
 
-def _of_contact(contact: StoredContact) -> tuple[Node, ...]:
+def _of_contact(contact: ContactRecord) -> tuple[Node, ...]:
     return (contact.id, *_values(contact))
 
 
-def _values(contact: StoredContact) -> Iterable[str]:
+def _values(contact: ContactRecord) -> Iterable[str]:
     return (value for value in (contact.email, contact.phone) if value is not None)
 
 
@@ -116,7 +116,7 @@ class _Search:
     """After Wing and Gong: whatever may come next is tried, and what was tried is remembered."""
 
     def __init__(
-        self, operations: list[Operation], contacts: list[StoredContact], persons: set[Person]
+        self, operations: list[Operation], contacts: list[ContactRecord], persons: set[Person]
     ) -> None:
         self._operations = sorted(operations, key=lambda op: op.begin)
         self._contacts = {contact.id: contact for contact in contacts}

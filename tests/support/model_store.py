@@ -21,11 +21,11 @@ from bitespeed.model.identity import (
     Snapshot,
 )
 from bitespeed.model.records import (
-    StoredContact,
-    StoredEvent,
-    StoredHead,
-    StoredIdentifier,
-    StoredIdentity,
+    ContactRecord,
+    EventRecord,
+    IdentifierRecord,
+    IdentityRecord,
+    IdentityRecords,
 )
 from bitespeed.rules import erase as erasing
 from bitespeed.rules import identify as rule
@@ -46,10 +46,10 @@ Name = tuple[str | None, str | None]
 class Rows(NamedTuple):
     """All that is committed."""
 
-    heads: tuple[StoredHead, ...] = ()
-    contacts: tuple[StoredContact, ...] = ()
+    heads: tuple[IdentityRecord, ...] = ()
+    contacts: tuple[ContactRecord, ...] = ()
     identifiers: tuple[tuple[Key, int], ...] = ()
-    events: tuple[StoredEvent, ...] = ()
+    events: tuple[EventRecord, ...] = ()
 
 
 class Database:
@@ -85,28 +85,28 @@ class Database:
             if head.id in roots and head.id == head.root_id and head.primary_id is not None
         }
 
-    def members(self, root: int) -> list[StoredContact]:
+    def members(self, root: int) -> list[ContactRecord]:
         """The live contacts of an identity, by age."""
         live = (contact for contact in self.contacts.values() if contact.deleted_at is None)
         members = [contact for contact in live if self.home(contact.id) == root]
         return sorted(members, key=lambda contact: (contact.created_at, contact.id))
 
-    def identities(self) -> list[StoredIdentity]:
+    def identities(self) -> list[IdentityRecords]:
         """Everything, as `Store.scan` gives it."""
-        found: dict[int | None, StoredIdentity] = {
-            head.root_id: StoredIdentity(head.root_id) for head in self.rows.heads
+        found: dict[int | None, IdentityRecords] = {
+            head.root_id: IdentityRecords(head.root_id) for head in self.rows.heads
         }
         for head in self.rows.heads:
             found[head.root_id].heads.append(head)
         for contact in self.rows.contacts:
             found[self.home(contact.id)].contacts.append(contact)
         for key, born_in in self.rows.identifiers:
-            row = StoredIdentifier(TENANT, *key, born_in)
+            row = IdentifierRecord(TENANT, *key, born_in)
             found[self.heads[born_in].root_id].identifiers.append(row)
         for event in self.rows.events:
             head = self.heads.get(event.identity_id)
             root = head and head.root_id
-            found.setdefault(root, StoredIdentity(root)).events.append(event)
+            found.setdefault(root, IdentityRecords(root)).events.append(event)
         return list(found.values())
 
     def told(self, answers: list[Answer]) -> tuple:
@@ -130,7 +130,7 @@ class Database:
         )
 
 
-def _name(contact: StoredContact) -> Name:
+def _name(contact: ContactRecord) -> Name:
     return contact.email, contact.phone
 
 
@@ -161,7 +161,7 @@ class Request:
 class Decision:
     """What a request makes of one snapshot. Raises what the rule raises."""
 
-    def __init__(self, request: Request, snapshot: Snapshot, all_: list[StoredIdentity]) -> None:
+    def __init__(self, request: Request, snapshot: Snapshot, all_: list[IdentityRecords]) -> None:
         self._request, self._snapshot, self._all = request, snapshot, all_
         self.changes, _ = self._decide()
 
@@ -270,14 +270,14 @@ class Writing:
             at = change.primary_at if change.primary_at is not None else self._ages.get(primary)
             old = self._heads.get(id_)
             root, version = (old.root_id, old.version) if old else (self._id(change.root), 0)
-            self._heads[id_] = StoredHead(
+            self._heads[id_] = IdentityRecord(
                 id_, TENANT, root, primary, at, change.contacts, version + 1
             )
 
     def _write_contacts(self) -> None:
         for (id_, at), new in zip(self._ages.items(), self._changes.contacts, strict=True):
             born_in = self._id(new.identity)
-            row = StoredContact(
+            row = ContactRecord(
                 id=id_,
                 tenant=TENANT,
                 identity_id=born_in,
@@ -298,9 +298,9 @@ class Writing:
         for key in freed_keys(self._changes):
             self._identifiers.pop(key, None)
 
-    def _events(self, first: int) -> list[StoredEvent]:
+    def _events(self, first: int) -> list[EventRecord]:
         return [
-            StoredEvent(
+            EventRecord(
                 seq=first + n,
                 tenant=TENANT,
                 at=self._at,

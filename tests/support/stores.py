@@ -8,7 +8,7 @@ from typing import Any
 
 from bitespeed.model.identifiers import Observation, observe
 from bitespeed.model.identity import Answer, Changes, Committed, Snapshot, Tombstones
-from bitespeed.model.records import StoredIdentity
+from bitespeed.model.records import IdentityRecords
 from bitespeed.rules import identify as rule
 from bitespeed.service.batching import Limits
 from bitespeed.service.service import DEFAULT_TENANT, Service
@@ -104,8 +104,8 @@ class Watched:
     async def tombstones(self, tenant: str, references: Collection[str] = ()) -> Tombstones:
         return await self._store.tombstones(tenant, references)
 
-    async def traces(self, *asked: Any) -> list[StoredIdentity]:
-        return await self._store.traces(*asked)
+    async def records(self, *asked: Any) -> list[IdentityRecords]:
+        return await self._store.records(*asked)
 
     async def ping(self) -> None:
         await self._store.ping()

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from bitespeed.jobs.check import broken
-from bitespeed.model.records import StoredContact, StoredIdentity
+from bitespeed.model.records import ContactRecord, IdentityRecords
 from support import linearizable
 from support.cluster import cluster
 from support.erased import erasures_recorded
@@ -22,9 +22,9 @@ class Trial(NamedTuple):
     """The history of a load, what is stored afterwards, and what the servers printed."""
 
     history: list[Operation]
-    final: list[StoredIdentity]
+    final: list[IdentityRecords]
     log: str
-    erased: Sequence[StoredContact] = ()
+    erased: Sequence[ContactRecord] = ()
 
     def statuses(self) -> Counter[int]:
         """How often each was answered."""
@@ -90,7 +90,7 @@ def under_load(
     return trial
 
 
-def damage(final: list[StoredIdentity]) -> list[object]:
+def damage(final: list[IdentityRecords]) -> list[object]:
     """What is wrong with what is stored."""
     return [violation for identity in final for violation in broken(identity)]
 

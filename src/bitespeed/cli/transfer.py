@@ -37,7 +37,7 @@ from bitespeed.cli.common import (
 from bitespeed.errors import InvalidInput
 from bitespeed.jobs.import_file import Columns, Reject, Tally, import_rows, instant, read_rows
 from bitespeed.model.identity import Answer, Contact
-from bitespeed.model.records import StoredIdentity
+from bitespeed.model.records import IdentityRecords
 from bitespeed.rules.identify import consolidate
 from bitespeed.service.service import DEFAULT_TENANT
 from bitespeed.stores import open_store
@@ -267,11 +267,11 @@ def _csv(stream: IO[str]) -> Callable[[Answer], object]:
     )
 
 
-def _is_of(identity: StoredIdentity, tenant: str) -> bool:
+def _is_of(identity: IdentityRecords, tenant: str) -> bool:
     return any(head.tenant == tenant for head in identity.heads)
 
 
-def _answer(identity: StoredIdentity) -> Answer | None:
+def _answer(identity: IdentityRecords) -> Answer | None:
     """The answer for a stored identity; None when all of its contacts are deleted."""
     live = [
         Contact(c.id, c.created_at, c.email, c.phone)

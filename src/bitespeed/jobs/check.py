@@ -17,7 +17,7 @@ from contextlib import aclosing
 from itertools import pairwise
 from typing import NamedTuple
 
-from bitespeed.model.records import StoredContact, StoredEvent, StoredHead, StoredIdentity
+from bitespeed.model.records import ContactRecord, EventRecord, IdentityRecord, IdentityRecords
 from bitespeed.stores import Store
 
 INVARIANTS = {
@@ -59,7 +59,7 @@ async def check(store: Store, on_page: Callable[[int], None] = lambda _: None) -
     return violations[:MAX_VIOLATIONS]
 
 
-def broken(identity: StoredIdentity) -> Iterator[Violation]:
+def broken(identity: IdentityRecords) -> Iterator[Violation]:
     """What is wrong with all that is stored under one root."""
     root = identity.root_id
     if root is None and _is_what_erasures_leave(identity):
@@ -83,13 +83,13 @@ def broken(identity: StoredIdentity) -> Iterator[Violation]:
         yield Violation(invariant, root, what)
 
 
-def _is_what_erasures_leave(identity: StoredIdentity) -> bool:
+def _is_what_erasures_leave(identity: IdentityRecords) -> bool:
     """Of those who are gone as a whole."""
     rows = (identity.heads, identity.contacts, identity.identifiers)
     return not any(rows) and all(event.kind == "identity.erased" for event in identity.events)
 
 
-def _primary(head: StoredHead, live: list[StoredContact]) -> Iterator[tuple[str, str]]:
+def _primary(head: IdentityRecord, live: list[ContactRecord]) -> Iterator[tuple[str, str]]:
     if not live:
         if head.primary_id is not None:
             yield "I1", f"primary {head.primary_id} of an identity without live contacts"
@@ -105,14 +105,14 @@ def _primary(head: StoredHead, live: list[StoredContact]) -> Iterator[tuple[str,
         yield "I8", f"age of primary {primary.id} is wrong"
 
 
-def _tenant(head: StoredHead, identity: StoredIdentity) -> Iterator[tuple[str, str]]:
+def _tenant(head: IdentityRecord, identity: IdentityRecords) -> Iterator[tuple[str, str]]:
     for row in (*identity.heads, *identity.contacts, *identity.identifiers):
         if row.tenant != head.tenant:
             yield "I4", "holds rows of two tenants"
             return
 
 
-def _identifiers(identity: StoredIdentity, live: list[StoredContact]) -> Iterator[tuple[str, str]]:
+def _identifiers(identity: IdentityRecords, live: list[ContactRecord]) -> Iterator[tuple[str, str]]:
     carried = {value: contact.id for contact in live for value in _values(contact)}
     stored = Counter((i.kind, i.value) for i in identity.identifiers)
     for value, contact in carried.items():
@@ -125,7 +125,7 @@ def _identifiers(identity: StoredIdentity, live: list[StoredContact]) -> Iterato
             yield "I4", f"the {value[0]} of contact {carried[value]} has {count} identifiers"
 
 
-def _events(identity: StoredIdentity) -> Iterator[tuple[str, str]]:
+def _events(identity: IdentityRecords) -> Iterator[tuple[str, str]]:
     """Each contact created or adopted once, deleted once if it is, each merged identity ended
     once.
     """
@@ -148,7 +148,7 @@ def _events(identity: StoredIdentity) -> Iterator[tuple[str, str]]:
         yield "I8", f"events do not tell the truth: {kind} {id_}"
 
 
-def _novelty(identity: StoredIdentity) -> Iterator[tuple[str, str]]:
+def _novelty(identity: IdentityRecords) -> Iterator[tuple[str, str]]:
     """Replay the events: each contact created must bring a value that no live one carried then."""
     contacts = {contact.id: contact for contact in identity.contacts}
     carriers: Counter[Value] = Counter()
@@ -166,7 +166,7 @@ def _novelty(identity: StoredIdentity) -> Iterator[tuple[str, str]]:
             carriers.subtract(_values(contact))
 
 
-def _connection(identity: StoredIdentity) -> Iterator[tuple[str, str]]:
+def _connection(identity: IdentityRecords) -> Iterator[tuple[str, str]]:
     """All contacts ever, and the observations that merged identities, must hang together."""
     if _erased(identity):
         return
@@ -188,7 +188,7 @@ def _connection(identity: StoredIdentity) -> Iterator[tuple[str, str]]:
         yield "I7", f"nothing connects contacts {_some(sorted(groups.values()))}"
 
 
-def _ties(identity: StoredIdentity) -> Iterator[tuple[Value, Value]]:
+def _ties(identity: IdentityRecords) -> Iterator[tuple[Value, Value]]:
     """What was said in one breath, and what was adopted together."""
     for row in (*identity.contacts, *identity.events):
         yield from pairwise(_values(row))
@@ -199,16 +199,16 @@ def _ties(identity: StoredIdentity) -> Iterator[tuple[Value, Value]]:
                 yield value, ("adopted into", str(contact.identity_id))
 
 
-def _adopted(identity: StoredIdentity) -> set[int | None]:
+def _adopted(identity: IdentityRecords) -> set[int | None]:
     return {event.contact_id for event in identity.events if event.kind == "contact.adopted"}
 
 
-def _erased(identity: StoredIdentity) -> set[int | None]:
+def _erased(identity: IdentityRecords) -> set[int | None]:
     return {event.contact_id for event in identity.events if event.kind == "contact.erased"}
 
 
 def _numbers(
-    head: StoredHead, identity: StoredIdentity, live: list[StoredContact]
+    head: IdentityRecord, identity: IdentityRecords, live: list[ContactRecord]
 ) -> Iterator[tuple[str, str]]:
     if head.contacts != len(live):
         yield "I8", f"counts {head.contacts} live contacts, has {len(live)}"
@@ -217,7 +217,7 @@ def _numbers(
         yield "I8", f"is at version {head.version}, its events at {version}"
 
 
-def _values(row: StoredContact | StoredEvent) -> list[Value]:
+def _values(row: ContactRecord | EventRecord) -> list[Value]:
     values: list[Value] = []
     if row.email is not None:
         values.append(("email", row.email))

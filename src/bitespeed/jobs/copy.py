@@ -6,7 +6,7 @@ from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from bitespeed.model.records import StoredIdentity
+from bitespeed.model.records import IdentityRecords
 from bitespeed.stores import Store
 
 MAX_DIFFERENCES = 1000  # found before the search ends; by then the cause matters, not the number
@@ -21,7 +21,7 @@ class Counts:
     events: int = 0
     last_event: int = 0
 
-    def add(self, page: list[StoredIdentity]) -> None:
+    def add(self, page: list[IdentityRecords]) -> None:
         """Count a page."""
         for identity in page:
             self.identities += identity.root_id is not None
@@ -35,7 +35,7 @@ OnPage = Callable[[Counts], None]
 """Told after each page how far it is."""
 
 
-_Pair = tuple[StoredIdentity | None, StoredIdentity | None]
+_Pair = tuple[IdentityRecords | None, IdentityRecords | None]
 
 
 class Difference(NamedTuple):
@@ -103,8 +103,8 @@ async def compare(
 
 
 async def _counted(
-    pages: AsyncIterable[list[StoredIdentity]], counts: Counts, on_page: OnPage
-) -> AsyncGenerator[list[StoredIdentity]]:
+    pages: AsyncIterable[list[IdentityRecords]], counts: Counts, on_page: OnPage
+) -> AsyncGenerator[list[IdentityRecords]]:
     async for page in pages:
         yield page
         counts.add(page)
@@ -119,7 +119,7 @@ class _Comparing:
         self._only_in_copy: set[int | None] = set()
         self._ended: set[int | None] = set()  # merged into another one, or erased, since
 
-    def add(self, our: StoredIdentity | None, their: StoredIdentity | None) -> None:
+    def add(self, our: IdentityRecords | None, their: IdentityRecords | None) -> None:
         """Compare what has the same root, either of which may be missing."""
         if our is None:
             assert their is not None  # noqa: S101 - one of the two is there
@@ -148,22 +148,22 @@ class _Comparing:
 
 
 async def _side_by_side(
-    ours: AsyncIterable[list[StoredIdentity]], theirs: AsyncIterable[list[StoredIdentity]]
+    ours: AsyncIterable[list[IdentityRecords]], theirs: AsyncIterable[list[IdentityRecords]]
 ) -> AsyncGenerator[Iterator[_Pair]]:
     """The identities of both in the order of their roots, paired where both have one."""
     our_pages, their_pages = aiter(ours), aiter(theirs)
-    our, their = deque[StoredIdentity](), deque[StoredIdentity]()
+    our, their = deque[IdentityRecords](), deque[IdentityRecords]()
     while True:
         if not our:
-            our.extend(await anext(our_pages, list[StoredIdentity]()))
+            our.extend(await anext(our_pages, list[IdentityRecords]()))
         if not their:
-            their.extend(await anext(their_pages, list[StoredIdentity]()))
+            their.extend(await anext(their_pages, list[IdentityRecords]()))
         if not our and not their:
             return
         yield _pairs(our, their)
 
 
-def _pairs(our: deque[StoredIdentity], their: deque[StoredIdentity]) -> Iterator[_Pair]:
+def _pairs(our: deque[IdentityRecords], their: deque[IdentityRecords]) -> Iterator[_Pair]:
     """Take pairs away until one side has no more; all that is left where it had none at all."""
     is_last = not our or not their
     while (our and their) or (is_last and (our or their)):
@@ -174,12 +174,12 @@ def _pairs(our: deque[StoredIdentity], their: deque[StoredIdentity]) -> Iterator
         )
 
 
-def _place(side: deque[StoredIdentity]) -> float:
+def _place(side: deque[IdentityRecords]) -> float:
     """Of the next one in the order of a scan: rows that belong to no identity come first."""
     return side[0].root_id or 0 if side else float("inf")
 
 
-def _is_equal(our: StoredIdentity, their: StoredIdentity) -> bool:
+def _is_equal(our: IdentityRecords, their: IdentityRecords) -> bool:
     return (
         our.heads == their.heads
         and our.contacts == their.contacts
@@ -189,12 +189,12 @@ def _is_equal(our: StoredIdentity, their: StoredIdentity) -> bool:
     )
 
 
-def _unlike(our: StoredIdentity, their: StoredIdentity) -> str:
+def _unlike(our: IdentityRecords, their: IdentityRecords) -> str:
     """What differs, by the ids of its rows."""
     return "; ".join(_parts(our, their))
 
 
-def _parts(our: StoredIdentity, their: StoredIdentity) -> Iterator[str]:
+def _parts(our: IdentityRecords, their: IdentityRecords) -> Iterator[str]:
     for name, mine, others in (
         ("identities", our.heads, their.heads),
         ("contacts", our.contacts, their.contacts),

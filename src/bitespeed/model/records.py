@@ -7,7 +7,7 @@ import msgspec
 from bitespeed.model.identifiers import Email, Phone
 
 
-class StoredContact(NamedTuple):
+class ContactRecord(NamedTuple):
     """A contact row, live or deleted; instants in microseconds since 1970, UTC."""
 
     id: int
@@ -22,7 +22,7 @@ class StoredContact(NamedTuple):
     deleted_at: int | None
 
 
-class StoredIdentifier(NamedTuple):
+class IdentifierRecord(NamedTuple):
     """One row of the unique key of values."""
 
     tenant: str
@@ -31,7 +31,7 @@ class StoredIdentifier(NamedTuple):
     identity_id: int
 
 
-class StoredEvent(NamedTuple):
+class EventRecord(NamedTuple):
     """One event, in the order of the feed."""
 
     seq: int
@@ -46,7 +46,7 @@ class StoredEvent(NamedTuple):
     phone: Phone | None
 
 
-class StoredHead(NamedTuple):
+class IdentityRecord(NamedTuple):
     """The row of an identity."""
 
     id: int
@@ -58,7 +58,7 @@ class StoredHead(NamedTuple):
     version: int
 
 
-class StoredTombstone(NamedTuple):
+class TombstoneRecord(NamedTuple):
     """What an erasure leaves of an identifier; see `bitespeed.rules.erase.reference`."""
 
     tenant: str
@@ -67,13 +67,13 @@ class StoredTombstone(NamedTuple):
     erasure: str
 
 
-class StoredSecret(NamedTuple):
+class SecretRecord(NamedTuple):
     """What the references of tombstones are made with; there is none before the first erasure."""
 
     secret: str
 
 
-class StoredIdentity(msgspec.Struct):
+class IdentityRecords(msgspec.Struct):
     """Everything whose root is ``root_id``; None for rows that lead to no identity at all.
 
     ``heads`` are the rows of the identity and of all that were merged into it;
@@ -82,20 +82,20 @@ class StoredIdentity(msgspec.Struct):
     """
 
     root_id: int | None
-    heads: list[StoredHead] = []
-    contacts: list[StoredContact] = []
-    identifiers: list[StoredIdentifier] = []
-    events: list[StoredEvent] = []
-    tombstones: list[StoredTombstone] = []
-    secrets: list[StoredSecret] = []
+    heads: list[IdentityRecord] = []
+    contacts: list[ContactRecord] = []
+    identifiers: list[IdentifierRecord] = []
+    events: list[EventRecord] = []
+    tombstones: list[TombstoneRecord] = []
+    secrets: list[SecretRecord] = []
 
 
 PARTS = {
-    "heads": StoredHead,
-    "contacts": StoredContact,
-    "identifiers": StoredIdentifier,
-    "events": StoredEvent,
-    "tombstones": StoredTombstone,
-    "secrets": StoredSecret,
+    "heads": IdentityRecord,
+    "contacts": ContactRecord,
+    "identifiers": IdentifierRecord,
+    "events": EventRecord,
+    "tombstones": TombstoneRecord,
+    "secrets": SecretRecord,
 }
 """What a stored identity consists of, in the order of scans and loads."""

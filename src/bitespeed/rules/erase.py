@@ -28,7 +28,7 @@ from bitespeed.model.identity import (
     Snapshot,
 )
 from bitespeed.model.pseudonyms import References
-from bitespeed.model.records import StoredContact, StoredEvent, StoredHead, StoredIdentity
+from bitespeed.model.records import ContactRecord, EventRecord, IdentityRecord, IdentityRecords
 
 Value = Email | Phone
 
@@ -50,8 +50,8 @@ class Whom(NamedTuple):
 class Elsewhere(NamedTuple):
     """Deleted contacts of somebody else that carry a value of the person's."""
 
-    identity: StoredIdentity
-    contacts: list[StoredContact]
+    identity: IdentityRecords
+    contacts: list[ContactRecord]
 
 
 class Held(NamedTuple):
@@ -60,13 +60,13 @@ class Held(NamedTuple):
     ``values`` are theirs alone; ``all_values`` are also those that somebody else has by now.
     """
 
-    whole: list[StoredIdentity]
+    whole: list[IdentityRecords]
     elsewhere: list[Elsewhere]
     values: set[Value]
     all_values: set[Value]
 
 
-def held(found: Sequence[StoredIdentity], whom: Whom) -> Held:
+def held(found: Sequence[IdentityRecords], whom: Whom) -> Held:
     """What is held about a person, as far as ``found`` goes: every identity in which any contact,
     live or deleted, is the one meant or carries one of ``all_values``.
 
@@ -195,25 +195,25 @@ def snapshot(person: Held) -> Snapshot:
     return Snapshot({identity.id: identity for identity in identities}, {}, {})
 
 
-def head(identity: StoredIdentity) -> StoredHead:
+def head(identity: IdentityRecords) -> IdentityRecord:
     """The row of the identity itself."""
     return next(row for row in identity.heads if row.id == identity.root_id)
 
 
-def _is_meant(identity: StoredIdentity, whom: Whom) -> bool:
+def _is_meant(identity: IdentityRecords, whom: Whom) -> bool:
     has_contact = any(contact.id == whom.contact for contact in identity.contacts)
     return has_contact or not whom.values().isdisjoint(_values(_live(identity)))
 
 
-def _live(identity: StoredIdentity) -> list[StoredContact]:
+def _live(identity: IdentityRecords) -> list[ContactRecord]:
     return [contact for contact in identity.contacts if contact.deleted_at is None]
 
 
-def _values(contacts: Iterable[StoredContact]) -> set[Value]:
+def _values(contacts: Iterable[ContactRecord]) -> set[Value]:
     return {value for c in contacts for value in (c.email, c.phone) if value is not None}
 
 
-def _events_elsewhere(person: Held) -> list[StoredEvent]:
+def _events_elsewhere(person: Held) -> list[EventRecord]:
     """Those that name one of the values."""
     return [
         event

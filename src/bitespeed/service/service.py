@@ -217,7 +217,7 @@ class Service:
         """All that is held about a person, as of one instant. Raises `NotFound`."""
         asked = whom.values()
         for _ in range(MAX_LOOKS):
-            found = await self._store.traces(self._tenant, asked, whom.contact)
+            found = await self._store.records(self._tenant, asked, whom.contact)
             person = erasing.held(found, whom)
             if person.all_values <= asked:
                 return person

@@ -10,7 +10,7 @@ from bitespeed.extras import extra
 from bitespeed.model.api_keys import Key
 from bitespeed.model.identifiers import Email, Phone
 from bitespeed.model.identity import Changes, Committed, Snapshot, Tombstones
-from bitespeed.model.records import StoredIdentity
+from bitespeed.model.records import IdentityRecords
 from bitespeed.stores.epochs import CacheState, Feed
 from bitespeed.stores.options import Options
 
@@ -44,9 +44,9 @@ class Store(Protocol):
         """
         ...
 
-    async def traces(
+    async def records(
         self, tenant: str, values: Collection[Email | Phone], contact: int | None = None
-    ) -> list[StoredIdentity]:
+    ) -> list[IdentityRecords]:
         """Every identity that has the contact, or one that carries one of the values, live or
         deleted, with all that is stored of it, as of one instant.
         """
@@ -64,14 +64,14 @@ class Store(Protocol):
         """Return when the store can answer."""
         ...
 
-    def scan(self) -> AsyncGenerator[list[StoredIdentity]]:
+    def scan(self) -> AsyncGenerator[list[IdentityRecords]]:
         """All that is stored, every tenant's, in pages of identities, as of one instant.
 
         Close it (`contextlib.aclosing`) when leaving before its end.
         """
         ...
 
-    async def load(self, pages: AsyncIterable[list[StoredIdentity]]) -> None:
+    async def load(self, pages: AsyncIterable[list[IdentityRecords]]) -> None:
         """Write all that the `scan` of another store gives, ids and all, durably, or nothing.
 
         New ids follow after the highest one. Raises `InvalidInput` when there is anything here

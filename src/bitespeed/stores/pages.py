@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from bitespeed.model.records import PARTS, StoredIdentity
+from bitespeed.model.records import PARTS, IdentityRecords
 
 PAGE = 500  # identities at a time: enough to make the hand-over between threads cheap
 
@@ -27,13 +27,13 @@ class Rows(msgspec.Struct):
         return [getattr(self, part) for part in PARTS]
 
 
-def paged(streams: Iterable[Iterable[tuple[Any, ...]]]) -> Iterator[list[StoredIdentity]]:
+def paged(streams: Iterable[Iterable[tuple[Any, ...]]]) -> Iterator[list[IdentityRecords]]:
     """Pages of identities from a stream of rows for each of `PARTS`.
 
     Each row begins with the root it leads to, 0 for none, and the streams are ordered by that;
     so the rows that belong to no identity come first.
     """
-    page: list[StoredIdentity] = []
+    page: list[IdentityRecords] = []
     for identity in _assembled(streams):
         page.append(identity)
         if len(page) == PAGE:
@@ -43,14 +43,14 @@ def paged(streams: Iterable[Iterable[tuple[Any, ...]]]) -> Iterator[list[StoredI
         yield page
 
 
-def _assembled(streams: Iterable[Iterable[tuple[Any, ...]]]) -> Iterator[StoredIdentity]:
+def _assembled(streams: Iterable[Iterable[tuple[Any, ...]]]) -> Iterator[IdentityRecords]:
     """One pass over all streams side by side."""
     groups = [groupby(stream, key=itemgetter(0)) for stream in streams]
     waiting = [next(group, None) for group in groups]
     while any(group is not None for group in waiting):
         key = min(group[0] for group in waiting if group is not None)
-        identity = StoredIdentity(root_id=key or None)
-        parts = zip(waiting, PARTS.items(), strict=False)  # traces have the first ones alone
+        identity = IdentityRecords(root_id=key or None)
+        parts = zip(waiting, PARTS.items(), strict=False)  # records have the first ones alone
         for position, (group, (part, row_type)) in enumerate(parts):
             if group is not None and group[0] == key:
                 getattr(identity, part).extend(row_type(*row[1:]) for row in group[1])

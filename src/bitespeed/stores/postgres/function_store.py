@@ -15,7 +15,7 @@ from bitespeed.errors import Conflict, Contention
 from bitespeed.model.api_keys import Key
 from bitespeed.model.identifiers import Email, Phone
 from bitespeed.model.identity import Changes, Committed, Identity, Snapshot, Tombstones
-from bitespeed.model.records import StoredIdentity
+from bitespeed.model.records import IdentityRecords
 from bitespeed.stores.epochs import WITHOUT_CACHE, CacheState, EpochOver, Feed, fresh_epoch
 from bitespeed.stores.pages import Rows, paged
 from bitespeed.stores.recent import Recent
@@ -25,7 +25,7 @@ T = TypeVar("T", Email, Phone)
 Function = Literal[
     "read",
     "commit",
-    "traces",
+    "records",
     "tombstones",
     "cache_state",
     "cache_resume",
@@ -146,12 +146,12 @@ class FunctionStore(ABC):
             raise EpochOver(outcome.cache)
         return Committed(outcome.ids, outcome.created_at, outcome.at)
 
-    async def traces(
+    async def records(
         self, tenant: str, values: Collection[Email | Phone], contact: int | None = None
-    ) -> list[StoredIdentity]:
-        """See `Store.traces`. One call."""
+    ) -> list[IdentityRecords]:
+        """See `Store.records`. One call."""
         asked = _encode({"values": list(values), "contact": contact})
-        rows = await self._fetch("traces", {"tenant": tenant, "asked": msgspec.Raw(asked)})
+        rows = await self._fetch("records", {"tenant": tenant, "asked": msgspec.Raw(asked)})
         return [identity for page in paged(_rows.decode(rows).streams()) for identity in page]
 
     async def tombstones(self, tenant: str, references: Collection[str] = ()) -> Tombstones:

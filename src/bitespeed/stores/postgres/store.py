@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from bitespeed.errors import Conflict, StoreUnavailable
-from bitespeed.model.records import StoredIdentity
+from bitespeed.model.records import IdentityRecords
 from bitespeed.stores.options import Options
 from bitespeed.stores.postgres.errors import translated
 from bitespeed.stores.postgres.function_store import Arguments, Function, FunctionStore
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 _STATEMENTS: dict[Function, bytes] = {
     "read": b"select bitespeed.read($1, $2)",
     "commit": b"select bitespeed.commit($1, $2, $3)",
-    "traces": b"select bitespeed.traces($1, $2)",
+    "records": b"select bitespeed.records($1, $2)",
     "tombstones": b"select bitespeed.tombstones($1, $2)",
     "cache_state": b"select bitespeed.cache_state()",
     "cache_resume": b"select bitespeed.cache_resume($1, $2)",
@@ -37,7 +37,7 @@ _STATEMENTS: dict[Function, bytes] = {
 }
 
 # Asked again after a restart, say.
-_HARMLESS: set[Function] = {"read", "traces", "tombstones", "cache_state", "cache_feed", "keys"}
+_HARMLESS: set[Function] = {"read", "records", "tombstones", "cache_state", "cache_feed", "keys"}
 
 
 class PostgresStore(FunctionStore):
@@ -98,7 +98,7 @@ class PostgresStore(FunctionStore):
         """See `Store.ping`."""
         await self._fetch_value(b"select 1 from bitespeed.migration limit 1", [])
 
-    async def scan(self) -> AsyncGenerator[list[StoredIdentity]]:
+    async def scan(self) -> AsyncGenerator[list[IdentityRecords]]:
         """See `Store.scan`."""
         from concurrent.futures import ThreadPoolExecutor
 
@@ -114,7 +114,7 @@ class PostgresStore(FunctionStore):
             thread.submit(pages.close)
             thread.shutdown(wait=False)
 
-    async def load(self, pages: AsyncIterable[list[StoredIdentity]]) -> None:
+    async def load(self, pages: AsyncIterable[list[IdentityRecords]]) -> None:
         """See `Store.load`."""
         from bitespeed.stores.postgres.bulk.load import load
         from bitespeed.stores.postgres.bulk.sessions import connect_async

@@ -5,7 +5,7 @@ from itertools import chain
 from operator import attrgetter
 
 from bitespeed.errors import InvalidInput
-from bitespeed.model.records import PARTS, StoredIdentity
+from bitespeed.model.records import PARTS, IdentityRecords
 from bitespeed.resources import named, text
 
 _SQL = named(text("bitespeed.stores.sqlite", "sql/load.sql"))
@@ -23,7 +23,7 @@ class Loading:
         if self._connection.execute(_SQL["is_empty"]).fetchone() != (1,):
             raise InvalidInput("The database to copy into is not empty; name an empty one")
 
-    def add(self, page: list[StoredIdentity]) -> None:
+    def add(self, page: list[IdentityRecords]) -> None:
         """Write a page."""
         for part in PARTS:
             rows = chain.from_iterable(map(attrgetter(part), page))

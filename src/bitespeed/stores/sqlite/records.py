@@ -7,7 +7,7 @@ import msgspec
 
 from bitespeed.model.identifiers import Email, Phone
 from bitespeed.model.identity import Tombstones
-from bitespeed.model.records import StoredIdentity
+from bitespeed.model.records import IdentityRecords
 from bitespeed.resources import named, text
 from bitespeed.stores.pages import paged
 from bitespeed.stores.sqlite.database import transaction
@@ -16,13 +16,13 @@ _SQL = named(text("bitespeed.stores.sqlite", "sql/records.sql"))
 _STREAMS = ("heads", "contacts", "identifiers", "events")
 
 
-def traces(
+def records(
     connection: sqlite3.Connection,
     tenant: str,
     values: Collection[Email | Phone],
     contact: int | None,
-) -> list[StoredIdentity]:
-    """See `Store.traces`."""
+) -> list[IdentityRecords]:
+    """See `Store.records`."""
     asked = {"tenant": tenant, "contact": contact, "values": _json(values)}
     with transaction(connection, "begin"):
         roots = [root for (root,) in connection.execute(_SQL["roots"], asked)]

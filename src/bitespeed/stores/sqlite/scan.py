@@ -3,7 +3,7 @@
 import sqlite3
 from collections.abc import Generator
 
-from bitespeed.model.records import StoredIdentity
+from bitespeed.model.records import IdentityRecords
 from bitespeed.resources import named, text
 from bitespeed.stores.pages import paged
 from bitespeed.stores.sqlite.database import transaction
@@ -11,7 +11,7 @@ from bitespeed.stores.sqlite.database import transaction
 _SQL = named(text("bitespeed.stores.sqlite", "sql/scan.sql"))
 
 
-def scan(connection: sqlite3.Connection) -> Generator[list[StoredIdentity]]:
+def scan(connection: sqlite3.Connection) -> Generator[list[IdentityRecords]]:
     """All identities in pages, rows that belong to none first."""
     with transaction(connection, "begin"):
         yield from paged(connection.cursor().execute(query) for query in _SQL.values())

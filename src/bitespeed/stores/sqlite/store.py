@@ -14,7 +14,7 @@ from pathlib import Path
 from bitespeed.model.api_keys import Key
 from bitespeed.model.identifiers import Email, Phone
 from bitespeed.model.identity import Changes, Committed, Snapshot, Tombstones
-from bitespeed.model.records import StoredIdentity
+from bitespeed.model.records import IdentityRecords
 from bitespeed.stores.sqlite.database import (
     LOCK_WAIT,
     Lane,
@@ -28,7 +28,7 @@ from bitespeed.stores.sqlite.keys import keys, put_key
 from bitespeed.stores.sqlite.load import Loading, size
 from bitespeed.stores.sqlite.migrate import migrate
 from bitespeed.stores.sqlite.read import Reader, secret
-from bitespeed.stores.sqlite.records import tombstones, traces
+from bitespeed.stores.sqlite.records import records, tombstones
 from bitespeed.stores.sqlite.scan import scan
 from bitespeed.stores.sqlite.write import write
 from bitespeed.telemetry.logs import log
@@ -109,11 +109,11 @@ class SqliteStore:
         """Take what was erased out of the write-ahead log as well."""
         return empty_log(self._writer)
 
-    async def traces(
+    async def records(
         self, tenant: str, values: Collection[Email | Phone], contact: int | None = None
-    ) -> list[StoredIdentity]:
-        """See `Store.traces`."""
-        work = partial(traces, self._connections[1], tenant, values, contact)
+    ) -> list[IdentityRecords]:
+        """See `Store.records`."""
+        work = partial(records, self._connections[1], tenant, values, contact)
         with translated():
             return await self._reading.run(work)
 
@@ -140,7 +140,7 @@ class SqliteStore:
         with translated():
             await self._reading.run(self._patient_reader.ping)
 
-    async def scan(self) -> AsyncGenerator[list[StoredIdentity]]:
+    async def scan(self) -> AsyncGenerator[list[IdentityRecords]]:
         """See `Store.scan`."""
         lane = Lane("scan")
         with closing(connect(self._path)) as connection, closing(lane), translated():
@@ -151,7 +151,7 @@ class SqliteStore:
             finally:
                 await lane.run(pages.close)
 
-    async def load(self, pages: AsyncIterable[list[StoredIdentity]]) -> None:
+    async def load(self, pages: AsyncIterable[list[IdentityRecords]]) -> None:
         """See `Store.load`."""
         lane = Lane("load")
         with closing(connect(self._path)) as connection, closing(lane), translated():

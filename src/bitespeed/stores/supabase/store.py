@@ -11,7 +11,7 @@ import httpx
 import msgspec
 
 from bitespeed.errors import AccessRefused, InvalidInput, StoreDamaged, StoreUnavailable
-from bitespeed.model.records import StoredIdentity
+from bitespeed.model.records import IdentityRecords
 from bitespeed.stores.options import Options
 from bitespeed.stores.pages import Rows, paged
 from bitespeed.stores.postgres.function_store import Arguments, Function, FunctionStore
@@ -105,7 +105,7 @@ class SupabaseStore(FunctionStore):
         """See `Store.ping`."""
         await self.read("", members=False)
 
-    async def scan(self) -> AsyncGenerator[list[StoredIdentity]]:
+    async def scan(self) -> AsyncGenerator[list[IdentityRecords]]:
         """See `Store.scan`. Raises `StoreUnavailable` at more than `MAX_SCAN` contacts."""
         answer = await self._post("scan", b'{"most":%d}' % MAX_SCAN, SCAN_TIME)
         rows = await asyncio.to_thread(msgspec.json.decode, answer, type=Rows | None)
@@ -117,7 +117,7 @@ class SupabaseStore(FunctionStore):
         for page in paged(rows.streams()):
             yield page
 
-    async def load(self, pages: AsyncIterable[list[StoredIdentity]]) -> None:  # noqa: ARG002 - see `Store.load`, which it cannot serve
+    async def load(self, pages: AsyncIterable[list[IdentityRecords]]) -> None:  # noqa: ARG002 - see `Store.load`, which it cannot serve
         """Raises `InvalidInput`: many calls are not one transaction."""
         raise InvalidInput(
             "Nothing can be copied into a project by its Data API; use its connection string"

@@ -8,7 +8,7 @@ from typing import Any
 import psycopg
 
 from bitespeed.errors import InvalidInput
-from bitespeed.model.records import PARTS, StoredIdentity
+from bitespeed.model.records import PARTS, IdentityRecords
 from bitespeed.resources import named, text
 from bitespeed.stores.postgres.errors import translated
 
@@ -21,7 +21,7 @@ SIZE = _SQL["size"]
 Connection = psycopg.AsyncConnection[Any]
 
 
-async def load(connection: Connection, pages: AsyncIterable[list[StoredIdentity]]) -> None:
+async def load(connection: Connection, pages: AsyncIterable[list[IdentityRecords]]) -> None:
     """Write all of it in one transaction. Raises `InvalidInput` when the database is not empty."""
     with translated():
         async with connection.transaction():
@@ -31,7 +31,7 @@ async def load(connection: Connection, pages: AsyncIterable[list[StoredIdentity]
             empty = await (await connection.execute(_SQL["is_empty"])).fetchone()
             if empty != (True,):
                 raise InvalidInput("The database to copy into is not empty; name an empty one")
-            batch: list[StoredIdentity] = []
+            batch: list[IdentityRecords] = []
             async for page in pages:
                 batch += page
                 if sum(len(identity.contacts) for identity in batch) >= CONTACTS:
@@ -42,7 +42,7 @@ async def load(connection: Connection, pages: AsyncIterable[list[StoredIdentity]
             await connection.execute(_SQL["force"])
 
 
-async def _send(connection: Connection, batch: list[StoredIdentity]) -> None:
+async def _send(connection: Connection, batch: list[IdentityRecords]) -> None:
     """One COPY for each table."""
     async with connection.cursor() as cursor:
         for part in PARTS:

@@ -5,7 +5,7 @@ from typing import Any
 
 import psycopg
 
-from bitespeed.model.records import StoredIdentity
+from bitespeed.model.records import IdentityRecords
 from bitespeed.resources import named, text
 from bitespeed.stores.pages import paged
 from bitespeed.stores.postgres.errors import translated
@@ -15,7 +15,7 @@ ROWS = 5_000  # fetched at a time, of each stream
 _SQL = named(text("bitespeed.stores.postgres.bulk", "sql/scan.sql"))
 
 
-def scan(connect: Callable[[], psycopg.Connection[Any]]) -> Generator[list[StoredIdentity]]:
+def scan(connect: Callable[[], psycopg.Connection[Any]]) -> Generator[list[IdentityRecords]]:
     """All identities in pages, rows that belong to none first, on a connection of its own."""
     with translated(), connect() as connection:
         connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ

@@ -26,7 +26,7 @@ revoke execute on function bitespeed.tombstones from public;
 do $$
 begin
     if exists (select from pg_roles where rolname = 'service_role') then
-        grant execute on function bitespeed.traces, bitespeed.tombstones to service_role;
+        grant execute on function bitespeed.records, bitespeed.tombstones to service_role;
     end if;
 end
 $$;

@@ -3,7 +3,7 @@
 --
 -- asked is {"values": [text], "contact": id}; no email is a phone number. The answer is {"heads": [...],
 -- "contacts": [...], "identifiers": [...], "events": [...]}, like that of `scan`.
-create function bitespeed.traces(tenant text, asked jsonb)
+create function bitespeed.records(tenant text, asked jsonb)
 returns json
 language plpgsql stable
 security definer
@@ -19,19 +19,19 @@ declare
     roots  bigint[];
     family bigint[];
 begin
-    perform set_config('bitespeed.tenant', traces.tenant, true);
+    perform set_config('bitespeed.tenant', records.tenant, true);
     born := array(
         select i.identity_id from bitespeed.identifier i
-        where i.tenant = traces.tenant and i.value = any (wanted)
+        where i.tenant = records.tenant and i.value = any (wanted)
         union
         select c.identity_id from bitespeed.contact_record c
-        where c.tenant = traces.tenant and c.email = any (wanted) and c.deleted_at is not null
+        where c.tenant = records.tenant and c.email = any (wanted) and c.deleted_at is not null
         union
         select c.identity_id from bitespeed.contact_record c
-        where c.tenant = traces.tenant and c.phone = any (wanted) and c.deleted_at is not null
+        where c.tenant = records.tenant and c.phone = any (wanted) and c.deleted_at is not null
         union
         select c.identity_id from bitespeed.contact_record c
-        where c.id = (asked ->> 'contact')::bigint and c.tenant = traces.tenant);
+        where c.id = (asked ->> 'contact')::bigint and c.tenant = records.tenant);
     roots := array(select distinct i.root_id from bitespeed.identity i where i.id = any (born));
     family := array(select i.id from bitespeed.identity i where i.root_id = any (roots));
     return json_build_object(
@@ -73,4 +73,4 @@ begin
 end
 $$;
 
-revoke execute on function bitespeed.traces from public;
+revoke execute on function bitespeed.records from public;
