@@ -57,14 +57,14 @@ def test_a_server_forgets_a_person_down_to_the_bytes_of_its_files(server: Server
     assert reply.status == 200, reply.body
     assert in_files(server.database, *values) == set()
     assert in_files(server.database, *BOB) == {*BOB}
-    assert reply.json["erasure"] | {"id": "", "erasedAt": "", "references": []} == {
+    assert reply.json["erasure"] | {"id": "", "erasedAt": "", "pseudonyms": []} == {
         "id": "",
         "erasedAt": "",
         "identities": 2,
         "contacts": 3,
         "identifiers": 3,
         "events": 5,
-        "references": [],
+        "pseudonyms": [],
     }
     assert not any(value in reply.body.decode() for value in values)
     assert server.post("/erase", {"phoneNumber": ANN[1]}).error

@@ -347,7 +347,7 @@ def test_the_contact_view_tells_values_and_instants(path, clock):
 
 def parameters(statement):
     if re.search(r":\w", statement):
-        return dict.fromkeys(["ids", "values", "tenant", "contact", "roots", "references"], "[]")
+        return dict.fromkeys(["ids", "values", "tenant", "contact", "roots", "pseudonyms"], "[]")
     numbered = [int(n) for n in re.findall(r"\?(\d)", statement)]
     return [1] * (max(numbered) if numbered else statement.count("?"))
 

@@ -1381,9 +1381,9 @@ def test_nothing_is_left_of_who_is_erased(backend):
 
         receipt = await erased(store, "cat@shop.test")
         assert (receipt.identities, receipt.contacts, receipt.identifiers) == (2, 3, 4)
-        assert (receipt.events, len(receipt.references)) == (5, 5)
+        assert (receipt.events, len(receipt.pseudonyms)) == (5, 5)
         assert told(backend, *ann, "ann@work.test") == set()
-        assert not told(backend, *receipt.references) ^ {*receipt.references}
+        assert not told(backend, *receipt.pseudonyms) ^ {*receipt.pseudonyms}
         after = rows(backend)
         for table in TABLES:
             lost = [row for row in before[table] if row not in after[table]]

@@ -133,7 +133,7 @@ def test_the_reference_is_the_same_in_every_process_and_the_command_tells_it(
     with serve(tmp_path) as server:
         post(server, email, None)
         (line,) = told(server, "contact.created")
-        command = [sys.executable, "-m", "bitespeed", "reference", "--email", f" {email.upper()}"]
+        command = [sys.executable, "-m", "bitespeed", "pseudonym", "--email", f" {email.upper()}"]
         environment = os.environ | {"DATABASE_URL": f"sqlite:///{server.database}"}
         said = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
     assert said.stdout.split() == [line["email"]]

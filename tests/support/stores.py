@@ -101,8 +101,8 @@ class Watched:
         await self.committing.pass_through()
         return await self._store.commit(tenant, changes)
 
-    async def tombstones(self, tenant: str, references: Collection[str] = ()) -> Tombstones:
-        return await self._store.tombstones(tenant, references)
+    async def tombstones(self, tenant: str, pseudonyms: Collection[str] = ()) -> Tombstones:
+        return await self._store.tombstones(tenant, pseudonyms)
 
     async def records(self, *asked: Any) -> list[IdentityRecords]:
         return await self._store.records(*asked)

@@ -28,7 +28,7 @@ from bitespeed.queues import open_queue
 from bitespeed.service.tenants import Tenants
 from bitespeed.settings import Settings
 from bitespeed.stores import Store, open_store
-from bitespeed.telemetry.logs import log, refer_by
+from bitespeed.telemetry.logs import log, use_pseudonym_secret
 
 T = TypeVar("T")
 
@@ -112,7 +112,7 @@ class Environment:
         try:
             opened = await open_store(settings.database, options)
             store = cast("Store", _Store(opened, happened))
-            refer_by(await store.secret())
+            use_pseudonym_secret(await store.secret())
             cache = open_cache(settings.cache, store)
         except InvalidInput as error:
             raise BitespeedError(str(error)) from error  # the settings', not the caller's

@@ -9,7 +9,7 @@ import msgspec
 
 from bitespeed.model.identifiers import Email, Observation, Phone
 from bitespeed.model.identity import Answer, Changes, Identity, KeptAnswer, Snapshot
-from bitespeed.model.pseudonyms import References
+from bitespeed.model.pseudonyms import Pseudonyms
 
 MAX_CONTACTS = 200  # of an identity that is cached; a write must fence all that a larger one holds
 COMPRESSED = 1024  # bytes; below, the head of a compressed text outweighs what it saves
@@ -31,13 +31,13 @@ def keys_of(secret: str, epoch: str, tenant: str, values: Iterable[str]) -> list
 
     The braces keep all of them on one node of a cluster, as scripts need it.
     """
-    prefix, reference = _beginning(secret, epoch, tenant)
-    return [prefix + reference(value).encode() for value in values]
+    prefix, pseudonym = _beginning(secret, epoch, tenant)
+    return [prefix + pseudonym(value).encode() for value in values]
 
 
 @lru_cache(TENANTS)
-def _beginning(secret: str, epoch: str, tenant: str) -> tuple[bytes, References]:
-    return f"{{bitespeed}}:{epoch}:{tenant}:".encode(), References(secret, DIGEST)
+def _beginning(secret: str, epoch: str, tenant: str) -> tuple[bytes, Pseudonyms]:
+    return f"{{bitespeed}}:{epoch}:{tenant}:".encode(), Pseudonyms(secret, DIGEST)
 
 
 @lru_cache(1)

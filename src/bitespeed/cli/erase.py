@@ -56,5 +56,5 @@ def _show(receipt: Receipt, *, as_json: bool) -> None:
         f" {receipt.identifiers:,} identifiers and {receipt.events:,} events"
     )
     click.echo(f"receipt     {receipt.id}")
-    for reference in receipt.references:
-        click.echo(f"reference   {reference}")
+    for pseudonym in receipt.pseudonyms:
+        click.echo(f"pseudonym   {pseudonym}")

@@ -14,7 +14,7 @@ from bitespeed.cli.customers import identify, lookup
 from bitespeed.cli.erase import erase
 from bitespeed.cli.keys import keys
 from bitespeed.cli.migrate import migrate
-from bitespeed.cli.pseudonym import reference
+from bitespeed.cli.pseudonym import pseudonym
 from bitespeed.cli.queue import queue
 from bitespeed.cli.serve import serve
 from bitespeed.cli.transfer import export, import_
@@ -53,7 +53,7 @@ _COMMANDS: Iterable[click.Command] = (
     serve,
     identify,
     lookup,
-    reference,
+    pseudonym,
     import_,
     export,
     erase,

@@ -1,4 +1,4 @@
-"""``bitespeed reference``."""
+"""``bitespeed pseudonym``."""
 
 import click
 
@@ -6,7 +6,7 @@ from bitespeed import settings as settings_of
 from bitespeed.cli.common import awaiting, database, region
 from bitespeed.model.identifiers import observe
 from bitespeed.stores import open_store
-from bitespeed.telemetry.logs import refer_by, references
+from bitespeed.telemetry.logs import pseudonyms, use_pseudonym_secret
 
 
 @click.command()
@@ -15,7 +15,7 @@ from bitespeed.telemetry.logs import refer_by, references
 @database
 @region
 @awaiting
-async def reference(
+async def pseudonym(
     email: str | None, phone: str | None, database: str | None, region: str | None
 ) -> None:
     """Print what stands for an email or a phone number in the log.
@@ -26,9 +26,9 @@ async def reference(
     asked = observe(email, phone, settings.region)
     store = await open_store(settings.database, settings.options)
     try:
-        refer_by(await store.secret())
+        use_pseudonym_secret(await store.secret())
     finally:
         await store.close()
     for value in (asked.email, asked.phone):
         if value is not None:
-            click.echo(references()(value))
+            click.echo(pseudonyms()(value))

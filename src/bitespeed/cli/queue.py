@@ -13,7 +13,7 @@ from bitespeed.errors import InvalidInput
 from bitespeed.settings import Settings
 from bitespeed.stores import Store
 from bitespeed.telemetry.failures import guard_loop
-from bitespeed.telemetry.logs import refer_by
+from bitespeed.telemetry.logs import use_pseudonym_secret
 
 
 @click.group(short_help="Work off the queue of observations.")
@@ -52,7 +52,7 @@ async def _told(settings: Settings, store: Store) -> AsyncGenerator[None]:
     """Log and report like a server; other commands are over before anybody would look."""
     watch.configure(settings.watch)
     guard_loop(asyncio.get_running_loop())
-    refer_by(await store.secret())
+    use_pseudonym_secret(await store.secret())
     watch.open_exporters(settings.watch)
     try:
         yield

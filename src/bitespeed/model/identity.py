@@ -117,7 +117,7 @@ class Erasure(msgspec.Struct, frozen=True):
     """What is removed for good: ``identities`` with all that has them as root, the ``contacts`` of
     others, and the values in the ``events`` of others, which are named by their number.
 
-    ``references`` are those of tombstones, made with ``secret``, which the store takes as its own
+    ``pseudonyms`` are those of tombstones, made with ``secret``, which the store takes as its own
     if it has none yet.
     """
 
@@ -126,7 +126,7 @@ class Erasure(msgspec.Struct, frozen=True):
     contacts: list[int]
     events: list[int]
     secret: str
-    references: list[str]
+    pseudonyms: list[str]
 
 
 class Changes(msgspec.Struct, frozen=True):
@@ -167,11 +167,11 @@ class Receipt(msgspec.Struct, frozen=True):
     contacts: int
     identifiers: int
     events: int
-    references: list[str]
+    pseudonyms: list[str]
 
 
 class Tombstones(msgspec.Struct, frozen=True):
-    """When the values behind references were erased. Without ``secret`` nothing ever was."""
+    """When the values behind pseudonyms were erased. Without ``secret`` nothing ever was."""
 
     secret: str | None
     erased_at: dict[str, int]

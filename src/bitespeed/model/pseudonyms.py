@@ -3,7 +3,7 @@
 import hashlib
 
 
-class References:
+class Pseudonyms:
     """The same stand-in for the same value; only the secret makes it (BLAKE2b keyed, RFC 7693)."""
 
     def __init__(self, secret: str, size: int, purpose: str = "") -> None:

@@ -59,16 +59,16 @@ class IdentityRecord(NamedTuple):
 
 
 class TombstoneRecord(NamedTuple):
-    """What an erasure leaves of an identifier; see `bitespeed.rules.erase.reference`."""
+    """What an erasure leaves of an identifier; see `bitespeed.rules.erase.pseudonym`."""
 
     tenant: str
-    reference: str
+    pseudonym: str
     at: int
     erasure: str
 
 
 class SecretRecord(NamedTuple):
-    """What the references of tombstones are made with; there is none before the first erasure."""
+    """What the pseudonyms of tombstones are made with; there is none before the first erasure."""
 
     secret: str
 

@@ -27,12 +27,12 @@ from bitespeed.model.identity import (
     Receipt,
     Snapshot,
 )
-from bitespeed.model.pseudonyms import References
+from bitespeed.model.pseudonyms import Pseudonyms
 from bitespeed.model.records import ContactRecord, EventRecord, IdentityRecord, IdentityRecords
 
 Value = Email | Phone
 
-REFERENCE = 32  # bytes; it is kept for good, so no two values may ever meet
+PSEUDONYM_BYTES = 32  # bytes; it is kept for good, so no two values may ever meet
 
 
 class Whom(NamedTuple):
@@ -101,7 +101,7 @@ def erasure(tenant: str, person: Held, id_: str, secret: str) -> Erasure:
         [contact.id for one in person.elsewhere for contact in one.contacts],
         [event.seq for event in _events_elsewhere(person)],
         secret,
-        sorted(reference(secret, tenant, value) for value in person.values),
+        sorted(pseudonym(secret, tenant, value) for value in person.values),
     )
 
 
@@ -142,16 +142,16 @@ def receipt(person: Held, erasure: Erasure, at: int) -> Receipt:
         sum(len(identity.contacts) for identity in person.whole) + len(erasure.contacts),
         sum(len(identity.identifiers) for identity in person.whole),
         sum(len(identity.events) for identity in person.whole) + len(erasure.events),
-        erasure.references,
+        erasure.pseudonyms,
     )
 
 
-def reference(secret: str, tenant: str, value: Value) -> str:
-    """What stands for a value where the value itself must not, see `References`.
+def pseudonym(secret: str, tenant: str, value: Value) -> str:
+    """What stands for a value where the value itself must not, see `Pseudonyms`.
 
     No email is a phone number, so the kind need not be in it.
     """
-    return References(secret, REFERENCE, "erasure")(f"{tenant}\0{value}")
+    return Pseudonyms(secret, PSEUDONYM_BYTES, "erasure")(f"{tenant}\0{value}")
 
 
 def not_erased(

@@ -41,7 +41,7 @@ from bitespeed.settings import Settings
 from bitespeed.stores import Store, open_store
 from bitespeed.telemetry import metrics, requests
 from bitespeed.telemetry.failures import failed, guard_loop
-from bitespeed.telemetry.logs import log, refer_by
+from bitespeed.telemetry.logs import log, use_pseudonym_secret
 from bitespeed.telemetry.shared_counters import board
 
 OpenStore = Callable[[], Awaitable[Store]]
@@ -79,7 +79,7 @@ class Application:
             _take_place(Path(folder))
         watch.open_exporters(self._settings.watch)
         store = await self._open()
-        refer_by(await store.secret())
+        use_pseudonym_secret(await store.secret())
         cache = open_cache(self._settings.cache, store)
         tenants = Tenants(store, limits=self._settings.limits, cache=cache)
         keyring = Keyring(store, Rates(self._settings.rate, cache and cache.engine))

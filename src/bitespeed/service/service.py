@@ -147,9 +147,9 @@ class Service:
         if secret is None:
             return {}
         values = {v for o in observations for v in (o.email, o.phone) if v is not None}
-        references = {value: erasing.reference(secret, self._tenant, value) for value in values}
-        known = await self._store.tombstones(self._tenant, references.values())
-        return {v: known.erased_at[r] for v, r in references.items() if r in known.erased_at}
+        pseudonyms = {value: erasing.pseudonym(secret, self._tenant, value) for value in values}
+        known = await self._store.tombstones(self._tenant, pseudonyms.values())
+        return {v: known.erased_at[r] for v, r in pseudonyms.items() if r in known.erased_at}
 
     async def _without_erased(self, waiting: list[Pending]) -> list[Pending]:
         """Those that name nothing erased since they were made; the others are refused."""

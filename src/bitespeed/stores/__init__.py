@@ -52,8 +52,8 @@ class Store(Protocol):
         """
         ...
 
-    async def tombstones(self, tenant: str, references: Collection[str] = ()) -> Tombstones:
-        """Those of the references that there are."""
+    async def tombstones(self, tenant: str, pseudonyms: Collection[str] = ()) -> Tombstones:
+        """Those of the pseudonyms that there are."""
         ...
 
     async def secret(self) -> str:

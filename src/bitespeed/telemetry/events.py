@@ -54,7 +54,7 @@ class _Told(msgspec.Struct, omit_defaults=True, gc=False):
 def _lines(
     tenant: str, changes: Changes, committed: Committed, by_values: Mapping[Values, Request]
 ) -> Iterator[_Told]:
-    at, refer = logs.now(), logs.references()
+    at, refer = logs.now(), logs.pseudonyms()
     for event in changes.events:
         email, phone = values = _values(changes, event)
         request = by_values.get(values)

@@ -1,7 +1,7 @@
 """Lines of log: JSON for machines, columns on a terminal, one line for each event.
 
 What happened is the event's name, which stays what it is; all else stands beside it by name.
-Values of customers come in as references alone.
+Values of customers come in as pseudonyms alone.
 """
 
 import os
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 
 import msgspec
 
-from bitespeed.model.pseudonyms import References
+from bitespeed.model.pseudonyms import Pseudonyms
 from bitespeed.telemetry.metrics import log_lines_dropped
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ Form = Literal["json", "text"]
 Level = Literal["debug", "info", "warning", "error"]
 Line = dict[str, Any]
 
-REFERENCE = 8  # bytes; two of a hundred million values meet with a chance of 1 : 4000
+PSEUDONYM_BYTES = 8  # bytes; two of a hundred million values meet with a chance of 1 : 4000
 
 _NUMBERS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
 _encode_lines = msgspec.json.Encoder().encode_lines
@@ -139,17 +139,17 @@ def write(lines: Iterable[msgspec.Struct]) -> None:
     _output.write(lines)
 
 
-def refer_by(secret: str) -> None:
-    """Make references by the secret of a database, so that all of its processes make the same."""
+def use_pseudonym_secret(secret: str) -> None:
+    """Make pseudonyms by the secret of a database, so that all of its processes make the same."""
     global _references
-    _references = References(secret, REFERENCE, "log")
+    _references = Pseudonyms(secret, PSEUDONYM_BYTES, "log")
 
 
-def references() -> References:
+def pseudonyms() -> Pseudonyms:
     """Makes what stands for an email or a phone number, by the secret in force."""
     return _references
 
 
 log = cast("FilteringBoundLogger", _Log())
-_references = References(os.urandom(32).hex(), REFERENCE, "log")  # until there is a database
+_references = Pseudonyms(os.urandom(32).hex(), PSEUDONYM_BYTES, "log")  # until there is a database
 configure(None, "warning")

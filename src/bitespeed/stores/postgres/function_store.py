@@ -154,9 +154,9 @@ class FunctionStore(ABC):
         rows = await self._fetch("records", {"tenant": tenant, "asked": msgspec.Raw(asked)})
         return [identity for page in paged(_rows.decode(rows).streams()) for identity in page]
 
-    async def tombstones(self, tenant: str, references: Collection[str] = ()) -> Tombstones:
+    async def tombstones(self, tenant: str, pseudonyms: Collection[str] = ()) -> Tombstones:
         """See `Store.tombstones`. One call."""
-        arguments = {"tenant": tenant, "asked": msgspec.Raw(_encode(list(references)))}
+        arguments = {"tenant": tenant, "asked": msgspec.Raw(_encode(list(pseudonyms)))}
         return _tombstones.decode(await self._fetch("tombstones", arguments))
 
     async def secret(self) -> str:

@@ -32,10 +32,10 @@ def records(
 
 
 def tombstones(
-    connection: sqlite3.Connection, tenant: str, references: Collection[str]
+    connection: sqlite3.Connection, tenant: str, pseudonyms: Collection[str]
 ) -> Tombstones:
     """See `Store.tombstones`."""
-    asked = {"tenant": tenant, "references": _json(references)}
+    asked = {"tenant": tenant, "pseudonyms": _json(pseudonyms)}
     with transaction(connection, "begin"):
         secret = connection.execute(_SQL["secret"]).fetchone()
         erased_at = dict(connection.execute(_SQL["tombstones"], asked).fetchall())

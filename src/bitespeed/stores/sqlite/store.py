@@ -117,9 +117,9 @@ class SqliteStore:
         with translated():
             return await self._reading.run(work)
 
-    async def tombstones(self, tenant: str, references: Collection[str] = ()) -> Tombstones:
+    async def tombstones(self, tenant: str, pseudonyms: Collection[str] = ()) -> Tombstones:
         """See `Store.tombstones`."""
-        work = partial(tombstones, self._connections[1], tenant, references)
+        work = partial(tombstones, self._connections[1], tenant, pseudonyms)
         with translated():
             return await self._reading.run(work)
 

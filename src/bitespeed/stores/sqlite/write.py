@@ -138,7 +138,7 @@ class _Writing:
         self._run("erase_identities", roots)
         self._run(
             "insert_tombstone",
-            [(self._tenant, ref, self._now, erasure.id) for ref in erasure.references],
+            [(self._tenant, ref, self._now, erasure.id) for ref in erasure.pseudonyms],
         )
 
     def _insert_events(self) -> None:

@@ -41,8 +41,8 @@ begin
             from bitespeed.event e
             left join bitespeed.identity named on named.id = e.identity_id),
         'tombstones', (
-            select coalesce(json_agg(json_build_array(0, t.tenant, t.reference, t.at, t.erasure)
-                       order by t.tenant, t.reference), '[]')
+            select coalesce(json_agg(json_build_array(0, t.tenant, t.pseudonym, t.at, t.erasure)
+                       order by t.tenant, t.pseudonym), '[]')
             from bitespeed.tombstone t),
         'secrets', (select coalesce(json_agg(json_build_array(0, s.secret)), '[]') from bitespeed.erasure_secret s));
 end

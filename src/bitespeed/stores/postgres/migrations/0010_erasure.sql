@@ -1,13 +1,13 @@
 -- What an erasure leaves of an identifier: a keyed hash of it, and when that was.
 create table bitespeed.tombstone (
     tenant    text   not null collate "C",
-    reference text   not null collate "C",
+    pseudonym text   not null collate "C",
     at        bigint not null,
     erasure   text   not null collate "C",
-    primary key (tenant, reference)
+    primary key (tenant, pseudonym)
 );
 
--- What the references are made with. Not there before the first erasure; then one row.
+-- What the pseudonyms are made with. Not there before the first erasure; then one row.
 create table bitespeed.erasure_secret (
     is_only boolean primary key default true check (is_only),
     secret  text    not null

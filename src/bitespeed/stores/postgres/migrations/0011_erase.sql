@@ -1,7 +1,7 @@
 -- Remove what an erasure names, for good; a part of `commit`, which holds the identities locked.
 --
 -- erasure is {"id": text, "identities": [id], "contacts": [id], "events": [seq], "secret": text,
--- "references": [text]}: identities go with all that have them as root, contacts by themselves, and
+-- "pseudonyms": [text]}: identities go with all that have them as root, contacts by themselves, and
 -- events lose their values. SQLSTATE 23505 when another erasure has brought another secret.
 create function bitespeed.erase(tenant text, erasure jsonb, at bigint)
 returns void
@@ -41,10 +41,10 @@ begin
         execute format('delete from bitespeed.adopted_contact where %I = any ($1)', adopted) using contacts;
     end if;
 
-    insert into bitespeed.tombstone (tenant, reference, at, erasure)
-    select erase.tenant, r.reference, erase.at, erasure ->> 'id'
-    from jsonb_array_elements_text(erasure -> 'references') as r (reference)
-    order by r.reference collate "C"
+    insert into bitespeed.tombstone (tenant, pseudonym, at, erasure)
+    select erase.tenant, r.pseudonym, erase.at, erasure ->> 'id'
+    from jsonb_array_elements_text(erasure -> 'pseudonyms') as r (pseudonym)
+    order by r.pseudonym collate "C"
     on conflict on constraint tombstone_pkey do update set at = excluded.at, erasure = excluded.erasure;
 end
 $$;

@@ -1,5 +1,5 @@
--- What erasures have left of the references asked for, in a JSON array: {"secret": text, "erased_at":
--- {reference: instant}}. The secret is null while nothing has ever been erased.
+-- What erasures have left of the pseudonyms asked for, in a JSON array: {"secret": text, "erased_at":
+-- {pseudonym: instant}}. The secret is null while nothing has ever been erased.
 create function bitespeed.tombstones(tenant text, asked jsonb)
 returns json
 language plpgsql stable
@@ -15,9 +15,9 @@ begin
     return json_build_object(
         'secret', (select s.secret from bitespeed.erasure_secret s),
         'erased_at', (
-            select coalesce(json_object_agg(t.reference, t.at), '{}')
-            from jsonb_array_elements_text(asked) as a (reference)
-            join bitespeed.tombstone t on t.tenant = tombstones.tenant and t.reference = a.reference));
+            select coalesce(json_object_agg(t.pseudonym, t.at), '{}')
+            from jsonb_array_elements_text(asked) as a (pseudonym)
+            join bitespeed.tombstone t on t.tenant = tombstones.tenant and t.pseudonym = a.pseudonym));
 end
 $$;
 

@@ -1,13 +1,13 @@
 -- What an erasure leaves of an identifier: a keyed hash of it, and when that was.
 create table tombstone (
     tenant    text    not null,
-    reference text    not null,
+    pseudonym text    not null,
     at        integer not null,
     erasure   text    not null,
-    primary key (tenant, reference)
+    primary key (tenant, pseudonym)
 ) strict, without rowid;
 
--- What the references are made with. Not there before the first erasure; then one row.
+-- What the pseudonyms are made with. Not there before the first erasure; then one row.
 create table erasure_secret (
     is_only integer primary key check (is_only = 1),
     secret  text    not null

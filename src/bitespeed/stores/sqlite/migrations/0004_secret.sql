@@ -1,4 +1,4 @@
--- Makes the references by which logs speak of customers, the same in all processes on the file.
+-- Makes the pseudonyms by which logs speak of customers, the same in all processes on the file.
 create table secret (
     secret text not null
 ) strict;

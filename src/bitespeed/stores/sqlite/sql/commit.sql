@@ -71,7 +71,7 @@ delete from identity
 where root_id = ?;
 
 -- name: insert_tombstone
-insert into tombstone (tenant, reference, at, erasure)
+insert into tombstone (tenant, pseudonym, at, erasure)
 values (?, ?, ?, ?)
 on conflict do update set at = excluded.at, erasure = excluded.erasure;
 

@@ -27,7 +27,7 @@ insert into event (
 values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
 
 -- name: tombstones
-insert into tombstone (tenant, reference, at, erasure)
+insert into tombstone (tenant, pseudonym, at, erasure)
 values (?, ?, ?, ?);
 
 -- name: secrets

@@ -65,6 +65,6 @@ select secret
 from erasure_secret;
 
 -- name: tombstones
-select t.reference, t.at
-from json_each(:references) asked
-cross join tombstone t on t.tenant = :tenant and t.reference = asked.value;
+select t.pseudonym, t.at
+from json_each(:pseudonyms) asked
+cross join tombstone t on t.tenant = :tenant and t.pseudonym = asked.value;

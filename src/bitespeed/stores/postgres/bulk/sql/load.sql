@@ -50,7 +50,7 @@ copy bitespeed.event (
 from stdin
 
 -- name: tombstones
-copy bitespeed.tombstone (tenant, reference, at, erasure)
+copy bitespeed.tombstone (tenant, pseudonym, at, erasure)
 from stdin
 
 -- name: secrets

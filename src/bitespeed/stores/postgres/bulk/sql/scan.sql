@@ -27,9 +27,9 @@ left join bitespeed.identity named on named.id = e.identity_id
 order by root, e.seq
 
 -- name: tombstones
-select 0, tenant, reference, at, erasure
+select 0, tenant, pseudonym, at, erasure
 from bitespeed.tombstone
-order by tenant, reference
+order by tenant, pseudonym
 
 -- name: secrets
 select 0, secret
