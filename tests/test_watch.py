@@ -204,7 +204,7 @@ def test_what_nobody_expected_is_told_by_type_and_place(tmp_path: Path) -> None:
 import asyncio, logging, sys, threading, warnings
 from bitespeed import watch
 from bitespeed.telemetry import failures
-watch.configure(watch.WatchOptions())
+telemetry.configure(watch.TelemetryOptions())
 async def main():
     failures.guard_loop(asyncio.get_running_loop())
     asyncio.get_running_loop().call_soon(lambda: 1 / int("0secret"))
@@ -338,16 +338,16 @@ from bitespeed.service.batching import QUEUE
 from bitespeed.telemetry import events
 from bitespeed.telemetry.shared_counters import Board
 board = Board()
-counter, gauge = board.reserve(), board.reserve(transient=True)
-assert not board.share(Path({str(tmp_path)!r}))
-board.values[counter] += 5
-board.values[gauge] = 7
+counter, gauge = shared_counters.reserve(), shared_counters.reserve(transient=True)
+assert not shared_counters.share(Path({str(tmp_path)!r}))
+shared_counters.values[counter] += 5
+shared_counters.values[gauge] = 7
 os.kill(os.getpid(), 9)
 """
     subprocess.run([sys.executable, "-c", script], check=False)
     boards = [Board(), Board()]
     for board in boards:
-        board.reserve(), board.reserve(transient=True)
+        shared_counters.reserve(), shared_counters.reserve(transient=True)
     assert boards[0].share(tmp_path)
     assert boards[0].totals() == ([5, 0], 1)
     assert not boards[1].share(tmp_path)

@@ -12,7 +12,7 @@ from bitespeed.caches.answers import TTL
 from bitespeed.errors import InvalidInput
 from bitespeed.service.batching import DEADLINE, QUEUE, SHARE, Limits
 from bitespeed.stores.options import ANSWER_TIME, CONNECTIONS, Options
-from bitespeed.telemetry import WatchOptions
+from bitespeed.telemetry import TelemetryOptions
 from bitespeed.telemetry.large_identities import LARGE
 from bitespeed.telemetry.logs import Form, Level
 
@@ -120,9 +120,9 @@ class Settings(msgspec.Struct, frozen=True):
         return CacheOptions(self.redis, self.upstash_url, self.upstash_token, self.cache_ttl)
 
     @property
-    def watch(self) -> WatchOptions:
+    def telemetry(self) -> TelemetryOptions:
         """The part for those on call."""
-        return WatchOptions(self.log, self.log_level, self.otlp_endpoint, self.sentry_dsn)
+        return TelemetryOptions(self.log, self.log_level, self.otlp_endpoint, self.sentry_dsn)
 
     @property
     def database_shown(self) -> str:

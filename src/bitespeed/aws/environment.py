@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, Protocol, TypeVar, cast
 from msgspec.structs import replace
 
 from bitespeed import settings as settings_of
-from bitespeed import telemetry as watch
+from bitespeed import telemetry
 from bitespeed.api.access import Access
 from bitespeed.api.endpoints import Endpoints
 from bitespeed.api.keyring import Keyring
@@ -105,7 +105,7 @@ class Environment:
 
     async def _open(self) -> Opened:
         settings = await _settings()
-        watch.configure(replace(settings.watch, form="json"))
+        telemetry.configure(replace(settings.telemetry, form="json"))
         # What migrates is not in the package.
         options = replace(settings.options, renew=self._renew, migrate=False)
         happened: Counter[str] = Counter()

@@ -4,8 +4,7 @@ from collections.abc import Iterable
 
 import click
 
-from bitespeed import __version__
-from bitespeed import telemetry as watch
+from bitespeed import __version__, telemetry
 from bitespeed.cli.adopt import adopt
 from bitespeed.cli.cache import cache
 from bitespeed.cli.check import check
@@ -18,7 +17,7 @@ from bitespeed.cli.pseudonym import pseudonym
 from bitespeed.cli.queue import queue
 from bitespeed.cli.serve import serve
 from bitespeed.cli.transfer import export, import_
-from bitespeed.telemetry import WatchOptions
+from bitespeed.telemetry import TelemetryOptions
 
 
 class _InOrder(click.Group):
@@ -46,7 +45,7 @@ def main() -> None:
     the environment as well, see docs/operations.md: $BITESPEED_REGION, $BITESPEED_DEADLINE,
     $BITESPEED_QUEUE and more.
     """  # noqa: D301 - the character \b, by which click keeps lines as they are
-    watch.configure(WatchOptions())
+    telemetry.configure(TelemetryOptions())
 
 
 _COMMANDS: Iterable[click.Command] = (

@@ -3,10 +3,10 @@
 import click
 
 from bitespeed import settings as settings_of
-from bitespeed import telemetry as watch
+from bitespeed import telemetry
 from bitespeed.cli.common import awaiting, database
 from bitespeed.stores import migration_script, open_store
-from bitespeed.telemetry import WatchOptions
+from bitespeed.telemetry import TelemetryOptions
 
 
 @click.command()
@@ -23,7 +23,7 @@ async def migrate(database: str | None, *, as_sql: bool) -> None:
     if as_sql:
         click.echo(migration_script())
         return
-    watch.configure(WatchOptions(level="info"))
+    telemetry.configure(TelemetryOptions(level="info"))
     settings = settings_of.load({"database": database, "migrate": True})
     store = await open_store(settings.database, settings.options)
     await store.close()

@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 
 import click
 
-from bitespeed import telemetry as watch
+from bitespeed import telemetry
 from bitespeed.cli.common import all_opened, awaiting, database, region
 from bitespeed.errors import InvalidInput
 from bitespeed.settings import Settings
@@ -50,11 +50,11 @@ async def work_(database: str | None, region: str | None) -> None:
 @asynccontextmanager
 async def _told(settings: Settings, store: Store) -> AsyncGenerator[None]:
     """Log and report like a server; other commands are over before anybody would look."""
-    watch.configure(settings.watch)
+    telemetry.configure(settings.telemetry)
     guard_loop(asyncio.get_running_loop())
     use_pseudonym_secret(await store.secret())
-    watch.open_exporters(settings.watch)
+    telemetry.open_exporters(settings.telemetry)
     try:
         yield
     finally:
-        await watch.close_exporters()
+        await telemetry.close_exporters()

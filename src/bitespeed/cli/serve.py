@@ -5,9 +5,8 @@ import os
 
 import click
 
-from bitespeed import __version__
+from bitespeed import __version__, telemetry
 from bitespeed import settings as settings_of
-from bitespeed import telemetry as watch
 from bitespeed.caches import open_cache
 from bitespeed.cli.common import database, region, telling_errors
 from bitespeed.errors import InvalidInput
@@ -39,7 +38,7 @@ def serve(**flags: object) -> None:
     there is none; see bitespeed keys.
     """
     settings = settings_of.load(flags)
-    watch.configure(settings.watch)
+    telemetry.configure(settings.telemetry)
     asyncio.run(_prepare(settings))
     listener = server.listen(settings)
     click.echo(
@@ -70,8 +69,8 @@ async def _prepare(settings: Settings) -> None:
     cache, the queue or an exporter is set in a way that cannot work.
     """
     open_queue(settings.queue_url)
-    watch.open_exporters(settings.watch)
-    await watch.close_exporters()
+    telemetry.open_exporters(settings.telemetry)
+    await telemetry.close_exporters()
     store = await open_store(settings.database, settings.options)
     try:
         if (cache := open_cache(settings.cache, store)) is not None:

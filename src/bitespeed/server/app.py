@@ -13,9 +13,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from bitespeed import __version__, wire
+from bitespeed import __version__, telemetry, wire
 from bitespeed import settings as settings_of
-from bitespeed import telemetry as watch
 from bitespeed.api import documentation
 from bitespeed.api.access import Access
 from bitespeed.api.asgi import (
@@ -42,11 +41,11 @@ from bitespeed.stores import Store, open_store
 from bitespeed.telemetry import metrics, requests
 from bitespeed.telemetry.failures import failed, guard_loop
 from bitespeed.telemetry.logs import log, use_pseudonym_secret
-from bitespeed.telemetry.shared_counters import board
+from bitespeed.telemetry.shared_counters import shared_counters
 
 OpenStore = Callable[[], Awaitable[Store]]
 
-BOARD = "BITESPEED_BOARD"  # the variable that tells workers in which folder to count
+METRICS_DIR = "BITESPEED_METRICS_DIR"  # the variable that tells workers in which folder to count
 
 
 class Application:
@@ -73,11 +72,11 @@ class Application:
 
     @asynccontextmanager
     async def _up(self) -> AsyncGenerator[None]:
-        watch.configure(self._settings.watch)
+        telemetry.configure(self._settings.watch)
         guard_loop(asyncio.get_running_loop())
-        if folder := os.environ.get(BOARD):
+        if folder := os.environ.get(METRICS_DIR):
             _take_place(Path(folder))
-        watch.open_exporters(self._settings.watch)
+        telemetry.open_exporters(self._settings.watch)
         store = await self._open()
         use_pseudonym_secret(await store.secret())
         cache = open_cache(self._settings.cache, store)
@@ -100,7 +99,7 @@ class Application:
             if cache is not None:
                 await cache.close()
             await store.close()
-            await watch.close_exporters()
+            await telemetry.close_exporters()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request, or run through the lifespan."""
@@ -138,7 +137,7 @@ def from_environment() -> Application:
 
 def _take_place(folder: Path) -> None:
     """Count where all workers do, perhaps in the place of one that has died."""
-    if board.share(folder):
+    if shared_counters.share(folder):
         metrics.worker_replacements.add()
         log.warning("worker.replaced", pid=os.getpid())
 

@@ -16,7 +16,7 @@ from tempfile import TemporaryDirectory
 from threading import Thread
 
 from bitespeed.server.acceptor import NUMBERS, Roster
-from bitespeed.server.app import BOARD
+from bitespeed.server.app import METRICS_DIR
 from bitespeed.server.process import DRAIN, serve
 from bitespeed.settings import Settings
 from bitespeed.telemetry.logs import log
@@ -37,7 +37,7 @@ def supervise(settings: Settings, listener: socket.socket) -> None:
         signal.signal(number, lambda number, _: asked_to_end.append(number))
 
     with TemporaryDirectory(prefix="bitespeed-") as folder:
-        os.environ[BOARD] = folder
+        os.environ[METRICS_DIR] = folder
         _look_after(settings, listener, woken, asked_to_end)
 
 

@@ -23,8 +23,7 @@ from bitespeed.rules import identify as rule
 from bitespeed.rules.erase import Held, Whom
 from bitespeed.service.batching import MAX_BATCH, Gathering, Limits, Load, Outcome, Pending, Work
 from bitespeed.stores import Store
-from bitespeed.telemetry import metrics, stages
-from bitespeed.telemetry import tracing as traces
+from bitespeed.telemetry import metrics, stages, tracing
 from bitespeed.telemetry.events import Asked, changed
 from bitespeed.telemetry.failures import failed
 from bitespeed.telemetry.large_identities import Growth
@@ -289,13 +288,13 @@ class Service:
             else:
                 pending.settle(answer)
                 known.append(pending)
-        if known and traces.is_on():
+        if known and tracing.is_on():
             with self._traced(known, found):
                 pass
         return rest
 
     def _traced(self, batch: list[Pending], found: LookUp | None) -> AbstractContextManager[None]:
-        """The way of a batch as a trace, for those who look at traces."""
+        """The way of a batch as a trace, for those who look at tracing."""
         begun = found and found.begun
         return stages.batch(
             [pending.request for pending in batch], self._gathering.came(batch), begun

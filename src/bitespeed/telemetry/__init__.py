@@ -9,12 +9,11 @@ import asyncio
 
 import msgspec
 
-from bitespeed.telemetry import failures, logs, sentry
-from bitespeed.telemetry import tracing as traces
+from bitespeed.telemetry import failures, logs, sentry, tracing
 from bitespeed.telemetry.logs import Form, Level
 
 
-class WatchOptions(msgspec.Struct, frozen=True):
+class TelemetryOptions(msgspec.Struct, frozen=True):
     """What is to be told, and where."""
 
     form: Form | None = None
@@ -27,24 +26,24 @@ class WatchOptions(msgspec.Struct, frozen=True):
     """Where errors go."""
 
 
-def configure(options: WatchOptions) -> None:
+def configure(options: TelemetryOptions) -> None:
     """Log as told, and whatever breaks without what it broke on. Once in each process."""
     logs.configure(options.form, options.level)
     failures.guard()
 
 
-def open_exporters(options: WatchOptions) -> None:
+def open_exporters(options: TelemetryOptions) -> None:
     """Begin to send traces and errors away, by threads of their own.
 
     Raises `InvalidInput` when an extra that this needs is not installed.
     """
     if options.otlp_endpoint:
-        traces.open_(options.otlp_endpoint)
+        tracing.open_(options.otlp_endpoint)
     if options.sentry_dsn:
         sentry.open_(options.sentry_dsn)
 
 
 async def close_exporters() -> None:
     """Send what has not been sent yet, for a few seconds at most."""
-    await asyncio.to_thread(traces.close)
+    await asyncio.to_thread(tracing.close)
     await asyncio.to_thread(sentry.close)

@@ -17,12 +17,12 @@ from prometheus_client.registry import Collector
 from bitespeed import __version__
 from bitespeed.telemetry import metrics
 from bitespeed.telemetry.metrics import BUILD, COMPUTED, WORKERS
-from bitespeed.telemetry.shared_counters import board
+from bitespeed.telemetry.shared_counters import shared_counters
 
 
 class _Totals(Collector):
     def collect(self) -> Iterator[Metric]:
-        sums, alive = board.totals()
+        sums, alive = shared_counters.totals()
         yield from (_family(metric, sums) for metric in metrics.DECLARED)
         yield GaugeMetricFamily(WORKERS, COMPUTED[WORKERS][2], value=alive)
         build = {"version": __version__, "python": platform.python_version()}

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from itertools import product
 from typing import NamedTuple, TypeVar
 
-from bitespeed.telemetry.shared_counters import board
+from bitespeed.telemetry.shared_counters import shared_counters
 
 
 class Counter:
@@ -18,11 +18,11 @@ class Counter:
     kind = "counter"
 
     def __init__(self) -> None:
-        self.slot = board.reserve()
+        self.slot = shared_counters.reserve()
 
     def add(self, count: float = 1) -> None:
         """Count so many more."""
-        board.values[self.slot] += count
+        shared_counters.values[self.slot] += count
 
 
 class Gauge:
@@ -31,15 +31,15 @@ class Gauge:
     kind = "gauge"
 
     def __init__(self) -> None:
-        self.slot = board.reserve(transient=True)
+        self.slot = shared_counters.reserve(transient=True)
 
     def set(self, value: float) -> None:
         """It is so much now."""
-        board.values[self.slot] = value
+        shared_counters.values[self.slot] = value
 
     def add(self, count: float) -> None:
         """It is so much more now, or less."""
-        board.values[self.slot] += count
+        shared_counters.values[self.slot] += count
 
 
 class Histogram:
@@ -49,11 +49,13 @@ class Histogram:
 
     def __init__(self, bounds: Sequence[float]) -> None:
         self.bounds = bounds
-        self.slot = board.reserve(len(bounds) + 2)  # the sum, a slot for each bound, one beyond
+        self.slot = shared_counters.reserve(
+            len(bounds) + 2
+        )  # the sum, a slot for each bound, one beyond
 
     def observe(self, value: float) -> None:
         """It was so much this time."""
-        values, slot = board.values, self.slot
+        values, slot = shared_counters.values, self.slot
         values[slot] += value
         values[slot + 1 + bisect_left(self.bounds, value)] += 1
 

@@ -7,8 +7,7 @@ from itertools import count
 from time import perf_counter
 from typing import TYPE_CHECKING
 
-from bitespeed.telemetry import metrics
-from bitespeed.telemetry import tracing as traces
+from bitespeed.telemetry import metrics, tracing
 from bitespeed.telemetry.logs import log, tells
 
 if TYPE_CHECKING:
@@ -31,7 +30,7 @@ class Request:
     def __init__(self, headers: Mapping[bytes, bytes]) -> None:
         self._began = perf_counter()
         parent = headers.get(b"traceparent")
-        self.span: Span | None = None if parent is None else traces.request(parent)
+        self.span: Span | None = None if parent is None else tracing.request(parent)
         given = headers.get(HEADER)
         self.id = given if given and _ID.fullmatch(given) else b"%s-%d" % (_PROCESS, next(_numbers))
         """The caller's, where it is fit to be logged, else one of ours."""
@@ -43,7 +42,7 @@ class Request:
         seconds = perf_counter() - self._began
         metrics.request_seconds[endpoint].observe(seconds)
         if self.span is not None:
-            traces.answered(self.span, endpoint, status)
+            tracing.answered(self.span, endpoint, status)
         if tells("debug"):
             log.debug(
                 "request.answered",

@@ -111,4 +111,4 @@ def _mapped(file: int) -> Numbers:
     return cast("Numbers", memoryview(mmap.mmap(file, SIZE)).cast("d"))  # all of it that is used
 
 
-board = Board()
+shared_counters = Board()

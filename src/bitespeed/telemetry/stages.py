@@ -6,8 +6,7 @@ from time import perf_counter
 from types import TracebackType
 from typing import TYPE_CHECKING, Literal
 
-from bitespeed.telemetry import metrics
-from bitespeed.telemetry import tracing as traces
+from bitespeed.telemetry import metrics, tracing
 from bitespeed.telemetry.requests import Request
 
 if TYPE_CHECKING:
@@ -36,10 +35,10 @@ def batch(
     """The way of these requests from when the first one came, with a look into the cache from
     ``looked_up`` until now; both by `time.monotonic`.
     """
-    if not traces.is_on():
+    if not tracing.is_on():
         return _NOTHING
     spans = [request.span for request in requests if request is not None]
-    return traces.batch(spans, came, looked_up)
+    return tracing.batch(spans, came, looked_up)
 
 
 class stage:  # noqa: N801 - reads as what it is: with stage("read")
@@ -51,7 +50,7 @@ class stage:  # noqa: N801 - reads as what it is: with stage("read")
         self._name = name
 
     def __enter__(self) -> None:
-        self._span: Span | None = traces.begin(self._name)
+        self._span: Span | None = tracing.begin(self._name)
         self._began = perf_counter()
 
     def __exit__(
@@ -62,4 +61,4 @@ class stage:  # noqa: N801 - reads as what it is: with stage("read")
     ) -> None:
         metrics.stage_seconds[self._name].observe(perf_counter() - self._began)
         if self._span is not None:
-            traces.end(self._span, kind)
+            tracing.end(self._span, kind)
