@@ -25,7 +25,7 @@ from bitespeed.errors import BitespeedError, InvalidInput, StoreUnavailable, Una
 from bitespeed.jobs.check import check
 from bitespeed.model.identifiers import observe, parse_email, parse_phone
 from bitespeed.model.identity import Answer
-from bitespeed.rules.erase import Whom
+from bitespeed.rules.erase import Subject
 from bitespeed.service.service import Service
 from bitespeed.stores.options import Options
 from bitespeed.stores.postgres.bulk.adopt import Adopted, Wishes, adopt
@@ -517,7 +517,7 @@ def test_a_failure_at_any_step_changes_nothing(database: str, at: int) -> None:
 
 
 @contextmanager
-def held(url: str, name: str) -> Iterator[None]:
+def subject_records(url: str, name: str) -> Iterator[None]:
     """Somebody reads the table, and does not come to an end."""
     with psycopg.connect(url) as connection:
         connection.execute(f"lock table {name} in access share mode".encode())
@@ -877,7 +877,7 @@ def test_foreign_keys_are_dropped_if_agreed(database: str) -> None:
     run(database, f"{key} bitespeed.contact_record")
 
     def erased() -> None:
-        on_service(database, lambda service: service.erase(Whom(contact=2)))
+        on_service(database, lambda service: service.erase(Subject(contact=2)))
 
     with pytest.raises(StoreUnavailable, match="refers to what is to be erased"):
         erased()

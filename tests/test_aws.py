@@ -28,7 +28,7 @@ from bitespeed.model.identifiers import observe
 from bitespeed.queues import Message, message
 from bitespeed.queues.sqs import MAX_RECEIVED
 from bitespeed.queues.worker import work_off
-from bitespeed.rules.erase import Whom
+from bitespeed.rules.erase import Subject
 from bitespeed.service.tenants import Tenants
 from bitespeed.stores import open_store
 from support.backends import connected, of_postgres, prepared
@@ -481,7 +481,7 @@ def test_a_message_is_as_old_as_the_oldest_of_what_is_said_of_it(tmp_path: Path)
     async def work() -> set[str]:
         async with watched(tmp_path / "contacts.db") as (store, service):
             await service.identify(observe("a@b.c", None))
-            await service.erase(Whom(email=observe("a@b.c", None).email))
+            await service.erase(Subject(email=observe("a@b.c", None).email))
             messages = [
                 message("a", bodies["a"], {"SentTimestamp": before}, {}),
                 message("b", bodies["b"], {"SentTimestamp": after}, {"sent": before}),

@@ -162,9 +162,9 @@ def succeed(scene: Scene) -> None:
     extra = scene.fresh()
     gone = scene.observe(*extra).contact["primaryContatctId"]
     assert scene.send("DELETE", f"/contacts/{gone}").status == 204
-    whom = json.dumps({"email": scene.observe(*scene.fresh()).contact["emails"][0]}).encode()
-    assert scene.send("POST", "/erase", whom).status == 200
-    assert scene.send("POST", "/erase", whom).status == 404
+    subject = json.dumps({"email": scene.observe(*scene.fresh()).contact["emails"][0]}).encode()
+    assert scene.send("POST", "/erase", subject).status == 200
+    assert scene.send("POST", "/erase", subject).status == 404
     for path in ("/health", "/ready", "/metrics"):
         assert scene.send("GET", path).status == 200
     assert EMAIL in scene.command("export", "--email", EMAIL)

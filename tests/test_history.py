@@ -262,7 +262,7 @@ def show_the_future(history: History, final: Final, rng: random.Random):
 
 
 def show_a_stranger(history: History, final: Final, rng: random.Random):
-    """An answer with a known value of somebody else, whom nothing connects."""
+    """An answer with a known value of somebody else, subject nothing connects."""
     found = [
         (op, contact.email)
         for op in history

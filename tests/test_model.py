@@ -14,7 +14,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from bitespeed.errors import NotFound
 from bitespeed.model.identifiers import Email, Observation, Phone, observe
 from bitespeed.model.identity import Answer
-from bitespeed.rules.erase import Whom
+from bitespeed.rules.erase import Subject
 from bitespeed.service.service import Service
 from bitespeed.stores.sqlite import SqliteStore
 from support.invariants import assert_clean
@@ -205,20 +205,20 @@ class ServiceAndModel(RuleBasedStateMachine):
 
     @rule(side=SIDES, value=st.sampled_from(EMAILS + PHONES))
     def erase(self, side: int, value: str) -> None:
-        whom = Whom(Email(value)) if "@" in value else Whom(phone=Phone(value))
-        self._erase(side, whom, self.model.erase(value, None))
+        subject = Subject(Email(value)) if "@" in value else Subject(phone=Phone(value))
+        self._erase(side, subject, self.model.erase(value, None))
 
     @rule(side=SIDES, data=st.data())
     def erase_by_contact(self, side: int, data: st.DataObject) -> None:
         contact = data.draw(st.integers(1, self.model.last_id + 1), label="contact")
-        self._erase(side, Whom(contact=contact), self.model.erase(None, contact))
+        self._erase(side, Subject(contact=contact), self.model.erase(None, contact))
 
-    def _erase(self, side: int, whom: Whom, contacts: int) -> None:
+    def _erase(self, side: int, subject: Subject, contacts: int) -> None:
         if contacts:
-            receipt = self.runner.run(self.services[side].erase(whom))
+            receipt = self.runner.run(self.services[side].erase(subject))
             assert receipt.contacts == contacts
         else:
-            self._is_not_there(self.services[side].erase(whom))
+            self._is_not_there(self.services[side].erase(subject))
 
     def _is_not_there(self, request) -> None:
         try:

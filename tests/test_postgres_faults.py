@@ -43,7 +43,7 @@ T = TypeVar("T")
 
 PARTITION = 3.0  # seconds
 MANY = 1000  # more than fit
-MEANWHILE = 300  # requests of those whom the partition does not affect
+MEANWHILE = 300  # requests of those subject the partition does not affect
 
 WAITS = "select count(*) from pg_stat_activity where wait_event_type = 'Lock'"
 LOCKED = "Others hold a lock for too long; try again"

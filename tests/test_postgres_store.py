@@ -25,7 +25,7 @@ from bitespeed.errors import Conflict, InvalidInput, StoreDamaged, StoreUnavaila
 from bitespeed.model.identifiers import Phone, observe
 from bitespeed.model.identity import Answer, Changes
 from bitespeed.resources import text
-from bitespeed.rules.erase import Whom
+from bitespeed.rules.erase import Subject
 from bitespeed.service.service import DEFAULT_TENANT
 from bitespeed.stores import open_store, pages
 from bitespeed.stores.epochs import EpochOver
@@ -908,7 +908,7 @@ def test_the_error_about_a_value_that_is_taken_does_not_quote_it(url):
 
     document = asyncio.run(main())
     with connected(url) as connection, connection.transaction(force_rollback=True):
-        # To an owner whom row level security binds PostgreSQL does not quote values anyway.
+        # To an owner subject row level security binds PostgreSQL does not quote values anyway.
         connection.execute("alter function bitespeed.commit owner to current_user")
         with pytest.raises(psycopg.errors.UniqueViolation) as raised:
             connection.execute("select bitespeed.commit('default', %s)", [document])
@@ -1243,7 +1243,7 @@ def test_a_login_that_may_only_call_the_functions_serves_and_sees_no_row(own_url
             answer = await service.identify(observe("b@x", "1"))
             assert answer == Answer(1, ["a@x", "b@x"], ["1"], [2])
             await service.delete(1)
-            await service.erase(Whom(phone=Phone("1")))
+            await service.erase(Subject(phone=Phone("1")))
         assert await store.secret()
         assert await store.keys() == []
         await store.cache_resume(None, "epoch")

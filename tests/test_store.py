@@ -17,7 +17,7 @@ from bitespeed.model.identifiers import Observation, observe
 from bitespeed.model.identity import Answer, Changes, Contact, Identity
 from bitespeed.rules import erase as erasing
 from bitespeed.rules import identify as rule
-from bitespeed.rules.erase import Whom
+from bitespeed.rules.erase import Subject
 from bitespeed.service import service as service_module
 from bitespeed.service.service import DEFAULT_TENANT, Service
 from bitespeed.stores import open_store, pages, recent
@@ -1358,7 +1358,7 @@ def test_empty_changes_write_nothing(backend):
 async def erased(store, email=None, phone=None, contact=None):
     """The receipt of an erasure by a service of its own."""
     async with service_on(store) as service:
-        return await service.erase(Whom(email, phone, contact))
+        return await service.erase(Subject(email, phone, contact))
 
 
 def told(backend, *values):
@@ -1433,7 +1433,7 @@ def test_a_value_of_deleted_contacts_takes_no_person_who_lives(backend):
 
 async def erasure_of(store, email, secret="s" * 64):
     """What would be committed to erase a person who holds the email."""
-    person = erasing.held(await store.records(DEFAULT_TENANT, [email]), Whom(email))
+    person = erasing.subject_records(await store.records(DEFAULT_TENANT, [email]), Subject(email))
     erasure = erasing.erasure(DEFAULT_TENANT, person, "e", secret)
     return erasing.erase(person, erasure)
 
@@ -1475,7 +1475,7 @@ def test_an_observation_of_who_was_erased_counts_only_if_it_was_made_later(backe
         async with service_on(store) as service:
             old = [observe("a@x", "1"), observe("a@x", "2"), observe("b@x", "3")]
             await service.absorb(old)
-            at = (await service.erase(Whom("a@x"))).at
+            at = (await service.erase(Subject("a@x"))).at
             for made_at in ((), (at - 1, at, None)):
                 changes, left_out = await service.absorb(old, made_at)
                 assert (bool(changes), left_out) == (False, 2)

@@ -114,7 +114,7 @@ class Workers:
         self._turns.append(Turns(self.rosters[place], own, held, MOST, lambda: Accepted(held)))
 
     def connect(self, count: int) -> None:
-        """So many callers, whom the system has wait until somebody accepts."""
+        """So many callers, subject the system has wait until somebody accepts."""
         address = self.listener.getsockname()
         self._sockets += [socket.create_connection(address) for _ in range(count)]
 

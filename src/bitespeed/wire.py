@@ -9,7 +9,7 @@ from bitespeed.errors import BitespeedError, InvalidInput, NotFound
 from bitespeed.model.identifiers import Email, Observation, Phone, observe
 from bitespeed.model.identity import Answer, KeptAnswer, Receipt
 from bitespeed.model.records import ContactRecord, EventRecord, IdentityRecords
-from bitespeed.rules.erase import Held, Whom, head
+from bitespeed.rules.erase import Subject, SubjectRecords, head
 
 T = TypeVar("T")
 
@@ -39,7 +39,7 @@ class _Response(msgspec.Struct):
 
 
 _request = msgspec.json.Decoder(_Request)
-_whom = msgspec.json.Decoder(_Whom)
+_subject = msgspec.json.Decoder(_Whom)
 _requests = msgspec.json.Decoder(list[msgspec.Raw])
 _encoder = msgspec.json.Encoder()
 
@@ -50,22 +50,22 @@ def decode(body: bytes | msgspec.Raw, region: str | None) -> Observation:
     return observe(request.email, request.phone_number, region)
 
 
-def decode_whom(body: bytes, region: str | None) -> Whom:
+def decode_subject(body: bytes, region: str | None) -> Subject:
     """Who is meant in one JSON object. Raises `InvalidInput` in words for the caller."""
-    request = _decoded(_whom, body)
-    return whom(request.email, request.phone_number, request.contact_id, region)
+    request = _decoded(_subject, body)
+    return subject(request.email, request.phone_number, request.contact_id, region)
 
 
-def whom(
+def subject(
     email: str | None, phone: str | int | None, contact: int | None, region: str | None
-) -> Whom:
+) -> Subject:
     """Who is meant. Raises `InvalidInput` unless it is told in one way."""
     if sum(given not in (None, "") for given in (email, phone, contact)) != 1:
         raise InvalidInput("Name a person by one of email, phoneNumber and contactId")
     if contact is not None:
-        return Whom(contact=contact_id(contact))
+        return Subject(contact=contact_id(contact))
     observation = observe(email, phone, region)
-    return Whom(observation.email, observation.phone)
+    return Subject(observation.email, observation.phone)
 
 
 def contact_id(given: int) -> int:
@@ -145,14 +145,14 @@ def encode_receipt(receipt: Receipt) -> bytes:
     return _encoder.encode({"erasure": members})
 
 
-def encode_person(person: Held) -> bytes:
+def encode_person(person: SubjectRecords) -> bytes:
     """All that is held about one person, as one JSON object."""
     return _encoder.encode(
         {
-            "identities": [_identity(identity) for identity in person.whole],
+            "identities": [_identity(identity) for identity in person.identities],
             "deletedElsewhere": [
                 _theirs(_stored_contact(contact, None), person)
-                for _, contacts in person.elsewhere
+                for _, contacts in person.contacts_elsewhere
                 for contact in contacts
             ],
         }
@@ -186,7 +186,7 @@ def _stored_contact(contact: ContactRecord, primary: int | None) -> dict[str, An
     }
 
 
-def _theirs(contact: dict[str, Any], person: Held) -> dict[str, Any]:
+def _theirs(contact: dict[str, Any], person: SubjectRecords) -> dict[str, Any]:
     """A contact of somebody else without what is not this person's."""
     for kind in ("email", "phoneNumber"):
         if contact[kind] not in person.values:

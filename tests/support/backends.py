@@ -62,7 +62,7 @@ class Backend(Protocol):
         ...
 
     @contextmanager
-    def held(self) -> Iterator[None]:
+    def subject_records(self) -> Iterator[None]:
         """Meanwhile every commit that changes an identity has to wait."""
         ...
 
@@ -88,7 +88,7 @@ class SqliteBackend:
             return connection.execute(statement).fetchall()
 
     @contextmanager
-    def held(self) -> Iterator[None]:
+    def subject_records(self) -> Iterator[None]:
         connection = sqlite3.connect(self.path, isolation_level=None, timeout=0)
         with closing(connection):
             connection.execute("begin immediate")
@@ -118,7 +118,7 @@ class PostgresBackend:
             return cursor.fetchall() if cursor.description else []
 
     @contextmanager
-    def held(self) -> Iterator[None]:
+    def subject_records(self) -> Iterator[None]:
         with connected(self.direct) as connection, connection.transaction():
             connection.execute("lock table identity in exclusive mode")
             yield
@@ -155,7 +155,7 @@ def sessions(url: str) -> int:
 def prepared(url: str, *, bound: bool = True) -> None:
     """Bring an empty database to this version; it need not outlive a loss of power.
 
-    Unless told otherwise all belongs to somebody whom row level security binds, which is no
+    Unless told otherwise all belongs to somebody subject row level security binds, which is no
     superuser.
     """
     with psycopg.connect(url, autocommit=True, connect_timeout=ENTRY) as connection:

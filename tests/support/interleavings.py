@@ -1,6 +1,6 @@
 """Every interleaving of a few requests on a model of the PostgreSQL store's commit.
 
-`commit_steps` is the protocol. Each step says what it does and for whom it waits, as READ COMMITTED
+`commit_steps` is the protocol. Each step says what it does and for subject it waits, as READ COMMITTED
 has it: a row stays locked until its transaction ends, whoever gets it after a wait sees the newest
 committed row, and an insert waits for whoever has written its key. `Explorer` gives the requests
 their turns in every possible order and judges every end that they come to.

@@ -29,7 +29,7 @@ from bitespeed.model.records import (
 )
 from bitespeed.rules import erase as erasing
 from bitespeed.rules import identify as rule
-from bitespeed.rules.erase import Whom
+from bitespeed.rules.erase import Subject
 
 TENANT = "default"
 
@@ -169,7 +169,7 @@ class Decision:
         if self._request.deletes is not None:
             return rule.delete(self._snapshot, self._request.deletes), []
         if self._request.erases is not None:
-            person = erasing.held(self._all, Whom(contact=self._request.erases))
+            person = erasing.subject_records(self._all, Subject(contact=self._request.erases))
             return erasing.erase(person, erasing.erasure(TENANT, person, "e", "s")), []
         return rule.identify(self._snapshot, self._request.observations)
 

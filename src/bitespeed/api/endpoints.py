@@ -178,8 +178,8 @@ class Endpoints:
         """POST /erase"""
         if content_type(dict(scope["headers"])) is NDJSON:
             raise WrongType("Name one person as application/json")
-        whom = wire.decode_whom(await read_body(scope, receive, MAX_BODY), self._region)
-        receipt = await self._tenants.of(caller.tenant).erase(whom, scope[REQUEST])
+        subject = wire.decode_subject(await read_body(scope, receive, MAX_BODY), self._region)
+        receipt = await self._tenants.of(caller.tenant).erase(subject, scope[REQUEST])
         await send_json(send, 200, wire.encode_receipt(receipt))
 
     async def health(self, scope: Scope, receive: Receive, send: Send) -> None:

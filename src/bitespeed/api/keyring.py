@@ -44,7 +44,7 @@ class Entry(msgspec.Struct):
 
     key: Key | None
     caller: Caller | None
-    """Whom the key stands for; None when it is unknown or good for nothing any more."""
+    """Subject the key stands for; None when it is unknown or good for nothing any more."""
     fresh_until: float
     trusted_until: float
     proved: bytes = b""

@@ -33,11 +33,11 @@ async def erase(
     Look at it first with bitespeed export --email. The whole identity goes: every contact, also
     deleted ones and those of identities that were merged, identifiers, events, cached answers. An
     import of old rows does not bring it back; whoever comes again is a new customer. The receipt
-    says what was removed, not of whom. Backups and what others have copied are beyond its reach,
+    says what was removed, not of subject. Backups and what others have copied are beyond its reach,
     see docs/privacy.md.
     """
     async with opened(database, region, tenant) as (service, settings):
-        receipt = await service.erase(wire.whom(email, phone, contact, settings.region))
+        receipt = await service.erase(wire.subject(email, phone, contact, settings.region))
     _show(receipt, as_json=as_json)
     if vacuum:
         store = await open_store(settings.database, settings.options)

@@ -225,7 +225,9 @@ async def export(
         if format_ is not None:
             raise InvalidInput("What is held about one person comes as JSON; leave --format out")
         async with opened(database, region, tenant or DEFAULT_TENANT) as (service, settings):
-            person = await service.held(wire.whom(email, phone, contact, settings.region))
+            person = await service.subject_records(
+                wire.subject(email, phone, contact, settings.region)
+            )
         with click.open_file(output or "-", "wb") as stream:
             stream.write(wire.encode_person(person) + b"\n")
     else:

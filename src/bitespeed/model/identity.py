@@ -159,7 +159,7 @@ class Committed(msgspec.Struct, frozen=True):
 
 
 class Receipt(msgspec.Struct, frozen=True):
-    """What an erasure has removed, without saying of whom."""
+    """What an erasure has removed, without saying of subject."""
 
     id: str
     at: int

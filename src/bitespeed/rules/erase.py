@@ -35,7 +35,7 @@ Value = Email | Phone
 PSEUDONYM_BYTES = 32  # bytes; it is kept for good, so no two values may ever meet
 
 
-class Whom(NamedTuple):
+class Subject(NamedTuple):
     """Who is meant: by one of the three."""
 
     email: Email | None = None
@@ -47,33 +47,33 @@ class Whom(NamedTuple):
         return {value for value in (self.email, self.phone) if value is not None}
 
 
-class Elsewhere(NamedTuple):
+class ContactsElsewhere(NamedTuple):
     """Deleted contacts of somebody else that carry a value of the person's."""
 
     identity: IdentityRecords
     contacts: list[ContactRecord]
 
 
-class Held(NamedTuple):
+class SubjectRecords(NamedTuple):
     """All that is held about one person.
 
     ``values`` are theirs alone; ``all_values`` are also those that somebody else has by now.
     """
 
     whole: list[IdentityRecords]
-    elsewhere: list[Elsewhere]
+    elsewhere: list[ContactsElsewhere]
     values: set[Value]
     all_values: set[Value]
 
 
-def held(found: Sequence[IdentityRecords], whom: Whom) -> Held:
+def subject_records(found: Sequence[IdentityRecords], subject: Subject) -> SubjectRecords:
     """What is held about a person, as far as ``found`` goes: every identity in which any contact,
     live or deleted, is the one meant or carries one of ``all_values``.
 
     Raises `NotFound` when nothing is.
     """
-    asked = whom.values()
-    whole = [identity for identity in found if _is_meant(identity, whom)]
+    asked = subject.values()
+    whole = [identity for identity in found if _is_meant(identity, subject)]
     while True:
         roots = {identity.root_id for identity in whole}
         others = [identity for identity in found if identity.root_id not in roots]
@@ -83,33 +83,35 @@ def held(found: Sequence[IdentityRecords], whom: Whom) -> Held:
         if not nobody:
             break
         whole += nobody
-    carriers = [Elsewhere(i, [c for c in i.contacts if values & _values([c])]) for i in others]
+    carriers = [
+        ContactsElsewhere(i, [c for c in i.contacts if values & _values([c])]) for i in others
+    ]
     elsewhere = [carrier for carrier in carriers if carrier.contacts]
     if not whole and not elsewhere:
         raise NotFound("Nothing is held about this person")
-    return Held(whole, elsewhere, values, all_values)
+    return SubjectRecords(whole, elsewhere, values, all_values)
 
 
-def erasure(tenant: str, person: Held, id_: str, secret: str) -> Erasure:
+def erasure(tenant: str, person: SubjectRecords, id_: str, secret: str) -> Erasure:
     """What is to be removed, and what is left.
 
     ``secret`` is the one that the store has, or a fresh one where it has none.
     """
     return Erasure(
         id_,
-        [head(identity).id for identity in person.whole],
-        [contact.id for one in person.elsewhere for contact in one.contacts],
+        [head(identity).id for identity in person.identities],
+        [contact.id for one in person.contacts_elsewhere for contact in one.contacts],
         [event.seq for event in _events_elsewhere(person)],
         secret,
         sorted(pseudonym(secret, tenant, value) for value in person.values),
     )
 
 
-def erase(person: Held, erasure: Erasure) -> Changes:
+def erase(person: SubjectRecords, erasure: Erasure) -> Changes:
     """Remove all that is held about a person."""
-    whole = [head(identity) for identity in person.whole]
-    elsewhere = [(head(identity), contacts) for identity, contacts in person.elsewhere]
-    identifiers = [row for identity in person.whole for row in identity.identifiers]
+    whole = [head(identity) for identity in person.identities]
+    elsewhere = [(head(identity), contacts) for identity, contacts in person.contacts_elsewhere]
+    identifiers = [row for identity in person.identities for row in identity.identifiers]
     return Changes(
         identities=[
             *(IdentityChange(h.id, h.id, None, None, 0, h.version) for h in whole),
@@ -133,15 +135,15 @@ def erase(person: Held, erasure: Erasure) -> Changes:
     )
 
 
-def receipt(person: Held, erasure: Erasure, at: int) -> Receipt:
+def receipt(person: SubjectRecords, erasure: Erasure, at: int) -> Receipt:
     """What to show for an erasure that was committed at an instant."""
     return Receipt(
         erasure.id,
         at,
-        sum(len(identity.heads) for identity in person.whole),
-        sum(len(identity.contacts) for identity in person.whole) + len(erasure.contacts),
-        sum(len(identity.identifiers) for identity in person.whole),
-        sum(len(identity.events) for identity in person.whole) + len(erasure.events),
+        sum(len(identity.heads) for identity in person.identities),
+        sum(len(identity.contacts) for identity in person.identities) + len(erasure.contacts),
+        sum(len(identity.identifiers) for identity in person.identities),
+        sum(len(identity.events) for identity in person.identities) + len(erasure.events),
         erasure.pseudonyms,
     )
 
@@ -178,7 +180,7 @@ def is_erased(
     return any(made_at is None or made_at <= erased_at[value] for value in named if value)
 
 
-def snapshot(person: Held) -> Snapshot:
+def snapshot(person: SubjectRecords) -> Snapshot:
     """Those who are erased as they are read for answers."""
     identities = [
         Identity(
@@ -189,7 +191,7 @@ def snapshot(person: Held) -> Snapshot:
             h.contacts,
             [Contact(c.id, c.created_at, c.email, c.phone) for c in _live(identity)],
         )
-        for identity in person.whole
+        for identity in person.identities
         if (h := head(identity)).primary_id is not None
     ]
     return Snapshot({identity.id: identity for identity in identities}, {}, {})
@@ -200,9 +202,9 @@ def head(identity: IdentityRecords) -> IdentityRecord:
     return next(row for row in identity.heads if row.id == identity.root_id)
 
 
-def _is_meant(identity: IdentityRecords, whom: Whom) -> bool:
-    has_contact = any(contact.id == whom.contact for contact in identity.contacts)
-    return has_contact or not whom.values().isdisjoint(_values(_live(identity)))
+def _is_meant(identity: IdentityRecords, subject: Subject) -> bool:
+    has_contact = any(contact.id == subject.contact for contact in identity.contacts)
+    return has_contact or not subject.values().isdisjoint(_values(_live(identity)))
 
 
 def _live(identity: IdentityRecords) -> list[ContactRecord]:
@@ -213,11 +215,11 @@ def _values(contacts: Iterable[ContactRecord]) -> set[Value]:
     return {value for c in contacts for value in (c.email, c.phone) if value is not None}
 
 
-def _events_elsewhere(person: Held) -> list[EventRecord]:
+def _events_elsewhere(person: SubjectRecords) -> list[EventRecord]:
     """Those that name one of the values."""
     return [
         event
-        for identity, _ in person.elsewhere
+        for identity, _ in person.contacts_elsewhere
         for event in identity.events
         if not person.values.isdisjoint((event.email, event.phone))
     ]

@@ -20,7 +20,7 @@ from bitespeed.model.identifiers import Email, Observation, Phone
 from bitespeed.model.identity import Answer, Changes, Committed, Receipt, Snapshot
 from bitespeed.rules import erase as erasing
 from bitespeed.rules import identify as rule
-from bitespeed.rules.erase import Held, Whom
+from bitespeed.rules.erase import Subject, SubjectRecords
 from bitespeed.service.batching import MAX_BATCH, Gathering, Limits, Load, Outcome, Pending, Work
 from bitespeed.stores import Store
 from bitespeed.telemetry import metrics, stages, tracing
@@ -155,7 +155,7 @@ class Service:
         erased_at = await self._erased_at([pending.observation for pending in waiting])
         for pending in waiting:
             if erasing.is_erased(pending.observation, pending.made_at, erased_at):
-                pending.settle(NotFound("Whom it names was erased after it was made"))
+                pending.settle(NotFound("Subject it names was erased after it was made"))
         return [pending for pending in waiting if not pending.is_settled]
 
     async def look_up(self, email: Email | None, phone: Phone | None) -> Answer:
@@ -190,14 +190,14 @@ class Service:
                 return
         raise _contention()
 
-    async def erase(self, whom: Whom, request: Request | None = None) -> Receipt:
+    async def erase(self, subject: Subject, request: Request | None = None) -> Receipt:
         """Remove all that is held about a person, for good. Raises `NotFound` when nothing is."""
-        return await self._gathering.bounded(self._erase(whom, request))
+        return await self._gathering.bounded(self._erase(subject, request))
 
-    async def _erase(self, whom: Whom, request: Request | None) -> Receipt:
+    async def _erase(self, subject: Subject, request: Request | None) -> Receipt:
         id_ = os.urandom(ERASURE_ID).hex()
         for pause in _pauses():
-            person = await self.held(whom)
+            person = await self.subject_records(subject)
             known = await self._store.tombstones(self._tenant)
             secret = known.secret or os.urandom(SECRET).hex()
             erasure = erasing.erasure(self._tenant, person, id_, secret)
@@ -212,12 +212,12 @@ class Service:
                 return erasing.receipt(person, erasure, committed.at)
         raise _contention()
 
-    async def held(self, whom: Whom) -> Held:
+    async def subject_records(self, subject: Subject) -> SubjectRecords:
         """All that is held about a person, as of one instant. Raises `NotFound`."""
-        asked = whom.values()
+        asked = subject.values()
         for _ in range(MAX_LOOKS):
-            found = await self._store.records(self._tenant, asked, whom.contact)
-            person = erasing.held(found, whom)
+            found = await self._store.records(self._tenant, asked, subject.contact)
+            person = erasing.subject_records(found, subject)
             if person.all_values <= asked:
                 return person
             asked |= person.all_values
@@ -275,7 +275,7 @@ class Service:
     def _answer_known(
         self, batch: list[Pending], found: LookUp, *, in_turn: bool = False
     ) -> list[Pending]:
-        """Those to whom the cache has no answer; ``in_turn``, also those behind the first of them,
+        """Those to subject the cache has no answer; ``in_turn``, also those behind the first of them,
         since it may bring something that they must show.
         """
         assert self._cache is not None  # noqa: S101 - where else would it have been found
@@ -301,7 +301,7 @@ class Service:
         )
 
     async def _run_rest(self, batch: list[Pending], found: LookUp | None) -> None:
-        """`_run` for those to whom the cache has no answer."""
+        """`_run` for those to subject the cache has no answer."""
         batch = [pending for pending in batch if not pending.is_settled]
         if not batch:
             return

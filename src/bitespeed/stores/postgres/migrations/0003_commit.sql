@@ -29,7 +29,7 @@ declare
     cache  bitespeed.cache;
 begin
     perform set_config('bitespeed.tenant', commit.tenant, true);
-    -- Held to the end, so that an epoch ends only when all of its commits have.
+    -- SubjectRecords to the end, so that an epoch ends only when all of its commits have.
     perform pg_advisory_xact_lock_shared(1651078245, 1);
     if current_setting('transaction_isolation') <> 'read committed' then
         perform from bitespeed.cache for share;  -- fails if the epoch has changed during the wait

@@ -81,7 +81,7 @@ def adopt(
                 connection.execute(ADOPT["lock"].format(table=found.identifier))
                 connection.execute(ADOPT["lock_ours"])
                 found = table.find(connection, found.identifier.as_string(connection))
-                if _is_adopted(connection, found):  # by another, for whom we have waited
+                if _is_adopted(connection, found):  # by another, for subject we have waited
                     return None
             return _adopt(connection, found, wishes, on_repair, on_step)
 
