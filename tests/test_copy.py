@@ -19,7 +19,7 @@ import pytest
 from bitespeed.cli.copy import copy as copy_command
 from bitespeed.errors import InvalidInput, StoreUnavailable
 from bitespeed.jobs.copy import MAX_DIFFERENCES, Comparison, Counts, Difference, compare, copy
-from bitespeed.model.api_keys import Key
+from bitespeed.model.api_keys import ApiKey
 from bitespeed.model.identifiers import observe
 from bitespeed.model.records import IdentityRecord, IdentityRecords
 from bitespeed.service.service import DEFAULT_TENANT, Service
@@ -287,7 +287,7 @@ class Halfway:
         self._store = store
         self._then = then
 
-    async def keys(self) -> list[Key]:
+    async def keys(self) -> list[ApiKey]:
         return await self._store.keys()
 
     async def scan(self) -> AsyncIterator[list[IdentityRecords]]:

@@ -17,7 +17,7 @@ from bitespeed.api.access import SCOPES
 from bitespeed.api.keyring import FRESH, TRUSTED
 from bitespeed.cli import main
 from bitespeed.model.api_keys import SCOPES as ALL_SCOPES
-from bitespeed.model.api_keys import Key, new_key
+from bitespeed.model.api_keys import ApiKey, new_key
 from bitespeed.settings import VARIABLES
 from support.backends import prepared
 from support.keys import bearing, guarded, keep, made
@@ -425,7 +425,7 @@ def test_secrets_are_random_and_long():
     keys = [new_key("shop", ["read"], NOW) for _ in range(100)]
     assert len({text[17:] for _, text in keys}) == len({key.id for key, _ in keys}) == 100
     assert {len(text[17:]) for _, text in keys} == {64}
-    assert all(isinstance(key, Key) and key.fits(text.encode()) for key, text in keys)
+    assert all(isinstance(key, ApiKey) and key.fits(text.encode()) for key, text in keys)
     assert not keys[0][0].fits(keys[1][1].encode())
 
 

@@ -15,7 +15,7 @@ import msgspec
 
 from bitespeed.api.rates import Bucket, Rates, SharedBucket
 from bitespeed.errors import Overloaded
-from bitespeed.model.api_keys import SCOPES, Key, Scope
+from bitespeed.model.api_keys import SCOPES, ApiKey, Scope
 from bitespeed.service.service import DEFAULT_TENANT
 from bitespeed.stores import Store
 
@@ -42,7 +42,7 @@ ANYBODY = Caller(DEFAULT_TENANT, frozenset(SCOPES))
 class Entry(msgspec.Struct):
     """What the store has said of an id; instants are on the keyring's clock."""
 
-    key: Key | None
+    key: ApiKey | None
     caller: Caller | None
     """Subject the key stands for; None when it is unknown or good for nothing any more."""
     fresh_until: float
@@ -134,7 +134,7 @@ class Keyring:
                 for future in asked.values():
                     future.set_result(None)
 
-    async def _read(self, ids: Collection[str]) -> dict[str, Key | None]:
+    async def _read(self, ids: Collection[str]) -> dict[str, ApiKey | None]:
         """What the store has under each id; under `NO_KEY` any key, if it has one."""
         keys = {key.id: key for key in await self._store.keys(ids)}
         found = {id_: keys.get(id_) for id_ in ids}
@@ -142,7 +142,7 @@ class Keyring:
             found[NO_KEY] = next(iter(await self._store.keys()), None)
         return found
 
-    def _remember(self, found: dict[str, Key | None], asked_at: float) -> None:
+    def _remember(self, found: dict[str, ApiKey | None], asked_at: float) -> None:
         if len(self._entries) + len(found) > MAX_REMEMBERED:
             self._entries = {
                 id_: entry
@@ -152,7 +152,7 @@ class Keyring:
         for id_, key in found.items():
             self._entries[id_] = self._entry(id_, key, asked_at)
 
-    def _entry(self, id_: str, key: Key | None, asked_at: float) -> Entry:
+    def _entry(self, id_: str, key: ApiKey | None, asked_at: float) -> Entry:
         fresh_until, trusted_until = asked_at + FRESH, asked_at + TRUSTED
         if id_ == NO_KEY:
             if key is None:

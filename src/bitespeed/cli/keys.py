@@ -15,7 +15,7 @@ from rich.table import Table
 from bitespeed import settings as settings_of
 from bitespeed.cli.common import as_json, awaiting, database
 from bitespeed.errors import InvalidInput, NotFound
-from bitespeed.model.api_keys import Key, new_key
+from bitespeed.model.api_keys import ApiKey, new_key
 from bitespeed.stores import Store, open_store
 
 WIDE = 200  # characters; cut off, an id or an instant is of no use
@@ -98,7 +98,7 @@ async def revoke(id_: str, database: str | None) -> None:
 _COLUMNS = ("id", "tenant", "scopes", "created", "expires", "revoked")
 
 
-def _told(key: Key) -> dict[str, str | None]:
+def _told(key: ApiKey) -> dict[str, str | None]:
     return {
         "id": key.id,
         "tenant": key.tenant,

@@ -27,7 +27,7 @@ _KEY = re.compile(rf"bsk_([0-9a-f]{{{2 * _ID}}})_[0-9a-f]{{{2 * _SECRET}}}", re.
 _TENANT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", re.ASCII)
 
 
-class Key(msgspec.Struct, frozen=True):
+class ApiKey(msgspec.Struct, frozen=True):
     """What is kept of a key; instants in microseconds since 1970, UTC."""
 
     id: str
@@ -51,7 +51,7 @@ class Key(msgspec.Struct, frozen=True):
 
 def new_key(
     tenant: str, scopes: Iterable[str], now: int, expires_at: int | None = None
-) -> tuple[Key, str]:
+) -> tuple[ApiKey, str]:
     """A key, and its text, which is nowhere else. Raises `InvalidInput`."""
     id_ = os.urandom(_ID).hex()
     text = f"bsk_{id_}_{os.urandom(_SECRET).hex()}"
@@ -63,7 +63,7 @@ def new_key(
         raise InvalidInput(f"A key needs scopes, of {', '.join(SCOPES)}")
     if expires_at is not None and expires_at <= now:
         raise InvalidInput("The key would have expired already")
-    return Key(id_, tenant_name(tenant), granted, _hash(text.encode()), now, expires_at), text
+    return ApiKey(id_, tenant_name(tenant), granted, _hash(text.encode()), now, expires_at), text
 
 
 def id_in(text: str) -> str | None:

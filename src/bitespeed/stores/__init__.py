@@ -7,7 +7,7 @@ from typing import Protocol
 
 from bitespeed.errors import InvalidInput
 from bitespeed.extras import extra
-from bitespeed.model.api_keys import Key
+from bitespeed.model.api_keys import ApiKey
 from bitespeed.model.identifiers import Email, Phone
 from bitespeed.model.identity import Changes, Committed, Snapshot, Tombstones
 from bitespeed.model.records import IdentityRecords
@@ -79,11 +79,11 @@ class Store(Protocol):
         """
         ...
 
-    async def keys(self, ids: Collection[str] | None = None) -> list[Key]:
+    async def keys(self, ids: Collection[str] | None = None) -> list[ApiKey]:
         """The API keys with these ids, as far as there are any, or all."""
         ...
 
-    async def put_key(self, key: Key) -> None:
+    async def put_key(self, key: ApiKey) -> None:
         """Keep an API key; of one that is there already, change until when it is good."""
         ...
 

@@ -12,7 +12,7 @@ from typing import Literal, TypeVar
 import msgspec
 
 from bitespeed.errors import Conflict, Contention
-from bitespeed.model.api_keys import Key
+from bitespeed.model.api_keys import ApiKey
 from bitespeed.model.identifiers import Email, Phone
 from bitespeed.model.identity import Changes, Committed, Identity, Snapshot, Tombstones
 from bitespeed.model.records import IdentityRecords
@@ -69,7 +69,7 @@ _state = msgspec.json.Decoder(CacheState)
 _feed = msgspec.json.Decoder(Feed)
 _rows = msgspec.json.Decoder(Rows)
 _tombstones = msgspec.json.Decoder(Tombstones)
-_keys = msgspec.json.Decoder(list[Key])
+_keys = msgspec.json.Decoder(list[ApiKey])
 
 
 class FunctionStore(ABC):
@@ -181,12 +181,12 @@ class FunctionStore(ABC):
         """See `CacheableStore.cache_feed`."""
         return _feed.decode(await self._fetch("cache_feed", {"since": since, "most": most}))
 
-    async def keys(self, ids: Collection[str] | None = None) -> list[Key]:
+    async def keys(self, ids: Collection[str] | None = None) -> list[ApiKey]:
         """See `Store.keys`."""
         asked = None if ids is None else msgspec.Raw(_encode(list(ids)))
         return _keys.decode(await self._fetch("keys", {"ids": asked}))
 
-    async def put_key(self, key: Key) -> None:
+    async def put_key(self, key: ApiKey) -> None:
         """See `Store.put_key`."""
         await self._call("put_key", {"key": msgspec.Raw(_encode(key))})
 

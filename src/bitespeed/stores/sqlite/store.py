@@ -11,7 +11,7 @@ from contextlib import ExitStack, closing
 from functools import partial
 from pathlib import Path
 
-from bitespeed.model.api_keys import Key
+from bitespeed.model.api_keys import ApiKey
 from bitespeed.model.identifiers import Email, Phone
 from bitespeed.model.identity import Changes, Committed, Snapshot, Tombstones
 from bitespeed.model.records import IdentityRecords
@@ -165,12 +165,12 @@ class SqliteStore:
                 await lane.run(lambda: roll_back(connection))
                 raise
 
-    async def keys(self, ids: Collection[str] | None = None) -> list[Key]:
+    async def keys(self, ids: Collection[str] | None = None) -> list[ApiKey]:
         """See `Store.keys`."""
         with translated():
             return await self._reading.run(lambda: keys(self._connections[1], ids))
 
-    async def put_key(self, key: Key) -> None:
+    async def put_key(self, key: ApiKey) -> None:
         """See `Store.put_key`."""
         with translated():
             await self._reading.run(lambda: put_key(self._connections[1], key))
