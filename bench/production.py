@@ -69,7 +69,7 @@ def _servers(scale: Scale) -> Iterator[tuple[Server, Server]]:
     key = processes.create_key(whole_database)
     with (
         processes.bare_service(bare_database, scale.work) as bare,
-        processes.service(whole_database, scale.work, key=key, BITESPEED_RATE=RATE) as whole,
+        processes.service(whole_database, scale.work, key=key, BITESPEED_RATE_LIMIT=RATE) as whole,
     ):
         yield bare, whole
 

@@ -517,7 +517,7 @@ def test_a_failure_at_any_step_changes_nothing(database: str, at: int) -> None:
 
 
 @contextmanager
-def subject_records(url: str, name: str) -> Iterator[None]:
+def held(url: str, name: str) -> Iterator[None]:
     """Somebody reads the table, and does not come to an end."""
     with psycopg.connect(url) as connection:
         connection.execute(f"lock table {name} in access share mode".encode())

@@ -247,7 +247,7 @@ def test_observations_are_accepted_and_reconciled(
     played: Aws, package: Path, tmp_path: Path, url: str, name: str
 ) -> None:
     queue, _ = played.queue(f"{database_of(url)}-{name}")
-    place = endpoint(played) | {"BITESPEED_QUEUE_URL": queue, "DATABASE_URL": url}
+    place = endpoint(played) | {"BITESPEED_SQS_URL": queue, "DATABASE_URL": url}
     phone, emails = fresh_phone(), [fresh_email() for _ in range(3)]
     with emulated(package, tmp_path, direct=url, **place) as function:
         one = function.post("/observations", {"email": emails[0], "phoneNumber": phone})
@@ -276,7 +276,7 @@ def test_who_has_no_key_is_refused_and_a_key_s_tenant_goes_with_the_message(
     played: Aws, package: Path, tmp_path: Path, url: str
 ) -> None:
     queue, _ = played.queue(database_of(url))
-    place = endpoint(played) | {"BITESPEED_QUEUE_URL": queue, "DATABASE_URL": url}
+    place = endpoint(played) | {"BITESPEED_SQS_URL": queue, "DATABASE_URL": url}
     key, text = made("shop")
     keep(url, key)
     email = fresh_email()
@@ -391,7 +391,7 @@ def test_connections_are_kept_while_the_service_keeps_them() -> None:
 
 def test_a_queue_that_is_away_is_a_503(tmp_path: Path) -> None:
     away = {
-        "BITESPEED_QUEUE_URL": "https://sqs.eu-west-1.amazonaws.com/1/away",
+        "BITESPEED_SQS_URL": "https://sqs.eu-west-1.amazonaws.com/1/away",
         "AWS_ENDPOINT_URL": "http://127.0.0.1:9",
         "AWS_ACCESS_KEY_ID": "x",
         "AWS_SECRET_ACCESS_KEY": "x",
@@ -461,7 +461,7 @@ def test_what_was_put_on_the_queue_before_an_erasure_brings_nobody_back(
     played: Aws, package: Path, tmp_path: Path, url: str
 ) -> None:
     queue, _ = played.queue(database_of(url))
-    place = endpoint(played) | {"BITESPEED_QUEUE_URL": queue, "DATABASE_URL": url}
+    place = endpoint(played) | {"BITESPEED_SQS_URL": queue, "DATABASE_URL": url}
     gone, other, late = fresh_email(), fresh_email(), fresh_phone()
     with emulated(package, tmp_path, direct=url, **place) as function:
         function.identify(gone)
@@ -508,7 +508,7 @@ class Worker:
         with log.open("ab") as output:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "bitespeed", "queue", "work"],
-                env=os.environ | {"DATABASE_URL": url, "BITESPEED_QUEUE_URL": queue},
+                env=os.environ | {"DATABASE_URL": url, "BITESPEED_SQS_URL": queue},
                 stdout=output,
                 stderr=subprocess.STDOUT,
             )

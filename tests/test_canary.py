@@ -129,7 +129,7 @@ def scene(database: str, tmp_path: Path) -> Iterator[Scene]:
     environ = {
         "BITESPEED_LOG_LEVEL": "debug",
         "BITESPEED_DEADLINE": "2",
-        "BITESPEED_ANSWER_TIME": "1.5",
+        "BITESPEED_DATABASE_TIMEOUT": "1.5",
         "OTEL_BSP_SCHEDULE_DELAY": "100",
     }
     with redis_server() as redis, receiver() as received:

@@ -282,7 +282,7 @@ class TestLives:
         with postgres.fresh_database() as url:
             prepared(url)
             key, text = made()
-            with guarded(tmp_path, url, key, BITESPEED_ANSWER_TIME="1") as server:
+            with guarded(tmp_path, url, key, BITESPEED_DATABASE_TIMEOUT="1") as server:
                 assert self.status(server, text) == 200
                 postgres.drop(url.rpartition("/")[2])
                 time.sleep(TRUSTED)
@@ -302,7 +302,7 @@ class TestLives:
         with postgres.fresh_database() as url:
             prepared(url)
             keys = [key for key, _ in (watcher, short, other, late)]
-            with guarded(tmp_path, url, *keys, BITESPEED_ANSWER_TIME="1") as server:
+            with guarded(tmp_path, url, *keys, BITESPEED_DATABASE_TIMEOUT="1") as server:
                 texts = [text for _, text in (watcher, short, other)]
                 assert [status(server, text) for text in texts] == [200, 200, 403]
                 assert server.ask("GET", "/metrics").status == 401
@@ -365,7 +365,7 @@ class TestWithoutKeys:
     def test_without_the_database_they_may_read_metrics_and_nothing_else(self, postgres, tmp_path):
         with postgres.fresh_database() as url:
             prepared(url)
-            with guarded(tmp_path, url, BITESPEED_ANSWER_TIME="1") as server:
+            with guarded(tmp_path, url, BITESPEED_DATABASE_TIMEOUT="1") as server:
                 assert server.ask("GET", "/metrics").status == 200
                 postgres.drop(url.rpartition("/")[2])
                 time.sleep(TRUSTED)

@@ -78,7 +78,7 @@ async def all_at_once(url: str, requests: list[Request]) -> Outcome:
     history: list[Operation] = []
     told: Counter[str] = Counter()
     waiting = iter(requests)
-    options = Options(connections=1, migrate=False, answer_time=PATIENCE.deadline)
+    options = Options(pool_size=1, migrate=False, timeout=PATIENCE.deadline)
 
     async def function(number: int) -> None:
         store = await open_store(url, options)

@@ -39,13 +39,13 @@ TRICKLES = {"head": (b"GET /health HTTP/1.1\r\n", b"X: y\r\n"), "body": (HEAD + 
 @contextmanager
 def patient(folder, **environ):
     """A server whose patience with callers is a second."""
-    with serve(folder, BITESPEED_PATIENCE="1", **environ) as server:
+    with serve(folder, BITESPEED_CLIENT_TIMEOUT="1", **environ) as server:
         yield server
 
 
 @pytest.fixture(scope="module")
 def quick(tmp_path_factory):
-    with patient(tmp_path_factory.mktemp("quick"), BITESPEED_CLIENTS="200") as server:
+    with patient(tmp_path_factory.mktemp("quick"), BITESPEED_MAX_CONNECTIONS="200") as server:
         yield server
         assert complaints(server.log()) == []
 
@@ -257,7 +257,7 @@ class TestRate:
     def test_a_key_that_sends_too_much_is_told_when_to_come_back_and_others_are_not(self, tmp_path):
         (key, text), (other, others_text) = made(), made("other")
         database = f"sqlite:///{tmp_path / 'contacts.db'}"
-        with guarded(tmp_path, database, key, other, BITESPEED_RATE="5") as server:
+        with guarded(tmp_path, database, key, other, BITESPEED_RATE_LIMIT="5") as server:
             statuses = []
             with closing(HTTPConnection("127.0.0.1", server.port, timeout=5)) as connection:
                 for _ in range(40):
@@ -276,7 +276,7 @@ class TestRate:
     def test_a_batch_counts_as_many_as_it_has(self, tmp_path):
         key, text = made()
         database = f"sqlite:///{tmp_path / 'contacts.db'}"
-        with guarded(tmp_path, database, key, BITESPEED_RATE="10") as server:
+        with guarded(tmp_path, database, key, BITESPEED_RATE_LIMIT="10") as server:
             batch = json.dumps([{"email": fresh_email()} for _ in range(100)]).encode()
             assert server.ask("POST", "/identify/batch", batch, bearing(text)).status == 200
             reply = server.ask("POST", "/identify", HEALTHY, bearing(text))

@@ -52,7 +52,7 @@ def queue():
 @pytest.fixture(scope="module")
 def server(tmp_path_factory, queue):
     """One with everything that is described, a queue too."""
-    with serve(tmp_path_factory.mktemp("server"), BITESPEED_QUEUE_URL=queue) as server:
+    with serve(tmp_path_factory.mktemp("server"), BITESPEED_SQS_URL=queue) as server:
         yield server
         assert complaints(server.log()) == []
 
@@ -226,7 +226,7 @@ def keys(tmp_path_factory, queue):
     """
     folder = tmp_path_factory.mktemp("keys")
     good, bad = made(), made(scopes=["metrics"])
-    database, has_queue = f"sqlite:///{folder / 'contacts.db'}", {"BITESPEED_QUEUE_URL": queue}
+    database, has_queue = f"sqlite:///{folder / 'contacts.db'}", {"BITESPEED_SQS_URL": queue}
     with guarded(folder, database, good[0], bad[0], **has_queue) as server:
         yield server, [bearing(good[1]), bearing(bad[1]), {}]
 

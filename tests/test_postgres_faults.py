@@ -43,7 +43,7 @@ T = TypeVar("T")
 
 PARTITION = 3.0  # seconds
 MANY = 1000  # more than fit
-MEANWHILE = 300  # requests of those subject the partition does not affect
+MEANWHILE = 300  # requests of those whom the partition does not affect
 
 WAITS = "select count(*) from pg_stat_activity where wait_event_type = 'Lock'"
 LOCKED = "Others hold a lock for too long; try again"
@@ -190,7 +190,7 @@ def test_a_connection_cut_before_the_commit_is_unknown_and_its_repeat_adds_it_on
 def test_an_answer_that_never_comes_is_given_up_in_time(
     database: str, tmp_path: Path, threads: ThreadPoolExecutor
 ) -> None:
-    patience = {"BITESPEED_ANSWER_TIME": "1"}
+    patience = {"BITESPEED_DATABASE_TIMEOUT": "1"}
     with proxied(database) as (line, way), serving(tmp_path, database, way, **patience) as member:
         identify(member, "a@x.test", "1")
         with held_up(database, "b@x.test"):

@@ -55,7 +55,7 @@ from support.server import free_port
 from support.stores import decide, delete, service_on, snapshot_for, who, write
 from support.tcp_proxy import proxied
 
-BRIEF = Options(answer_time=0.3)  # for what is not going to be answered
+BRIEF = Options(timeout=0.3)  # for what is not going to be answered
 MOMENT = 0.05  # seconds in which whoever does not wait would have gone on
 
 CANARY = "canary@hillvalley.example"
@@ -168,7 +168,7 @@ def test_many_reads_and_commits_at_once_share_few_connections(url, runner):
         assert sessions(url) == 2
         await assert_clean(store)
 
-    on(url, test, Options(connections=2), runner)
+    on(url, test, Options(pool_size=2), runner)
     nobody_is_left(url)
 
 
@@ -256,7 +256,7 @@ def test_a_caller_who_gives_up_leaves_nothing_to_the_next_one(url):
             await asyncio.wait([gone])
         assert sessions(url) <= 2
 
-    on(url, test, Options(connections=2))
+    on(url, test, Options(pool_size=2))
 
 
 def test_a_caller_who_gives_up_while_connecting_leaves_nothing_behind(url):
@@ -271,7 +271,7 @@ def test_a_caller_who_gives_up_while_connecting_leaves_nothing_behind(url):
                 store._pool._idle.pop().close()
         await store.ping()
 
-    on(url, test, Options(connections=1))
+    on(url, test, Options(pool_size=1))
     nobody_is_left(url)
 
 
@@ -302,7 +302,7 @@ def test_when_all_connections_are_busy_that_is_told_in_time(url):
         assert sorted(isinstance(outcome, Conflict) for outcome in outcomes) == [False, True]
         await store.ping()
 
-    on(url, test, Options(connections=2))
+    on(url, test, Options(pool_size=2))
 
 
 def test_a_connection_grown_old_is_replaced(url, monkeypatch):
@@ -908,7 +908,7 @@ def test_the_error_about_a_value_that_is_taken_does_not_quote_it(url):
 
     document = asyncio.run(main())
     with connected(url) as connection, connection.transaction(force_rollback=True):
-        # To an owner subject row level security binds PostgreSQL does not quote values anyway.
+        # To an owner whom row level security binds PostgreSQL does not quote values anyway.
         connection.execute("alter function bitespeed.commit owner to current_user")
         with pytest.raises(psycopg.errors.UniqueViolation) as raised:
             connection.execute("select bitespeed.commit('default', %s)", [document])

@@ -45,7 +45,7 @@ def two(database):
 
 
 def forgetful(connection, name, *lapses):
-    """Make a function anew, without what it must not forget; as subject it runs stays as it was."""
+    """Make a function anew, without what it must not forget; as whom it runs stays as it was."""
     script = text("bitespeed.stores.postgres", f"migrations/{name}")
     for lapse in lapses:
         assert re.search(lapse, script)

@@ -391,7 +391,7 @@ def test_callers_who_give_up_before_their_batch_begins_are_not_asked_for(path):
 
 # Limits
 
-FEW = Limits(queue=3, deadline=2.0)
+FEW = Limits(max_waiting=3, deadline=2.0)
 
 
 def test_beyond_the_queue_requests_are_refused(path):
@@ -709,7 +709,7 @@ def test_an_identity_that_grows_too_large_is_told_once(tmp_path):
     async def test():
         async with (
             store_at(tmp_path / "c.db") as store,
-            service_on(store, Limits(large=5)) as service,
+            service_on(store, Limits(large_identity=5)) as service,
         ):
             for n in range(8):
                 await service.identify(observe("mcfly@hillvalley.edu", str(n)))

@@ -23,7 +23,7 @@ def refused(**environ: str) -> str:
     return str(error.value)
 
 
-@pytest.mark.parametrize("variable", [*NUMBERS.values(), "BITESPEED_RATE"])
+@pytest.mark.parametrize("variable", [*NUMBERS.values(), "BITESPEED_RATE_LIMIT"])
 @pytest.mark.parametrize("text", ["-1", "nan", "inf", "many", ""])
 def test_a_number_that_means_nothing_is_refused(variable: str, text: str) -> None:
     if text == "":
@@ -42,8 +42,8 @@ def test_nothing_may_be_none_at_all(variable: str) -> None:
     {
         "BITESPEED_PUBLIC": "true or false",
         "BITESPEED_WORKERS": "a whole number",
-        "BITESPEED_RATE": "a number",
-        "BITESPEED_LOG": "one of json, text",
+        "BITESPEED_RATE_LIMIT": "a number",
+        "BITESPEED_LOG_FORMAT": "one of json, text",
         "BITESPEED_LOG_LEVEL": "one of debug, info, warning, error",
     }.items(),
 )
@@ -83,7 +83,7 @@ def test_only_what_is_certainly_this_machine_needs_no_key(host: str, is_loopback
     ("variable", "text"),
     {
         "SENTRY_DSN": "sesame",
-        "BITESPEED_QUEUE_URL": "https://sesame",
+        "BITESPEED_SQS_URL": "https://sesame",
         "REDIS_URL": "redis://sesame",
     }.items(),
 )

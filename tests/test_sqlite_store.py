@@ -153,7 +153,7 @@ def test_a_damaged_file_is_told_when_it_is_read(path):
 OPEN_AND_WRITE = """
 import asyncio, sys
 from bitespeed.model.identifiers import observe
-from bitespeed.service import Service
+from bitespeed.service.service import Service
 from bitespeed.stores.sqlite import SqliteStore
 
 async def main(path, name):
@@ -264,7 +264,7 @@ WRITE_BEYOND_THE_LIMIT = """
 import asyncio, os, resource, sys
 from bitespeed.errors import StoreUnavailable
 from bitespeed.model.identifiers import observe
-from bitespeed.service import Service
+from bitespeed.service.service import Service
 from bitespeed.stores.sqlite import SqliteStore
 
 def limit_files_to(size):

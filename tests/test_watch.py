@@ -17,9 +17,9 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from bitespeed.model.identity import Event
-from bitespeed.service.batching import QUEUE
+from bitespeed.service.batching import MAX_WAITING
 from bitespeed.telemetry import events, logs
-from bitespeed.telemetry.shared_counters import Board
+from bitespeed.telemetry.shared_counters import SharedCounters
 from support.cluster import cluster
 from support.processes import children
 from support.receiver import Receiver, receiver
@@ -142,7 +142,7 @@ def test_the_reference_is_the_same_in_every_process_and_the_command_tells_it(
 def test_the_log_is_readable_where_that_is_wanted_and_says_less_where_less_is(
     tmp_path: Path,
 ) -> None:
-    with serve(tmp_path, BITESPEED_LOG="text", BITESPEED_LOG_LEVEL="debug") as server:
+    with serve(tmp_path, BITESPEED_LOG_FORMAT="text", BITESPEED_LOG_LEVEL="debug") as server:
         post(server, fresh_email(), None, **{"X-Request-Id": "mine"})
         assert re.search(r"\[info +\] contact.created .*identity=1 .*request=mine", server.log())
         answered = re.compile(r"\[debug +\] request.answered .*request=mine .*status=200")
@@ -202,9 +202,9 @@ def wait_until_ready(server: Server) -> None:
 def test_what_nobody_expected_is_told_by_type_and_place(tmp_path: Path) -> None:
     script = """
 import asyncio, logging, sys, threading, warnings
-from bitespeed import watch
+from bitespeed import telemetry
 from bitespeed.telemetry import failures
-telemetry.configure(watch.TelemetryOptions())
+telemetry.configure(telemetry.TelemetryOptions())
 async def main():
     failures.guard_loop(asyncio.get_running_loop())
     asyncio.get_running_loop().call_soon(lambda: 1 / int("0secret"))
@@ -276,7 +276,7 @@ def test_what_happens_is_counted(tmp_path: Path) -> None:
         ("bitespeed_identities_merged_total",): 1,
         ("bitespeed_stage_seconds_count", "commit"): 4,
         ("bitespeed_queue_observations",): 0,
-        ("bitespeed_queue_limit_observations",): QUEUE,
+        ("bitespeed_queue_limit_observations",): MAX_WAITING,
         ("bitespeed_workers",): 1,
         ("bitespeed_failures_total",): 0,
     }
@@ -315,7 +315,7 @@ def answered_by_somebody(server: Server) -> None:
 
 def wait_for(server: Server, workers: int, replaced: int = 0) -> None:
     """Return when so many are ready, so many of them in the place of another."""
-    expected = [workers, replaced, workers * QUEUE]
+    expected = [workers, replaced, workers * MAX_WAITING]
     names = ("workers", "worker_replacements_total", "queue_limit_observations")
     deadline = time.monotonic() + PATIENCE
     while True:
@@ -333,21 +333,21 @@ def test_a_board_carries_on_what_a_dead_worker_counted_but_for_what_ended_with_i
 import os
 from contextlib import closing, suppress
 from pathlib import Path
-from bitespeed.identity import Event
-from bitespeed.service.batching import QUEUE
+from bitespeed.model.identity import Event
+from bitespeed.service.batching import MAX_WAITING
 from bitespeed.telemetry import events
-from bitespeed.telemetry.shared_counters import Board
-board = Board()
-counter, gauge = shared_counters.reserve(), shared_counters.reserve(transient=True)
-assert not shared_counters.share(Path({str(tmp_path)!r}))
-shared_counters.values[counter] += 5
-shared_counters.values[gauge] = 7
+from bitespeed.telemetry.shared_counters import SharedCounters
+board = SharedCounters()
+counter, gauge = board.reserve(), board.reserve(transient=True)
+assert not board.share(Path({str(tmp_path)!r}))
+board.values[counter] += 5
+board.values[gauge] = 7
 os.kill(os.getpid(), 9)
 """
     subprocess.run([sys.executable, "-c", script], check=False)
-    boards = [Board(), Board()]
+    boards = [SharedCounters(), SharedCounters()]
     for board in boards:
-        shared_counters.reserve(), shared_counters.reserve(transient=True)
+        board.reserve(), board.reserve(transient=True)
     assert boards[0].share(tmp_path)
     assert boards[0].totals() == ([5, 0], 1)
     assert not boards[1].share(tmp_path)

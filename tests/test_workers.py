@@ -205,7 +205,7 @@ def test_who_waits_for_a_worker_that_is_killed_is_answered_by_another(tmp_path: 
 def test_a_worker_with_many_callers_sends_some_to_another_and_none_is_cut_off(
     tmp_path: Path,
 ) -> None:
-    with called(tmp_path, 9, BITESPEED_CLIENTS="10") as (_, callers):
+    with called(tmp_path, 9, BITESPEED_MAX_CONNECTIONS="10") as (_, callers):
         until(lambda: len({caller.ask() for caller in callers}) == 2)
 
 

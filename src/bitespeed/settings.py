@@ -10,10 +10,10 @@ import msgspec
 from bitespeed.caches import CacheOptions
 from bitespeed.caches.answers import TTL
 from bitespeed.errors import InvalidInput
-from bitespeed.service.batching import DEADLINE, QUEUE, SHARE, Limits
-from bitespeed.stores.options import ANSWER_TIME, CONNECTIONS, Options
+from bitespeed.service.batching import DEADLINE, MAX_WAITING, MAX_WAITING_PER_TENANT, Limits
+from bitespeed.stores.options import POOL_SIZE, TIMEOUT, Options
 from bitespeed.telemetry import TelemetryOptions
-from bitespeed.telemetry.large_identities import LARGE
+from bitespeed.telemetry.large_identities import LARGE_IDENTITY
 from bitespeed.telemetry.logs import Form, Level
 
 
@@ -34,23 +34,23 @@ class Settings(msgspec.Struct, frozen=True):
     """Whether everybody may come without an API key, on whatever address, while there is none."""
     workers: int = 1
     """Server processes; they share the database."""
-    rate: float | None = None
+    rate_limit: float | None = None
     """Observations and look-ups a second that each API key may send, over all processes where there
     is a cache, else to each; beyond it, 429.
     """
-    clients: int = 4000
+    max_connections: int = 4000
     """Connections of callers to one process, at most."""
-    patience: float = 20.0
+    client_timeout: float = 20.0
     """Seconds for a caller to send the head of a request, to send its body, to take the answer."""
     region: str | None = None
     """ISO 3166 code of the country whose phone numbers come without a country code."""
     deadline: float = DEADLINE
     """Seconds within which a request is answered, if only with 503."""
-    queue: int = QUEUE
+    max_waiting: int = MAX_WAITING
     """Observations that may wait or be under way in one process; beyond it, 503."""
-    share: int = SHARE
+    max_waiting_per_tenant: int = MAX_WAITING_PER_TENANT
     """The same of one tenant; beyond it, 429."""
-    large: int = LARGE
+    large_identity: int = LARGE_IDENTITY
     """Contacts of an identity from which on the log raises an alarm."""
     redis: str | None = None
     """URL of a Redis or Valkey server that caches answers, ``redis://`` or ``rediss://``."""
@@ -60,14 +60,14 @@ class Settings(msgspec.Struct, frozen=True):
     """The token of that."""
     cache_ttl: int = TTL
     """Seconds an answer is kept in the cache."""
-    connections: int = CONNECTIONS
+    database_pool: int = POOL_SIZE
     """Connections of one process to a database server, at most."""
-    answer_time: float = ANSWER_TIME
+    database_timeout: float = TIMEOUT
     """Seconds for a database server to accept a connection or to answer; less than the deadline."""
     migrate: bool = True
     """Whether commands bring the schema of a database server to their version by themselves."""
 
-    log: Form | None = None
+    log_format: Form | None = None
     """How lines of log look; text on a terminal and JSON elsewhere where nothing is said."""
     log_level: Level = "info"
     """Below it no line is written."""
@@ -75,7 +75,7 @@ class Settings(msgspec.Struct, frozen=True):
     """Base address of an OpenTelemetry collector that takes traces over HTTP."""
     sentry_dsn: str | None = None
     """Where errors go, by type and place."""
-    queue_url: str | None = None
+    sqs_url: str | None = None
     """URL of an SQS queue for observations that nobody waits for."""
 
     @property
@@ -102,14 +102,16 @@ class Settings(msgspec.Struct, frozen=True):
     @property
     def limits(self) -> Limits:
         """The part that the service takes."""
-        return Limits(self.queue, self.share, self.deadline, self.large)
+        return Limits(
+            self.max_waiting, self.max_waiting_per_tenant, self.deadline, self.large_identity
+        )
 
     @property
     def options(self) -> Options:
         """The part that the store takes."""
         return Options(
-            connections=self.connections,
-            answer_time=self.answer_time,
+            pool_size=self.database_pool,
+            timeout=self.database_timeout,
             migrate=self.migrate,
             key=self.key,
         )
@@ -122,7 +124,9 @@ class Settings(msgspec.Struct, frozen=True):
     @property
     def telemetry(self) -> TelemetryOptions:
         """The part for those on call."""
-        return TelemetryOptions(self.log, self.log_level, self.otlp_endpoint, self.sentry_dsn)
+        return TelemetryOptions(
+            self.log_format, self.log_level, self.otlp_endpoint, self.sentry_dsn
+        )
 
     @property
     def database_shown(self) -> str:
@@ -186,8 +190,9 @@ def _form(name: str) -> str:
 _FORMS = {bool: "true or false", int: "a whole number", float: "a number"}
 
 _POSITIVE = (
-    *("workers", "rate", "clients", "patience", "deadline", "queue", "share", "large"),
-    *("cache_ttl", "connections", "answer_time"),
+    *("workers", "rate_limit", "max_connections", "client_timeout", "deadline"),
+    *("max_waiting", "max_waiting_per_tenant", "large_identity"),
+    *("cache_ttl", "database_pool", "database_timeout"),
 )
 
 

@@ -62,7 +62,7 @@ class Backend(Protocol):
         ...
 
     @contextmanager
-    def subject_records(self) -> Iterator[None]:
+    def held(self) -> Iterator[None]:
         """Meanwhile every commit that changes an identity has to wait."""
         ...
 
@@ -88,7 +88,7 @@ class SqliteBackend:
             return connection.execute(statement).fetchall()
 
     @contextmanager
-    def subject_records(self) -> Iterator[None]:
+    def held(self) -> Iterator[None]:
         connection = sqlite3.connect(self.path, isolation_level=None, timeout=0)
         with closing(connection):
             connection.execute("begin immediate")
@@ -118,7 +118,7 @@ class PostgresBackend:
             return cursor.fetchall() if cursor.description else []
 
     @contextmanager
-    def subject_records(self) -> Iterator[None]:
+    def held(self) -> Iterator[None]:
         with connected(self.direct) as connection, connection.transaction():
             connection.execute("lock table identity in exclusive mode")
             yield
@@ -155,7 +155,7 @@ def sessions(url: str) -> int:
 def prepared(url: str, *, bound: bool = True) -> None:
     """Bring an empty database to this version; it need not outlive a loss of power.
 
-    Unless told otherwise all belongs to somebody subject row level security binds, which is no
+    Unless told otherwise all belongs to somebody whom row level security binds, which is no
     superuser.
     """
     with psycopg.connect(url, autocommit=True, connect_timeout=ENTRY) as connection:
@@ -190,12 +190,12 @@ def cleared(url: str) -> None:
 def of_postgres(url: str, by_way_of: str | None = None) -> PostgresBackend:
     """A database on a server, or what stands before it."""
     name = "postgres" if by_way_of is None else "pgbouncer"
-    return PostgresBackend(name, url, by_way_of or url, Options(connections=4))
+    return PostgresBackend(name, url, by_way_of or url, Options(pool_size=4))
 
 
 def of_data_api(url: str, api: DataApi) -> PostgresBackend:
     """A database whose stores come by way of PostgREST."""
-    return PostgresBackend("data api", url, api.url, Options(connections=4, key=api.service_key))
+    return PostgresBackend("data api", url, api.url, Options(pool_size=4, key=api.service_key))
 
 
 @asynccontextmanager

@@ -169,7 +169,7 @@ def emulated(
         "AWS_REGION": "us-east-1",
         "AWS_ACCESS_KEY_ID": "testing",
         "AWS_SECRET_ACCESS_KEY": "testing",
-        "BITESPEED_CONNECTIONS": "1",
+        "BITESPEED_DATABASE_POOL": "1",
         "BITESPEED_PUBLIC": "true",
     }
     log = folder / f"function-{port}.log"

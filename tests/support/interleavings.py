@@ -1,6 +1,6 @@
 """Every interleaving of a few requests on a model of the PostgreSQL store's commit.
 
-`commit_steps` is the protocol. Each step says what it does and for subject it waits, as READ COMMITTED
+`commit_steps` is the protocol. Each step says what it does and for whom it waits, as READ COMMITTED
 has it: a row stays locked until its transaction ends, whoever gets it after a wait sees the newest
 committed row, and an insert waits for whoever has written its key. `Explorer` gives the requests
 their turns in every possible order and judges every end that they come to.
@@ -16,9 +16,9 @@ from bitespeed.model.identity import Committed
 from support.model_store import (
     EMPTY,
     GONE,
-    ApiKey,
     Database,
     Decision,
+    Key,
     Request,
     Writing,
     decide,
@@ -47,7 +47,7 @@ class Run(NamedTuple):
     decision: Decision | None = None  # None until it has read
     at: int = 0  # the step of its commit that comes next
     locks: tuple[int, ...] = ()  # rows of identities
-    keys: tuple[ApiKey, ...] = ()  # identifiers inserted or deleted
+    keys: tuple[Key, ...] = ()  # identifiers inserted or deleted
     ids: tuple[int, ...] = ()  # of its new contacts
     rows: tuple[int, ...] | None = None  # that the statement under way has yet to relabel
     relabelled: tuple[tuple[int, int], ...] = ()  # rows with their new roots
@@ -78,7 +78,7 @@ class State(NamedTuple):
     def is_locked(self, row: int, mine: Run) -> bool:
         return any(row in run.locks for run in self.runs if run is not mine)
 
-    def is_being_written(self, key: ApiKey, mine: Run) -> bool:
+    def is_being_written(self, key: Key, mine: Run) -> bool:
         return any(key in run.keys for run in self.runs if run is not mine)
 
     def then(self, run: Run, **shared: object) -> "State":

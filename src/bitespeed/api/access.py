@@ -70,7 +70,7 @@ class Access:
         return caller
 
     async def _look_up(self, id_: str, scope: Scope) -> Entry:
-        """See `Keyring.look_up`. Metrics are there for subject they were there before while the
+        """See `Keyring.look_up`. Metrics are there for whom they were there before while the
         database is away: that is when they are looked at, and they tell nothing of customers.
         """
         try:

@@ -118,11 +118,11 @@ class Environment:
             raise BitespeedError(str(error)) from error  # the settings', not the caller's
         watched = None if cache is None else cast("AnswerCache", _Cache(cache, happened))
         tenants = Tenants(store, limits=settings.limits, cache=watched)
-        rates = Rates(settings.rate, cache and cache.engine)
+        rates = Rates(settings.rate_limit, cache and cache.engine)
         keyring = Keyring(store, rates, time.time)  # which does not stand still, see `_thawed`
         access = Access(keyring, needs_key=not settings.public)  # it never listens on loopback
         self._used = time.time()
-        queue = open_queue(settings.queue_url)
+        queue = open_queue(settings.sqs_url)
         endpoints = Endpoints(tenants, access, settings.region, queue)
         self._opened = Opened(endpoints, tenants, keyring, settings, store, cache, happened)
         return self._opened

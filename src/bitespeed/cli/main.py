@@ -43,7 +43,7 @@ def main() -> None:
     PostgreSQL server, also while a server is running on it; $SUPABASE_URL and $SUPABASE_KEY
     name a Supabase project. $REDIS_URL names a cache for the answers. Other settings come from
     the environment as well, see docs/operations.md: $BITESPEED_REGION, $BITESPEED_DEADLINE,
-    $BITESPEED_QUEUE and more.
+    $BITESPEED_MAX_WAITING and more.
     """  # noqa: D301 - the character \b, by which click keeps lines as they are
     telemetry.configure(TelemetryOptions())
 

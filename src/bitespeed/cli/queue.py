@@ -18,7 +18,7 @@ from bitespeed.telemetry.logs import use_pseudonym_secret
 
 @click.group(short_help="Work off the queue of observations.")
 def queue() -> None:
-    """Work with the queue of observations that BITESPEED_QUEUE_URL names."""
+    """Work with the queue of observations that BITESPEED_SQS_URL names."""
 
 
 @queue.command(name="work")
@@ -35,9 +35,9 @@ async def work_(database: str | None, region: str | None) -> None:
     from bitespeed.queues.worker import work
 
     async with all_opened(database, region) as (tenants, settings, store):
-        if settings.queue_url is None:
-            raise InvalidInput("No queue is configured; set BITESPEED_QUEUE_URL")
-        queue = SqsQueue(settings.queue_url)
+        if settings.sqs_url is None:
+            raise InvalidInput("No queue is configured; set BITESPEED_SQS_URL")
+        queue = SqsQueue(settings.sqs_url)
         stop = asyncio.Event()
         for number in (signal.SIGINT, signal.SIGTERM):
             asyncio.get_running_loop().add_signal_handler(number, stop.set)

@@ -68,7 +68,7 @@ async def _prepare(settings: Settings) -> None:
     Raises when the database is of no use, or `InvalidInput` when nobody could come in, or when the
     cache, the queue or an exporter is set in a way that cannot work.
     """
-    open_queue(settings.queue_url)
+    open_queue(settings.sqs_url)
     telemetry.open_exporters(settings.telemetry)
     await telemetry.close_exporters()
     store = await open_store(settings.database, settings.options)

@@ -29,7 +29,7 @@ class SqsQueue:
     def __init__(self, url: str) -> None:
         if not _URL.fullmatch(url):
             raise InvalidInput(
-                "BITESPEED_QUEUE_URL must look like https://sqs.eu-west-1.amazonaws.com/1234/name"
+                "BITESPEED_SQS_URL must look like https://sqs.eu-west-1.amazonaws.com/1234/name"
             )
         region = _HOST.match(url)
         self._url = url

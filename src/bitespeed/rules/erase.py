@@ -60,8 +60,8 @@ class SubjectRecords(NamedTuple):
     ``values`` are theirs alone; ``all_values`` are also those that somebody else has by now.
     """
 
-    whole: list[IdentityRecords]
-    elsewhere: list[ContactsElsewhere]
+    identities: list[IdentityRecords]
+    contacts_elsewhere: list[ContactsElsewhere]
     values: set[Value]
     all_values: set[Value]
 
@@ -73,23 +73,23 @@ def subject_records(found: Sequence[IdentityRecords], subject: Subject) -> Subje
     Raises `NotFound` when nothing is.
     """
     asked = subject.values()
-    whole = [identity for identity in found if _is_meant(identity, subject)]
+    identities = [identity for identity in found if _is_meant(identity, subject)]
     while True:
-        roots = {identity.root_id for identity in whole}
+        roots = {identity.root_id for identity in identities}
         others = [identity for identity in found if identity.root_id not in roots]
-        all_values = asked.union(*(_values(identity.contacts) for identity in whole))
+        all_values = asked.union(*(_values(identity.contacts) for identity in identities))
         values = all_values.difference(*(_values(_live(identity)) for identity in others))
         nobody = [i for i in others if not _live(i) and not values.isdisjoint(_values(i.contacts))]
         if not nobody:
             break
-        whole += nobody
+        identities += nobody
     carriers = [
         ContactsElsewhere(i, [c for c in i.contacts if values & _values([c])]) for i in others
     ]
-    elsewhere = [carrier for carrier in carriers if carrier.contacts]
-    if not whole and not elsewhere:
+    contacts_elsewhere = [carrier for carrier in carriers if carrier.contacts]
+    if not identities and not contacts_elsewhere:
         raise NotFound("Nothing is held about this person")
-    return SubjectRecords(whole, elsewhere, values, all_values)
+    return SubjectRecords(identities, contacts_elsewhere, values, all_values)
 
 
 def erasure(tenant: str, person: SubjectRecords, id_: str, secret: str) -> Erasure:
@@ -109,23 +109,25 @@ def erasure(tenant: str, person: SubjectRecords, id_: str, secret: str) -> Erasu
 
 def erase(person: SubjectRecords, erasure: Erasure) -> Changes:
     """Remove all that is held about a person."""
-    whole = [head(identity) for identity in person.identities]
-    elsewhere = [(head(identity), contacts) for identity, contacts in person.contacts_elsewhere]
+    identities = [head(identity) for identity in person.identities]
+    contacts_elsewhere = [
+        (head(identity), contacts) for identity, contacts in person.contacts_elsewhere
+    ]
     identifiers = [row for identity in person.identities for row in identity.identifiers]
     return Changes(
         identities=[
-            *(IdentityChange(h.id, h.id, None, None, 0, h.version) for h in whole),
+            *(IdentityChange(h.id, h.id, None, None, 0, h.version) for h in identities),
             *(
                 IdentityChange(h.id, h.id, h.primary_id, h.primary_at, h.contacts, h.version)
-                for h, _ in elsewhere
+                for h, _ in contacts_elsewhere
             ),
         ],
         contacts=[],
         events=[
-            *(Event("identity.erased", h.id, h.version + 1) for h in whole),
+            *(Event("identity.erased", h.id, h.version + 1) for h in identities),
             *(
                 Event("contact.erased", h.id, h.version + 1, contact.id)
-                for h, contacts in elsewhere
+                for h, contacts in contacts_elsewhere
                 for contact in contacts
             ),
         ],

@@ -72,18 +72,18 @@ class Application:
 
     @asynccontextmanager
     async def _up(self) -> AsyncGenerator[None]:
-        telemetry.configure(self._settings.watch)
+        telemetry.configure(self._settings.telemetry)
         guard_loop(asyncio.get_running_loop())
         if folder := os.environ.get(METRICS_DIR):
             _take_place(Path(folder))
-        telemetry.open_exporters(self._settings.watch)
+        telemetry.open_exporters(self._settings.telemetry)
         store = await self._open()
         use_pseudonym_secret(await store.secret())
         cache = open_cache(self._settings.cache, store)
         tenants = Tenants(store, limits=self._settings.limits, cache=cache)
-        keyring = Keyring(store, Rates(self._settings.rate, cache and cache.engine))
+        keyring = Keyring(store, Rates(self._settings.rate_limit, cache and cache.engine))
         access = Access(keyring, needs_key=self._settings.needs_key)
-        queue = open_queue(self._settings.queue_url)
+        queue = open_queue(self._settings.sqs_url)
         endpoints = Endpoints(tenants, access, self._settings.region, queue)
         self._rest.router.routes[:] = routes(endpoints)
         self._identify = _Endpoint("identify", endpoints.guarded("/identify", endpoints.identify))

@@ -58,7 +58,9 @@ def serve(settings: Settings, listener: socket.socket, roster: Roster | None = N
 
     Ends the process when it cannot be started. ``roster`` has those who serve on the same socket.
     """
-    connection = partial(Connection, patience=settings.patience, most=settings.clients)
+    connection = partial(
+        Connection, patience=settings.client_timeout, most=settings.max_connections
+    )
     options: dict[str, Any] = {**OPTIONS, "http": connection}
     config = uvicorn.Config(
         "bitespeed.server.app:from_environment",
@@ -67,7 +69,7 @@ def serve(settings: Settings, listener: socket.socket, roster: Roster | None = N
         **options,
     )
     with suppress(KeyboardInterrupt):
-        _Server(config, settings.clients, roster).run(sockets=[listener])
+        _Server(config, settings.max_connections, roster).run(sockets=[listener])
 
 
 class _Server(uvicorn.Server):

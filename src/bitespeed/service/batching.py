@@ -15,7 +15,7 @@ from bitespeed.errors import DeadlineExceeded, Overloaded, TooManyRequests, Unav
 from bitespeed.model.identifiers import Observation
 from bitespeed.model.identity import Answer, KeptAnswer
 from bitespeed.telemetry import metrics
-from bitespeed.telemetry.large_identities import LARGE
+from bitespeed.telemetry.large_identities import LARGE_IDENTITY
 from bitespeed.telemetry.requests import Request
 
 T = TypeVar("T")
@@ -25,21 +25,23 @@ MAX_IN_FLIGHT = 2  # batches; one is read and decided while the other one's comm
 SECOND = 2  # times as many must wait as are under way before another batch begins beside one
 SWEEP = 0.05  # seconds between looks for requests past their deadline
 
-QUEUE = 10_000  # observations: a second of work or less, so that waiting is worth while
-SHARE = 5_000  # of them for one tenant, so that others find room beside whoever sends the most
+MAX_WAITING = 10_000  # observations: a second of work or less, so that waiting is worth while
+MAX_WAITING_PER_TENANT = (
+    5_000  # of them for one tenant, so that others find room beside whoever sends the most
+)
 DEADLINE = 5.0  # seconds; callers give up by then
 
 
 class Limits(msgspec.Struct, frozen=True):
     """What may wait, and for how long."""
 
-    queue: int = QUEUE
+    max_waiting: int = MAX_WAITING
     """Observations waiting or under way; beyond it requests are refused with `Overloaded`."""
-    share: int = SHARE
+    max_waiting_per_tenant: int = MAX_WAITING_PER_TENANT
     """The same of one tenant; beyond it, `TooManyRequests`."""
     deadline: float = DEADLINE
     """Seconds until a request is answered with `DeadlineExceeded`."""
-    large: int = LARGE
+    large_identity: int = LARGE_IDENTITY
     """Contacts of an identity from which on an alarm is raised."""
 
 
@@ -105,9 +107,9 @@ class Gathering:
         """Count them as waiting in this process. Raises `Unavailable` or `TooManyRequests`."""
         if self._load.is_draining:
             raise Unavailable("The service is shutting down")
-        if self._load.waiting + count > self._limits.queue:
+        if self._load.waiting + count > self._limits.max_waiting:
             raise Overloaded("Too many requests are waiting; try again in a moment")
-        if self._waiting + count > self._limits.share:
+        if self._waiting + count > self._limits.max_waiting_per_tenant:
             raise TooManyRequests("Too many of your requests are waiting; try again in a moment")
         self._load.waiting += count
 

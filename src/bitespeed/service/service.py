@@ -26,7 +26,7 @@ from bitespeed.stores import Store
 from bitespeed.telemetry import metrics, stages, tracing
 from bitespeed.telemetry.events import Asked, changed
 from bitespeed.telemetry.failures import failed
-from bitespeed.telemetry.large_identities import Growth
+from bitespeed.telemetry.large_identities import LargeIdentities
 from bitespeed.telemetry.requests import Request
 from bitespeed.telemetry.stages import stage
 
@@ -59,7 +59,7 @@ class Service:
         self._tenant = tenant
         self._loop = asyncio.get_running_loop()
         limits = limits or Limits()
-        self._growth = Growth(limits.large)
+        self._large_identities = LargeIdentities(limits.large_identity)
         self._gathering = Gathering(self._start, limits, load or Load())
 
     async def identify(self, observation: Observation, request: Request | None = None) -> Answer:
@@ -275,7 +275,7 @@ class Service:
     def _answer_known(
         self, batch: list[Pending], found: LookUp, *, in_turn: bool = False
     ) -> list[Pending]:
-        """Those to subject the cache has no answer; ``in_turn``, also those behind the first of them,
+        """Those to whom the cache has no answer; ``in_turn``, also those behind the first of them,
         since it may bring something that they must show.
         """
         assert self._cache is not None  # noqa: S101 - where else would it have been found
@@ -301,7 +301,7 @@ class Service:
         )
 
     async def _run_rest(self, batch: list[Pending], found: LookUp | None) -> None:
-        """`_run` for those to subject the cache has no answer."""
+        """`_run` for those to whom the cache has no answer."""
         batch = [pending for pending in batch if not pending.is_settled]
         if not batch:
             return
@@ -392,7 +392,7 @@ class Service:
         What they are sent leaves at the end of this one.
         """
         self._loop.call_soon(changed, self._tenant, changes, committed, asked)
-        self._loop.call_soon(self._growth.notice, self._tenant, changes, committed)
+        self._loop.call_soon(self._large_identities.notice, self._tenant, changes, committed)
 
 
 def _pauses() -> Iterator[float]:

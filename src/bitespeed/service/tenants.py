@@ -18,10 +18,10 @@ class Tenants:
     def __init__(
         self, store: Store, *, limits: Limits | None = None, cache: AnswerCache | None = None
     ) -> None:
-        metrics.queue_limit.set((limits or Limits()).queue)
+        metrics.queue_limit.set((limits or Limits()).max_waiting)
         self._load = Load()
         limits = limits or Limits()
-        metrics.queue_limit.set(limits.queue)
+        metrics.queue_limit.set(limits.max_waiting)
         self._make = partial(Service, store, limits=limits, cache=cache, load=self._load)
         self._services: dict[str, Service] = {}
 

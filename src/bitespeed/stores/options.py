@@ -4,8 +4,8 @@ from collections.abc import Awaitable, Callable
 
 import msgspec
 
-CONNECTIONS = 10  # to the database; two batches, look-ups and deletions seldom need more
-ANSWER_TIME = 4.0  # seconds for the database to answer; below a request's deadline
+POOL_SIZE = 10  # to the database; two batches, look-ups and deletions seldom need more
+TIMEOUT = 4.0  # seconds for the database to answer; below a request's deadline
 
 Renew = Callable[[], Awaitable[tuple[str, str | None]]]
 """Tells the URL and the key as they are by now."""
@@ -14,9 +14,9 @@ Renew = Callable[[], Awaitable[tuple[str, str | None]]]
 class Options(msgspec.Struct, frozen=True):
     """Everything but the URL; a store ignores what does not concern it."""
 
-    connections: int = CONNECTIONS
+    pool_size: int = POOL_SIZE
     """To a database server, at most, in this process."""
-    answer_time: float = ANSWER_TIME
+    timeout: float = TIMEOUT
     """Seconds to connect, to wait for a free connection, or for one answer."""
     migrate: bool = True
     """Bring the schema to this version; otherwise the store is refused when it is behind."""

@@ -8,12 +8,12 @@ from bitespeed.model.identity import Changes, Committed
 from bitespeed.telemetry import metrics
 from bitespeed.telemetry.logs import log
 
-LARGE = 1000  # contacts; people have a few, and each answer lists all of them
+LARGE_IDENTITY = 1000  # contacts; people have a few, and each answer lists all of them
 PAUSE = 3600.0  # seconds in which an identity is told once
 MAX_REMEMBERED = 10_000  # identities told lately
 
 
-class Growth:
+class LargeIdentities:
     """Tells of large identities."""
 
     def __init__(self, large: int) -> None:

@@ -125,7 +125,7 @@ def _loaded() -> "FilteringBoundLogger":
 
 
 def tells(level: Level) -> bool:
-    """Whether lines of that level are written, for those to subject making one is dear."""
+    """Whether lines of that level are written, for those to whom making one is dear."""
     return _NUMBERS[level] >= _output.level
 
 

@@ -202,7 +202,7 @@ log_lines_dropped = _single(
 large_identities = _single(
     Counter,
     "bitespeed_large_identities_total",
-    "Identities that grew to BITESPEED_LARGE contacts or beyond, each told once an hour",
+    "Identities that grew to BITESPEED_LARGE_IDENTITY contacts or beyond, each told once an hour",
 )
 worker_replacements = _single(
     Counter, "bitespeed_worker_replacements_total", "Workers that took the place of one that died"

@@ -23,7 +23,7 @@ Numbers = MutableSequence[float]
 """As many as there are slots."""
 
 
-class Board:
+class SharedCounters:
     """Numbered slots for floats. All workers reserve the same ones, as they run the same code."""
 
     def __init__(self) -> None:
@@ -111,4 +111,4 @@ def _mapped(file: int) -> Numbers:
     return cast("Numbers", memoryview(mmap.mmap(file, SIZE)).cast("d"))  # all of it that is used
 
 
-shared_counters = Board()
+shared_counters = SharedCounters()

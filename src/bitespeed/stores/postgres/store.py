@@ -47,7 +47,7 @@ class PostgresStore(FunctionStore):
         super().__init__()
         self._url = url
         self._options = options
-        self._pool = Pool(url, options.connections, options.answer_time, options.renew)
+        self._pool = Pool(url, options.pool_size, options.timeout, options.renew)
 
     @classmethod
     async def open(cls, url: str, options: Options | None = None) -> "PostgresStore":
@@ -76,7 +76,7 @@ class PostgresStore(FunctionStore):
         from bitespeed.stores.postgres.bulk.sessions import connect
 
         with translated():
-            return connect(self._url, self._options.answer_time)
+            return connect(self._url, self._options.timeout)
 
     async def _call(self, function: Function, arguments: Arguments) -> bytes | None:
         values = [_text(argument) for argument in arguments.values()]
@@ -92,7 +92,7 @@ class PostgresStore(FunctionStore):
 
     async def _fetch_value(self, statement: bytes, values: Texts) -> bytes | None:
         async with self._pool.connection() as connection:
-            return await connection.fetch(statement, values, self._options.answer_time)
+            return await connection.fetch(statement, values, self._options.timeout)
 
     async def ping(self) -> None:
         """See `Store.ping`."""
@@ -120,7 +120,7 @@ class PostgresStore(FunctionStore):
         from bitespeed.stores.postgres.bulk.sessions import connect_async
 
         with translated():
-            async with await connect_async(self._url, self._options.answer_time) as connection:
+            async with await connect_async(self._url, self._options.timeout) as connection:
                 await load(connection, pages)
 
     async def size(self) -> int:

@@ -41,15 +41,15 @@ class SupabaseStore(FunctionStore):
         self._client = httpx.AsyncClient(
             base_url=_base(url),
             headers={"Content-Profile": "bitespeed", "Content-Type": "application/json"},
-            timeout=options.answer_time,  # for each step of an exchange
+            timeout=options.timeout,  # for each step of an exchange
             limits=httpx.Limits(
-                max_connections=options.connections, max_keepalive_connections=options.connections
+                max_connections=options.pool_size, max_keepalive_connections=options.pool_size
             ),
             trust_env=False,
         )
         self._client.headers.update(_proof(options.key))
         self._renew = options.renew
-        self._patience = options.answer_time
+        self._patience = options.timeout
         self._under_way: set[asyncio.Task[httpx.Response]] = set()
 
     @classmethod

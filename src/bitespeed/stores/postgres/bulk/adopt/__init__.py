@@ -68,7 +68,7 @@ def adopt(
     Raises `InvalidInput` when the table cannot be adopted as it is, or `StoreUnavailable`; nothing
     has changed then.
     """
-    with translated(), connect(url, options.answer_time) as connection:
+    with translated(), connect(url, options.timeout) as connection:
         if not wishes.dry_run:
             (migrate if options.migrate else require_migrated)(connection)
         connection.isolation_level = _DRY if wishes.dry_run else _WET
@@ -81,7 +81,7 @@ def adopt(
                 connection.execute(ADOPT["lock"].format(table=found.identifier))
                 connection.execute(ADOPT["lock_ours"])
                 found = table.find(connection, found.identifier.as_string(connection))
-                if _is_adopted(connection, found):  # by another, for subject we have waited
+                if _is_adopted(connection, found):  # by another, for whom we have waited
                     return None
             return _adopt(connection, found, wishes, on_repair, on_step)
 

@@ -145,7 +145,7 @@ class Reading:
         return created_at, updated_at, deleted_at
 
     def join(self, on_step: OnStep) -> None:
-        """Stage subject each contact belongs to.
+        """Stage whom each contact belongs to.
 
         Make one person of those that are linked, then of those that share a value.
         """
