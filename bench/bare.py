@@ -23,7 +23,7 @@ from bitespeed.api.access import Access
 from bitespeed.api.keyring import Caller
 from bitespeed.cli import main
 from bitespeed.server.connection import Connection
-from bitespeed.service.service import service
+from bitespeed.service import service
 from bitespeed.telemetry import metrics, stages
 from bitespeed.telemetry.large_identities import Growth
 from bitespeed.telemetry.requests import Request
