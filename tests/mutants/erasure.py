@@ -1,0 +1,52 @@
+"""Mistakes in erasures."""
+
+from support.mutants import Mutant, Suite
+
+FILES = Suite("test_erasing.py", "bytes")
+ERASURE = Suite("test_store.py", "sqlite and (eras or of_others or takes_no_person)")
+SAID_BEFORE = Suite("test_store.py", "said_before_the_erasure and sqlite")
+
+MUTANTS = [
+    Mutant(
+        "what was said before an erasure is believed after it",
+        "service/service.py",
+        "if waiting and waiting[0].made_at is not None:",
+        "if not waiting:",
+        SAID_BEFORE,
+    ),
+    Mutant(
+        "what is erased stays in the free space of the file",
+        "stores/sqlite/database.py",
+        '"secure_delete = on"',
+        '"secure_delete = off"',
+        FILES,
+    ),
+    Mutant(
+        "what is erased stays in the log",
+        "stores/sqlite/store.py",
+        "if changes.erasure is not None and not",
+        "if changes.erasure is None and not",
+        FILES,
+    ),
+    Mutant(
+        "an undated row brings back who is erased",
+        "rules/erase.py",
+        "made_at is None or made_at <= erased_at[value]",
+        "made_at is not None and made_at <= erased_at[value]",
+        ERASURE,
+    ),
+    Mutant(
+        "deleted contacts of others keep what is erased",
+        "rules/erase.py",
+        "for carrier in carriers if carrier.contacts]",
+        "for carrier in carriers if not carriers]",
+        ERASURE,
+    ),
+    Mutant(
+        "who has no live contact left stays",
+        "rules/erase.py",
+        "if not _live(i) and not values.isdisjoint",
+        "if _live(i) is None and not values.isdisjoint",
+        ERASURE,
+    ),
+]

@@ -1,0 +1,219 @@
+"""Mistakes in the PostgreSQL store."""
+
+from support.mutants import Mutant, Suite
+
+POSTGRES = Suite(
+    "test_store.py",
+    "postgres and not (thousand or large or odd or published or service or scan)",  # the quick ones
+)
+RACES = Suite(
+    "test_postgres_store.py",
+    "order or mismatch or second_merge or after_the_locks or gives_up or idle_are or cut_while"
+    " or null_character or quote",
+)
+
+READ_SQL, COMMIT_SQL = (
+    f"stores/postgres/migrations/{name}.sql" for name in ("0002_read", "0003_commit")
+)
+
+MUTANTS = [
+    Mutant(
+        "versions are not compared on PostgreSQL",
+        COMMIT_SQL,
+        " and i.version = (change ->> 5)::integer",
+        "",
+        POSTGRES,
+    ),
+    Mutant(
+        "an identity that ended is still changed on PostgreSQL",
+        COMMIT_SQL,
+        "i.root_id = i.id and i.version",
+        "i.version",
+        POSTGRES,
+    ),
+    Mutant(
+        "versions are not raised on PostgreSQL",
+        COMMIT_SQL,
+        "version = i.version + 1",
+        "version = i.version",
+        POSTGRES,
+    ),
+    Mutant(
+        "what is compared is not locked",
+        COMMIT_SQL,
+        "::integer\n            for no key update;",
+        "::integer;",
+        RACES,
+    ),
+    Mutant(
+        "identities are locked as they come",
+        COMMIT_SQL,
+        "jsonb_agg(c order by (c ->> 0)::bigint)",
+        "jsonb_agg(c)",
+        RACES,
+    ),
+    Mutant(
+        "values are inserted as they come",
+        COMMIT_SQL,
+        """            order by v.value collate "C", v.kind collate "C";\n""",
+        ";",
+        RACES,
+    ),
+    Mutant(
+        "a mismatch is told when all have been locked",
+        COMMIT_SQL,
+        "                return null;",
+        "                now_ := 1;",
+        RACES,
+    ),
+    Mutant(
+        "ages are taken before the locks",
+        COMMIT_SQL,
+        "extract(epoch from clock_timestamp())",
+        "extract(epoch from statement_timestamp())",
+        RACES,
+    ),
+    Mutant(
+        "a value that is taken stays silently where it is on PostgreSQL",
+        COMMIT_SQL,
+        """v.kind collate "C";""",
+        """v.kind collate "C" on conflict do nothing;""",
+        POSTGRES,
+    ),
+    Mutant(
+        "all but the identifiers is written when a value is taken",
+        COMMIT_SQL,
+        "raise unique_violation using message = 'a new value has been taken since it was read';",
+        "null;",
+        POSTGRES,
+    ),
+    Mutant(
+        "the database's own error quotes the value",
+        COMMIT_SQL,
+        "raise unique_violation using message = 'a new value has been taken since it was read';",
+        "raise;",
+        RACES,
+    ),
+    Mutant(
+        "contacts may be older than their primary on PostgreSQL",
+        COMMIT_SQL,
+        "array_agg(greatest(now_, (c ->> 7)::bigint))",
+        "array_agg(now_)",
+        POSTGRES,
+    ),
+    Mutant(
+        "what was merged earlier is left behind on PostgreSQL",
+        COMMIT_SQL,
+        "where i.root_id = (change ->> 0)::bigint;",
+        "where i.id = (change ->> 0)::bigint;",
+        POSTGRES,
+    ),
+    Mutant(
+        "an identity born and merged in one commit stays its own root",
+        COMMIT_SQL,
+        "case when (c ->> 1)::bigint < 0 then ids[-(c ->> 1)::bigint] else (c ->> 1)::bigint end",
+        "ids[-(c ->> 0)::bigint]",
+        POSTGRES,
+    ),
+    Mutant(
+        "contacts are deleted before they were created",
+        COMMIT_SQL,
+        "set deleted_at = greatest(now_, c.created_at)",
+        "set deleted_at = now_",
+        POSTGRES,
+    ),
+    Mutant(
+        "freed emails stay taken on PostgreSQL",
+        COMMIT_SQL,
+        "i.kind = 'email' and i.value = change #>> '{}'",
+        "i.kind = 'email' and false",
+        POSTGRES,
+    ),
+    Mutant(
+        "freed phones are freed for all tenants",
+        COMMIT_SQL,
+        "where i.tenant = commit.tenant and i.kind = 'phone'",
+        "where i.kind = 'phone'",
+        POSTGRES,
+        opened=True,
+    ),
+    Mutant(
+        "what is remembered is believed at an earlier version",
+        READ_SQL,
+        "where known.version = (",
+        "where known.version <= (",
+        POSTGRES,
+    ),
+    Mutant(
+        "what is remembered is believed when it has ended",
+        READ_SQL,
+        "where i.id = known.id and i.root_id = i.id));",
+        "where i.id = known.id));",
+        POSTGRES,
+    ),
+    Mutant(
+        "deleted contacts are answered on PostgreSQL",
+        READ_SQL,
+        " and m.deleted_at is null",
+        "",
+        POSTGRES,
+    ),
+    Mutant(
+        "the values of all tenants are one",
+        READ_SQL,
+        "where i.tenant = read.tenant and i.kind",
+        "where i.kind",
+        POSTGRES,
+        opened=True,
+    ),
+    Mutant(
+        "the contacts of all tenants are one's own",
+        READ_SQL,
+        "where c.id = contact and c.tenant = read.tenant);",
+        "where c.id = contact);",
+        POSTGRES,
+        opened=True,
+    ),
+    Mutant(
+        "identities without a live contact are answered",
+        READ_SQL,
+        " and r.contacts > 0",
+        "",
+        POSTGRES,
+    ),
+    Mutant(
+        "what was merged into an identity is not answered",
+        READ_SQL,
+        "where i.root_id = r.id offset 0",
+        "where i.id = r.id offset 0",
+        POSTGRES,
+    ),
+    Mutant(
+        "what is remembered is not told when it is confirmed",
+        "stores/postgres/function_store.py",
+        "identities[id_] = remembered[id_]",
+        "del remembered[id_]",
+        POSTGRES,
+    ),
+    Mutant(
+        "a connection that the server has closed is used again",
+        "stores/postgres/pool.py",
+        "            if connection.is_usable:",
+        "            if connection is not None:",
+        RACES,
+    ),
+    Mutant(
+        "whoever waits to send is not told that the connection is lost",
+        "stores/postgres/statement_connection.py",
+        "            self._writable.set()\n",
+        "",
+        RACES,
+    ),
+    Mutant(
+        "a text ends at its null character",
+        "stores/postgres/statement_connection.py",
+        """b"\\0" in value""",
+        "False",
+        RACES,
+    ),
+]

@@ -1,0 +1,106 @@
+"""Mistakes in the rule."""
+
+from support.mutants import Mutant, Suite
+
+RULES = Suite("rules/test_identify.py")
+
+MUTANTS = [
+    Mutant(
+        "the younger primary wins",
+        "rules/identify.py",
+        "(self.primary_at, self.primary) < (other.primary_at, other.primary)",
+        "(self.primary_at, self.primary) > (other.primary_at, other.primary)",
+        RULES,
+    ),
+    Mutant(
+        "ages that are equal are not told apart",
+        "rules/identify.py",
+        "(self.primary_at, self.primary) < (other.primary_at, other.primary)",
+        "self.primary_at < other.primary_at",
+        RULES,
+    ),
+    Mutant(
+        "of two born in a batch the later one stays primary",
+        "rules/identify.py",
+        "self.primary > other.primary",
+        "self.primary < other.primary",
+        RULES,
+    ),
+    Mutant(
+        "whoever holds the email stays primary",
+        "rules/identify.py",
+        "elder = one if one.is_older_than(other) else other",
+        "elder = one",
+        RULES,
+    ),
+    Mutant(
+        "the larger identity keeps its own primary",
+        "rules/identify.py",
+        "larger.primary, larger.primary_at = elder.primary, elder.primary_at",
+        "del elder",
+        RULES,
+    ),
+    Mutant(
+        "the contacts of a merged identity are not counted",
+        "rules/identify.py",
+        "        larger.contacts += smaller.contacts\n",
+        "",
+        RULES,
+    ),
+    Mutant(
+        "a merge writes into the snapshot",
+        "rules/identify.py",
+        "larger.members = larger.members + smaller.members",
+        "larger.members += smaller.members",
+        RULES,
+    ),
+    Mutant(
+        "contacts born in the batch are lost from replies in a merge",
+        "rules/identify.py",
+        "        larger.created += smaller.created\n",
+        "",
+        RULES,
+    ),
+    Mutant(
+        "an identity born in the batch takes over a stored one",
+        "rules/identify.py",
+        "return person.version > 0, person.contacts",
+        "return False, person.contacts",
+        RULES,
+    ),
+    Mutant(
+        "replies are as of the end of the batch",
+        "rules/identify.py",
+        "[_place(draft, observation).reply() for observation in observations]",
+        "[_survivor(p).reply() for p in [_place(draft, o) for o in observations]]",
+        RULES,
+    ),
+    Mutant(
+        "a reply from before a change is given again after it",
+        "rules/identify.py",
+        "        self.last_reply = None\n",
+        "",
+        RULES,
+    ),
+    Mutant(
+        "every reply counts as settled",
+        "rules/identify.py",
+        "Reply(self.members, self.created, not self.is_changed)",
+        "Reply(self.members, self.created, True)",
+        RULES,
+    ),
+    Mutant(
+        "a deletion frees no email",
+        "rules/identify.py",
+        "[email] if email and all(c.email != email for c in rest) else []",
+        "[]",
+        RULES,
+    ),
+    Mutant(
+        "a deletion frees a phone that another contact carries",
+        "rules/identify.py",
+        "[phone] if phone and all(c.phone != phone for c in rest) else []",
+        "[phone] if phone else []",
+        RULES,
+    ),
+]

@@ -1,0 +1,92 @@
+"""Mistakes in the SQLite store."""
+
+from support.mutants import Mutant, Suite
+
+STORE = Suite("test_store.py", "sqlite")  # what every store promises, on each of them
+
+MUTANTS = [
+    Mutant(
+        "versions are not compared",
+        "stores/sqlite/sql/commit.sql",
+        "where id = ? and version = ? and root_id = id",
+        "where id = ? and ? is not null and root_id = id",
+        STORE,
+    ),
+    Mutant(
+        "an identity that ended is still changed",
+        "stores/sqlite/sql/commit.sql",
+        "where id = ? and version = ? and root_id = id",
+        "where id = ? and version = ?",
+        STORE,
+    ),
+    Mutant(
+        "rows that did not change are not counted",
+        "stores/sqlite/write.py",
+        'self._run("advance_identity", rows) != len(stored)',
+        'self._run("advance_identity", rows) > len(stored)',
+        STORE,
+    ),
+    Mutant(
+        "versions are not raised",
+        "stores/sqlite/sql/commit.sql",
+        "version = version + 1",
+        "version = version",
+        STORE,
+    ),
+    Mutant(
+        "a value that is taken stays silently where it is",
+        "stores/sqlite/sql/commit.sql",
+        "insert into identifier",
+        "insert or ignore into identifier",
+        STORE,
+    ),
+    Mutant(
+        "what was merged earlier is left behind",
+        "stores/sqlite/sql/commit.sql",
+        "set root_id = ?\nwhere root_id = ?;",
+        "set root_id = ?\nwhere id = ?;",
+        STORE,
+    ),
+    Mutant(
+        "freed values stay taken",
+        "stores/sqlite/sql/commit.sql",
+        "where tenant = ? and kind = ? and value = ?",
+        "where tenant = ? and kind = ? and value = ? and false",
+        STORE,
+    ),
+    Mutant(
+        "contacts may be older than their primary",
+        "stores/sqlite/write.py",
+        "max(self._now, contact.not_before)",
+        "self._now",
+        STORE,
+    ),
+    Mutant(
+        "a failed commit is not rolled back",
+        "stores/sqlite/store.py",
+        "await self._writing.run(lambda: roll_back(self._writer))",
+        "pass",
+        STORE,
+    ),
+    Mutant(
+        "what is remembered is trusted",
+        "stores/sqlite/read.py",
+        "if not self._recent.is_at(id_, version)",
+        "if version is None",
+        STORE,
+    ),
+    Mutant(
+        "deleted contacts are answered",
+        "stores/sqlite/sql/read.sql",
+        "where born.root_id = r.id and c.deleted_at is null",
+        "where born.root_id = r.id",
+        STORE,
+    ),
+    Mutant(
+        "the emails of all tenants are one",
+        "stores/sqlite/sql/read.sql",
+        "on i.tenant = :tenant and i.kind = 'email'",
+        "on :tenant is not null and i.kind = 'email'",
+        STORE,
+    ),
+]

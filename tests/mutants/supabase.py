@@ -1,0 +1,15 @@
+"""Mistakes in the store behind the Data API."""
+
+from support.mutants import Mutant, Suite
+
+DATA_API = Suite("test_store.py", "data and (nothing or founders)")
+
+MUTANTS = [
+    Mutant(
+        "a refused commit over HTTPS is taken for one that was done",
+        "stores/supabase/store.py",
+        """return None if answer == b"null" else answer""",
+        "return answer",
+        DATA_API,
+    ),
+]
