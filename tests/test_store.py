@@ -7,7 +7,6 @@ import json
 import time
 from collections import Counter
 from contextlib import aclosing, asynccontextmanager
-from pathlib import Path
 
 import pytest
 
@@ -34,13 +33,12 @@ from support.backends import (
     prepared,
     stores,
 )
+from support.contract_examples import CASES
 from support.invariants import assert_clean
 from support.pgbouncer import pgbouncer
 from support.postgres_server import own_server
 from support.postgrest import create_roles, postgrest
 from support.stores import Watched, decide, delete, service_on, snapshot_for, who, write
-
-CASES = json.loads(Path(__file__).with_name("contract_examples.json").read_text())["cases"]
 
 
 @pytest.fixture(scope="session")

@@ -6,7 +6,7 @@ CACHE = Suite(
     "test_cache.py",
     "not upstash and (version or lease or fence or outcome or licence or late or in_turn)",
 )
-TENANTS = Suite("test_keys.py", "cache and crosses")
+TENANTS = Suite("api/test_keys.py", "cache and crosses")
 
 MUTANTS = [
     Mutant(

@@ -2,7 +2,7 @@
 
 from support.mutants import Mutant, Suite
 
-FILES = Suite("test_erasing.py", "bytes")
+FILES = Suite("api/test_erasing.py", "bytes")
 ERASURE = Suite("test_store.py", "sqlite and (eras or of_others or takes_no_person)")
 SAID_BEFORE = Suite("test_store.py", "said_before_the_erasure and sqlite")
 

@@ -22,6 +22,10 @@ class Aws:
     def __init__(self, port: int) -> None:
         self.environ = environment(port)
 
+    def endpoint(self) -> dict[str, str]:
+        """The variable that leads a client there."""
+        return {"AWS_ENDPOINT_URL": self.environ["AWS_ENDPOINT_URL"]}
+
     def sqs(self, action: str, **parameters: object) -> dict[str, Any]:
         return _call(Service("sqs", REGION, "AmazonSQS", "1.0"), action, **parameters)
 

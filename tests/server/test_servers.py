@@ -201,7 +201,7 @@ with own_server() as own:
 
 
 def test_servers_do_not_outlive_a_test_run_that_is_killed() -> None:
-    command = [sys.executable, "-c", ORPHAN, str(Path(__file__).parent)]
+    command = [sys.executable, "-c", ORPHAN, str(Path(__file__).parents[1])]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as run:
         assert run.stdout
         *pids, folder = run.stdout.readline().split()

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from bad_inputs import BAD_INPUTS, MALFORMED
 from bitespeed.api.rates import BURST, PORTION, Bucket, Rates, SharedBucket
 from bitespeed.errors import CacheUnavailable
+from support.bad_inputs import BAD_INPUTS, MALFORMED
 from support.complaints import complaints
 from support.keys import bearing, guarded, made
 from support.redis_server import redis_server

@@ -8,7 +8,7 @@ from urllib.parse import quote
 
 import pytest
 
-from bad_inputs import (
+from support.bad_inputs import (
     BAD_INPUTS,
     HOSTILE_EMAILS,
     HOSTILE_PHONES,

@@ -12,12 +12,12 @@ import pytest
 
 from support.backends import cleared, prepared
 from support.complaints import complaints
+from support.contract_examples import CASES
 from support.emulator import build, emulated
 from support.postgrest import create_roles, postgrest
 from support.server import Server, fresh_email, fresh_phone
 from support.server import serve as serve_http
 
-CASES = json.loads(Path(__file__).with_name("contract_examples.json").read_text())["cases"]
 NEITHER = "Either email or phoneNumber is required"
 WAYS = ("http", "http api", "rest api", "data api")
 

@@ -1,0 +1,121 @@
+"""The worker that takes messages off the queue, on a server."""
+
+import json
+import os
+import time
+from pathlib import Path
+
+from bitespeed.model.identifiers import observe
+from bitespeed.queues import Message, message
+from bitespeed.queues.sqs import MAX_RECEIVED
+from bitespeed.queues.worker import work_off
+from bitespeed.rules.erase import Subject
+from bitespeed.service.tenants import Tenants
+from support.backends import connected
+from support.database_url import database_of
+from support.load import run
+from support.moto import Aws
+from support.queue_worker import LOOK, POISON, STRETCH, identities, until_empty, worker
+from support.stores import failing, watched
+
+MESSAGES = int(os.environ.get("TEST_MESSAGES", "300"))  # 10,000 for the long form
+KILLS = int(os.environ.get("TEST_KILLS", "2"))  # 10
+BACKLOG = 300  # messages; moto takes the longer for each call, the more there are
+VISIBILITY = 2  # seconds until what a killed worker had comes again
+SHARE = 100  # one message in so many is poisoned
+
+
+def test_behind_one_that_was_not_written_its_group_waits_and_behind_poison_nobody(
+    tmp_path: Path,
+) -> None:
+    x, first, second, alone = (f'{{"email": "{name}@b.c"}}' for name in "abcd")
+    messages = [
+        Message("poison", POISON, "x"),
+        Message("behind poison", x, "x"),
+        Message("fails", first, "y"),
+        Message("behind it", second, "y"),
+        Message("alone", alone),
+    ]
+
+    async def work() -> set[str]:
+        error = failing(RuntimeError("of the first one of y"))
+        async with watched(tmp_path / "contacts.db") as (store, _):
+            # All four fail together, then the half with it, then the one before it does not.
+            store.committing.hooks = [error, error, failing_nobody, error]
+            return await work_off(Tenants(store), messages, None)
+
+    assert run(work()) == {"poison", "fails", "behind it"}
+
+
+async def failing_nobody() -> None:
+    pass
+
+
+def test_a_message_is_as_old_as_the_oldest_of_what_is_said_of_it(tmp_path: Path) -> None:
+    before, after = str(int(time.time() * 1000)), str(int(time.time() * 1000) + 60_000)
+    bodies = {name: f'{{"email": "a@b.c", "phoneNumber": "{n}"}}' for n, name in enumerate("abcd")}
+
+    async def work() -> set[str]:
+        async with watched(tmp_path / "contacts.db") as (store, service):
+            await service.identify(observe("a@b.c", None))
+            await service.erase(Subject(email=observe("a@b.c", None).email))
+            messages = [
+                message("a", bodies["a"], {"SentTimestamp": before}, {}),
+                message("b", bodies["b"], {"SentTimestamp": after}, {"sent": before}),
+                message("c", bodies["c"], {}, {"sent": "yesterday"}),
+                message("d", bodies["d"], {"SentTimestamp": after}, {"sent": after}),
+            ]
+            assert await work_off(Tenants(store), messages, None) == set()
+            return set((await service.look_up(observe("a@b.c", None).email, None)).phones)
+
+    assert run(work()) == {"3"}
+
+
+def test_ten_thousand_messages_one_in_a_hundred_poisoned_survive_a_killed_worker(
+    played: Aws, tmp_path: Path, url: str
+) -> None:
+    """TEST_MESSAGES and TEST_KILLS say how many there are of each."""
+    queue, dead = played.queue(database_of(url), receives=3 + KILLS, visibility=VISIBILITY)
+    poisoned = {n for n in range(MESSAGES) if n % SHARE == SHARE // 2}
+    good = MESSAGES - len(poisoned)
+    sent = 0
+    for kill in range(KILLS + 1):
+        working = worker(url, queue, tmp_path)
+        deadline = time.monotonic() + STRETCH
+        while (done := contacts(url)) < good * (kill + 1) // (KILLS + 1):
+            assert time.monotonic() < deadline, f"{done} of {good} are done"
+            if sent == MESSAGES or sent - done >= BACKLOG:
+                time.sleep(LOOK)
+                continue
+            entries = [
+                {"Id": str(n), "MessageBody": POISON if n in poisoned else observation_of(n)}
+                for n in range(sent, min(sent + MAX_RECEIVED, MESSAGES))
+            ]
+            played.sqs("SendMessageBatch", QueueUrl=queue, Entries=entries)
+            sent += len(entries)
+        if kill < KILLS:
+            working.kill()
+    with working:
+        until_empty(played, queue)
+    assert played.count(dead) == len(poisoned)
+    found = run(identities(url))
+    assert {c.email for identity in found for c in identity.contacts} == {
+        f"n{n}@hillvalley.edu" for n in range(MESSAGES) if n not in poisoned
+    }
+    assert len(found) == len({household(n) for n in range(MESSAGES) if n not in poisoned})
+    assert sum(len(i.contacts) for i in found) == good
+
+
+def contacts(url: str) -> int:
+    with connected(url) as connection:
+        ((count,),) = connection.execute("select count(*) from contact_record").fetchall()
+        return int(count)
+
+
+def observation_of(n: int) -> str:
+    """One of a household, who share a phone number."""
+    return json.dumps({"email": f"n{n}@hillvalley.edu", "phoneNumber": f"55{household(n)}"})
+
+
+def household(n: int) -> int:
+    return n // 3
