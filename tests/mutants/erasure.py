@@ -3,8 +3,8 @@
 from support.mutants import Mutant, Suite
 
 FILES = Suite("api/test_erasing.py", "bytes")
-ERASURE = Suite("test_store.py", "sqlite and (eras or of_others or takes_no_person)")
-SAID_BEFORE = Suite("test_store.py", "said_before_the_erasure and sqlite")
+ERASURE = Suite("store/test_erasures.py", "sqlite and not said_before")
+SAID_BEFORE = Suite("store/test_erasures.py", "said_before_the_erasure and sqlite")
 
 MUTANTS = [
     Mutant(

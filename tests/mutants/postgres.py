@@ -3,7 +3,7 @@
 from support.mutants import Mutant, Suite
 
 POSTGRES = Suite(
-    "test_store.py",
+    "store",
     "postgres and not (thousand or large or odd or published or service or scan)",  # the quick ones
 )
 RACES = Suite(

@@ -2,7 +2,7 @@
 
 from support.mutants import Mutant, Suite
 
-STORE = Suite("test_store.py", "sqlite")  # what every store promises, on each of them
+STORE = Suite("store", "sqlite")  # what every store promises, on each of them
 
 MUTANTS = [
     Mutant(

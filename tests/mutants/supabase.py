@@ -2,7 +2,7 @@
 
 from support.mutants import Mutant, Suite
 
-DATA_API = Suite("test_store.py", "data and (nothing or founders)")
+DATA_API = Suite("store", "data and (nothing or founders)")
 
 MUTANTS = [
     Mutant(

@@ -7,7 +7,7 @@ change them, or hold them locked, as another program would.
 import asyncio
 import sqlite3
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, closing, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,10 +19,13 @@ from psycopg import sql
 from bitespeed.stores import Store, open_store
 from bitespeed.stores.options import Options
 from bitespeed.stores.postgres.bulk.migrate import migrate
+from support.invariants import assert_clean
 from support.postgres_server import ENTRY
 from support.postgrest import DataApi
 
 Row = tuple[Any, ...]
+
+TABLES = ("identity", "contact_record", "identifier", "event")
 
 PATIENCE = 10.0  # seconds until what must come has come, on a busy machine
 START = 3.0  # seconds more for each command that may have to start first, all at once
@@ -209,3 +212,48 @@ async def stores(backend: Backend, count: int = 1) -> AsyncIterator[list[Store]]
     finally:
         for store in opened:
             await store.close()
+
+
+def on_one_store(backend: Backend, test: Callable[[Store], Awaitable[None]]) -> None:
+    """Run a test with one store, then check the invariants."""
+
+    async def main() -> None:
+        async with asyncio.timeout(6 * PATIENCE), stores(backend) as (store,):
+            await test(store)
+            await assert_clean(store)
+
+    asyncio.run(main())
+
+
+def on_two_stores(backend: Backend, test: Callable[[Store, Store], Awaitable[None]]) -> None:
+    """Run a test with two stores on one database, then check the invariants."""
+
+    async def main() -> None:
+        async with asyncio.timeout(6 * PATIENCE), stores(backend, 2) as (store, other):
+            await test(store, other)
+            await assert_clean(store)
+
+    asyncio.run(main())
+
+
+def rows(backend: Backend) -> dict[str, list[Row]]:
+    """Every row of the tables about identities, by table."""
+    return {table: sorted(backend.query(f"select * from {table}"), key=repr) for table in TABLES}
+
+
+def contact_ids(backend: Backend) -> list[int]:
+    """The ids of all contacts, ascending; a refused commit may leave a gap."""
+    return [id_ for (id_,) in backend.query("select id from contact_record order by id")]
+
+
+def roles(backend: Backend) -> list[Row]:
+    """The id, linked id and precedence of each contact, as the published view shows them."""
+    return backend.query("select id, linkedid, linkprecedence from contact order by id")
+
+
+def backdate(backend: Backend, contact: int, at: int) -> None:
+    """Give a primary another age, as a clock would that has been corrected since."""
+    backend.query(f"update identity set primary_at = {at} where primary_id = {contact}")
+    backend.query(
+        f"update contact_record set created_at = {at}, updated_at = {at} where id = {contact}"
+    )

@@ -78,6 +78,26 @@ async def delete(store: Store, contact: int) -> None:
     await store.commit(DEFAULT_TENANT, rule.delete(snapshot, contact))
 
 
+async def another_attaches(store: Store) -> None:
+    """Another writer attaches a contact to the identity of a@x."""
+    await write(store, ("a@x", "9"))
+
+
+async def another_takes_the_value(store: Store) -> None:
+    """Another writer creates an identity with new@x."""
+    await write(store, ("new@x", "8"))
+
+
+async def another_merges(store: Store) -> None:
+    """Another writer merges the identities of a@x and b@x."""
+    await write(store, ("b@x", "1"))
+
+
+async def another_deletes(store: Store) -> None:
+    """Another writer deletes contact 1."""
+    await delete(store, 1)
+
+
 class Watched:
     """A store that counts what is asked of it and can be held up, or made to fail, at both doors.
 

@@ -1,6 +1,6 @@
 """What is SQLite's own: the file and what can be wrong with it, locks, full disks, plans.
 
-What every store promises is in test_store.py.
+What every store promises is in tests/store.
 """
 
 import asyncio

@@ -373,7 +373,7 @@ def test_many_calls_at_once_share_few_connections(api):
         assert [a.emails for a in answers] == [[f"{n % 20}@x"] for n in range(60)]
 
     with line_to(api) as (line, by_way_of):
-        on(by_way_of, test, connections=2, answer_time=PATIENCE)
+        on(by_way_of, test, pool_size=2, timeout=PATIENCE)
         assert line.connections <= 2
 
 
@@ -457,7 +457,7 @@ def test_a_caller_who_gives_up_leaves_nothing_to_the_next_one(api):
             assert (await who(store, own)).emails == [own]
             await asyncio.wait([gone])
 
-    on(api, test, connections=2)
+    on(api, test, pool_size=2)
 
 
 def test_a_database_stopped_and_started_again_is_found_again(own, api):

@@ -1,0 +1,105 @@
+"""Tables and databases that adoption refuses."""
+
+from typing import Any
+
+import pytest
+
+from bitespeed.errors import BitespeedError, InvalidInput, StoreUnavailable
+from bitespeed.jobs.check import check
+from bitespeed.model.identifiers import observe
+from bitespeed.stores.options import Options
+from bitespeed.stores.postgres.bulk.adopt import Wishes, adopt
+from support.adoption import LIVELY, adopted, nothing, on_service, on_store
+from support.reference_table import REFERENCE, UNCHECKED, fill, run, state
+
+THIRD = "; insert into contact (linkprecedence) values ('third')"
+
+
+@pytest.mark.parametrize(
+    ("ddl", "wishes", "told"),
+    [
+        ("select 1", {}, "There is no table public.contact"),
+        ("select 1", {"table": "a.b.c.d"}, "There is no table a.b.c.d"),
+        ("select 1", {"table": 'public."'}, 'There is no table public."'),
+        ("create view contact as select 1 as id", {}, "public.contact is not a plain table"),
+        (
+            "create table contact (id integer, email text)",
+            {},
+            "lacks the columns createdat, deletedat",
+        ),
+        (REFERENCE.replace("varchar(50)", "bigint"), {}, r"of other types: phonenumber \(int8\)"),
+        (
+            REFERENCE.replace("id serial", "id uuid", 1).replace(" references contact(id)", ""),
+            {},
+            "uuid",
+        ),
+        (f"{REFERENCE}; alter table contact add name text, add shop text", {}, "own: name, shop; "),
+        (f'{REFERENCE}; alter table contact add "Email" text', {}, "columns of its own: Email; "),
+        (f"{REFERENCE}; insert into contact (id) values (0)", {}, "no id, or one below 1"),
+        (f"{REFERENCE}; insert into contact (id) values (-5)", {}, "no id, or one below 1"),
+        (
+            f"{UNCHECKED.replace('primary key', '')}; insert into contact (id) values (3), (3)",
+            {},
+            "Two contacts have the id 3",
+        ),
+        (
+            REFERENCE.replace("'primary'", "'third'") + THIRD,
+            {},
+            "Contact 1 is neither primary nor secondary",
+        ),
+    ],
+)
+def test_a_table_that_cannot_be_adopted_is_refused_in_one_sentence(
+    database: str, ddl: str, wishes: dict[str, Any], told: str
+) -> None:
+    run(database, ddl)
+    on_store(database, check)
+    before = state(database)
+    for dry_run in (True, False):
+        with pytest.raises(InvalidInput, match=told):
+            adopt(database, Options(), Wishes(**wishes, dry_run=dry_run), nothing, nothing)
+    assert state(database) == before
+
+
+def test_a_stranger_to_the_table_may_look_and_not_take(database: str) -> None:
+    fill(database, LIVELY)
+    on_store(database, check)
+    run(
+        database,
+        "create role adopt_stranger login",
+        "grant select on contact to adopt_stranger",
+        "grant usage on schema bitespeed to adopt_stranger",
+        "grant select on all tables in schema bitespeed to adopt_stranger",
+    )
+    url = database.replace("postgres@", "adopt_stranger@", 1)
+    try:
+        before = state(database)
+        with pytest.raises(StoreUnavailable, match="user may not do this"):
+            adopt(url, Options(), Wishes(), nothing, nothing)
+        assert state(database) == before
+    finally:
+        run(database, "drop owned by adopt_stranger", "drop role adopt_stranger")
+
+
+def test_tables_that_hold_contacts_take_no_more(database: str) -> None:
+    fill(database, LIVELY)
+    on_service(database, lambda service: service.identify(observe("a@x", None)))
+    with pytest.raises(InvalidInput, match="hold contacts already"):
+        adopt(database, Options(), Wishes(), nothing, nothing)
+
+
+def test_a_second_table_is_refused(database: str) -> None:
+    fill(database, LIVELY)
+    adopted(database)
+    run(
+        database,
+        "create schema other",
+        "create table other.contact (like bitespeed.adopted_contact)",
+    )
+    with pytest.raises(InvalidInput, match="hold contacts already"):
+        adopt(database, Options(), Wishes(table="other.contact"), nothing, nothing)
+
+
+def test_errors_are_ours(database: str) -> None:
+    with pytest.raises(BitespeedError):
+        adopt(f"{database}_not", Options(), Wishes(), nothing, nothing)

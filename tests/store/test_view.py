@@ -1,0 +1,33 @@
+"""The `contact` view of every store."""
+
+from support.backends import on_one_store, roles, rows
+from support.stores import delete, write
+
+
+def test_the_contact_view_tells_who_is_linked_to_whom(backend):
+    async def test(store):
+        await write(store, ("a@x", "1"), ("b@x", "1"), ("c@x", "2"), ("d@x", "2"))
+        assert roles(backend) == [
+            (1, None, "primary"),
+            (2, 1, "secondary"),
+            (3, None, "primary"),
+            (4, 3, "secondary"),
+        ]
+        await write(store, ("d@x", "1"))
+        assert roles(backend)[0] == (1, None, "primary")
+        assert roles(backend)[1:] == [(n, 1, "secondary") for n in (2, 3, 4)]
+        await delete(store, 1)
+        assert roles(backend)[1] == (2, None, "primary")
+        assert [roles(backend)[n] for n in (0, 2, 3)] == [(n, 2, "secondary") for n in (1, 3, 4)]
+
+    on_one_store(backend, test)
+
+
+def test_merging_changes_no_contact(backend):
+    async def test(store):
+        await write(store, ("a@x", "1"), ("b@x", "2"), ("b@x", "3"))
+        before = rows(backend)["contact_record"]
+        await write(store, ("a@x", "2"))
+        assert rows(backend)["contact_record"] == before
+
+    on_one_store(backend, test)
