@@ -18,7 +18,7 @@ from bitespeed.model.identity import Answer
 from bitespeed.resources import named, text
 from bitespeed.service.service import DEFAULT_TENANT
 from bitespeed.stores import open_store
-from bitespeed.stores.sqlite import SqliteStore, database
+from bitespeed.stores.sqlite import SqliteStore, database, migrate
 from bitespeed.stores.sqlite import write as writing
 from support.invariants import assert_clean
 from support.stores import decide, delete, store_at, who, write
@@ -198,6 +198,27 @@ def test_many_processes_open_the_same_new_file_at_once(tmp_path):
     for path in paths:
         contacts = query(path, "select contacts from identity where id = root_id")
         assert contacts == [(PROCESSES,)]
+
+
+def test_new_file_opens_after_another_process_unlocks_it(path):
+    async def main():
+        with opened(path) as other:
+            other.execute("begin immediate")  # SQLite does not wait for this one by itself
+            opening = asyncio.create_task(SqliteStore.open(str(path)))
+            await asyncio.sleep(0.1)
+            assert not opening.done()
+            other.execute("rollback")
+        store = await opening
+        await store.close()
+
+    asyncio.run(main())
+
+
+def test_new_file_that_stays_locked_is_refused(path, monkeypatch):
+    monkeypatch.setattr(migrate, "LOCK_WAIT", 0.05)
+    with opened(path) as other:
+        other.execute("begin immediate")
+        refuses_to_open(path, StoreUnavailable, "locked by another process")
 
 
 # Locks and full disks

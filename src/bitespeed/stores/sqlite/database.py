@@ -19,6 +19,7 @@ LOCK_WAIT = 4.0  # seconds to wait for another process's commit; below a request
 PAGE_CACHE = 64  # MiB for each connection: the inner pages of ten million contacts fit
 MAPPED = 2047  # MiB of the file read in place, without a system call for each page; SQLite's limit
 WAL_RETRY = 0.05  # seconds between attempts to empty the write-ahead log
+BUSY_RETRY = 0.01  # seconds between attempts where SQLite does not wait by itself
 WAL_KEPT = 64  # MiB of write-ahead log kept after a burst such as an import
 
 OLDEST_SQLITE = (3, 37, 0)  # strict tables

@@ -5,7 +5,7 @@ import time
 
 from bitespeed.errors import StoreDamaged
 from bitespeed.stores.migrations import Migration, later, missing, of_package
-from bitespeed.stores.sqlite.database import statements, transaction
+from bitespeed.stores.sqlite.database import BUSY_RETRY, LOCK_WAIT, statements, transaction
 
 _LEDGER = """
 create table if not exists migration (
@@ -18,7 +18,7 @@ create table if not exists migration (
 
 def migrate(connection: sqlite3.Connection) -> None:
     """Bring the schema to this version; safe when several processes start at once."""
-    connection.execute("pragma journal_mode = wal")
+    _use_write_ahead_log(connection)
     if _missing(connection):
         with transaction(connection, "begin immediate"):
             connection.execute(_LEDGER)
@@ -29,6 +29,25 @@ def migrate(connection: sqlite3.Connection) -> None:
                     "insert into migration values (?, ?, ?)",
                     (migration.name, migration.checksum, time.time_ns() // 1000),
                 )
+
+
+def _use_write_ahead_log(connection: sqlite3.Connection) -> None:
+    """Set the journal mode of the file. Raises what SQLite raises after `LOCK_WAIT`.
+
+    Where two processes switch a new file at once, SQLite refuses one of them without waiting for
+    `busy_timeout`, since waiting could be a deadlock.
+    """
+    deadline = time.monotonic() + LOCK_WAIT
+    while True:
+        try:
+            connection.execute("pragma journal_mode = wal")
+        except sqlite3.OperationalError as error:
+            is_busy = error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY
+            if not is_busy or time.monotonic() > deadline:
+                raise
+            time.sleep(BUSY_RETRY)
+        else:
+            return
 
 
 def _missing(connection: sqlite3.Connection) -> list[Migration]:
