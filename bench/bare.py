@@ -25,7 +25,7 @@ from bitespeed.cli import main
 from bitespeed.server.connection import Connection
 from bitespeed.service import service
 from bitespeed.telemetry import metrics, stages
-from bitespeed.telemetry.large_identities import Growth
+from bitespeed.telemetry.large_identities import LargeIdentities
 from bitespeed.telemetry.requests import Request
 
 
@@ -60,7 +60,7 @@ def _without_limits() -> None:
 
 def _without_logs() -> None:
     service.changed = _nothing
-    Growth.notice = _nothing
+    LargeIdentities.notice = _nothing
 
 
 def _without_metrics() -> None:

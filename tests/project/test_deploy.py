@@ -16,7 +16,7 @@ import yaml
 from bitespeed import __version__
 from support import packages
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 SPEC = yaml.safe_load(files("bitespeed.api").joinpath("openapi.yaml").read_text())
 TEMPLATE = (ROOT / "template.yaml").read_text()
 QUIET = {"SAM_CLI_TELEMETRY": "0", "AWS_DEFAULT_REGION": "eu-west-1"}

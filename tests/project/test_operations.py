@@ -21,7 +21,7 @@ from bitespeed.settings import Settings
 from support.operations import PAGE
 from support.server import Server, free_port
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 BIN = Path(sys.executable).parent
 DOCKERFILE = ROOT / "Dockerfile"
 
