@@ -15,7 +15,7 @@ serve: .venv/installed  ## Serve on http://127.0.0.1:8000 from a SQLite file in 
 	@$(BIN)/bitespeed serve
 
 test: .venv/installed-dev  ## Run every test, with the servers that they need
-	@$(BIN)/python tests/support/packages.py
+	@$(BIN)/python tests/support/server_programs.py
 	@$(BIN)/python -m pytest -n 3 --dist loadfile
 
 lint: .venv/installed-dev  ## Check style, types and the direction of imports

@@ -16,8 +16,8 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
 from support.backends import prepared
-from support.emulator import Function, build, emulated
-from support.moto import aws
+from support.lambda_emulator import Function, build, emulated
+from support.moto_server import aws
 from support.postgres_server import server
 from support.postgrest import postgrest
 from support.processes import children

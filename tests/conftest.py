@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 
 from support import postgres_server
-from support.complaints import complaints
+from support.log_lines import unexpected_errors
 from support.server import Server, serve
 
 
@@ -14,7 +14,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """A real server that a module's tests share; it must get through them without a traceback."""
     with serve(tmp_path_factory.mktemp("server")) as server:
         yield server
-        assert complaints(server.log()) == []
+        assert unexpected_errors(server.log()) == []
 
 
 @pytest.fixture(scope="session")

@@ -30,10 +30,10 @@ from bitespeed.service.service import DEFAULT_TENANT, Service
 from bitespeed.stores.epochs import SUSPENSION, EpochOver
 from bitespeed.stores.postgres.store import PostgresStore
 from support.invariants import assert_clean
+from support.log_lines import captured_log_lines
 from support.redis_server import RedisServer, redis_server
 from support.stores import decide, store_at
 from support.tcp_proxy import tcp_proxy
-from support.told import lines_told
 from support.upstash_server import upstash_server
 
 PATIENCE = 20.0  # seconds to wait for something that happens by itself, a suspension's end for one
@@ -420,7 +420,7 @@ def test_when_the_cache_is_away_everything_goes_on(database: str, redis: RedisSe
             await one.is_filled()
         assert await one.knows("marty@hillvalley.edu", "111") == answer
 
-    with lines_told() as told:
+    with captured_log_lines() as told:
         on(database, CacheOptions(redis.url), test)
     assert 1 <= len(told) <= 6, told  # when it changes, not at each request
 
@@ -449,7 +449,7 @@ def test_of_many_writers_who_cannot_fence_the_log_tells_once(
         sent = [observe(f"{n}@hillvalley.edu", None) for n in range(20)]
         known = await asyncio.gather(*map(one.service.identify, sent))
         redis.kill()
-        with lines_told() as log:
+        with captured_log_lines() as log:
             await asyncio.gather(*[one.service.delete(answer.primary_id) for answer in known])
         told = [line["event"] for line in log if line["event"] == "cache.suspended"]
         assert told == ["cache.suspended"]
@@ -495,7 +495,7 @@ def test_whatever_breaks_in_a_look_up_the_store_answers(
             raise ZeroDivisionError
 
         monkeypatch.setattr(one.cache, "answers", breaks)
-        with lines_told() as told:
+        with captured_log_lines() as told:
             assert (await one.service.identify(MARTY)).primary_id == 1
         assert [line["event"] for line in told if "failed" in line["event"]] == [
             "cache.answers_failed"
@@ -561,7 +561,7 @@ def test_a_server_that_refuses_us_is_not_used_and_the_log_says_so_once(
             assert (await one.service.identify(MARTY)).primary_id == 1
             assert one.cache.engine.server is None
 
-    with redis_server() as server, lines_told() as lines:
+    with redis_server() as server, captured_log_lines() as lines:
         server.ask("CONFIG", "SET", "requirepass", "secret")
         asyncio.run(main(f"redis://{who}127.0.0.1:{server.port}/0"))
     assert len(refusals()) == 1

@@ -18,12 +18,12 @@ from pathlib import Path
 import pytest
 
 from support.cluster import Cluster, cluster
-from support.erased import erasures_recorded
-from support.history import Operation
-from support.load import CLIENTS, drive, mix
+from support.erasure_triggers import erasures_recorded
+from support.history_checker import Operation
+from support.load_clients import CLIENTS, drive, mix
+from support.load_trial import PROCESSES, Trial
 from support.redis_server import RedisServer, redis_server
 from support.tcp_proxy import tcp_proxy
-from support.trial import PROCESSES, Trial
 
 SLEEPY = (sys.executable, str(Path(__file__).parent / "support" / "sleepy_cache_server.py"))
 

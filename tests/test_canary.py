@@ -17,13 +17,13 @@ from urllib.parse import quote
 
 import pytest
 
-from support import canary
+from support import canary_values
 from support.backends import connected
-from support.canary import DOMAIN, EMAIL, LOCAL, NUMBER, PHONE
+from support.canary_values import DOMAIN, EMAIL, LOCAL, NUMBER, PHONE
 from support.cluster import Cluster, cluster
-from support.receiver import Receiver, receiver
 from support.redis_server import RedisServer, redis_server
 from support.server import Reply, Server
+from support.telemetry_receiver import Receiver, receiver
 
 PATIENCE = 15.0  # seconds until what must come has come, on a busy machine
 LOOK = 0.02  # seconds between two looks
@@ -324,17 +324,20 @@ def test_no_canary_gets_out(scene: Scene) -> None:
     searched = media(scene)
     for name, marks in EXPECTED.items():
         assert [mark for mark in marks if mark not in searched[name]] == [], name
-    assert canary.found(searched, *scene.canaries) == []
+    assert canary_values.found(searched, *scene.canaries) == []
     everything = repr([scene.execute(f"select * from {table}") for table in ("api_key", "event")])
     secrets = [key.rpartition("_")[2] for key in scene.keys]
-    assert canary.found({"database": everything.encode()}, *secrets) == []
+    assert canary_values.found({"database": everything.encode()}, *secrets) == []
     places = {
         "answers": b"".join(scene.answers),
         "values of the cache": b"".join(scene.redis.dump().values()),
         "database": repr(scene.execute("select email, phone from contact_record")).encode(),
     }
-    assert {place for place, _ in canary.found(places, EMAIL, NUMBER)} >= {"answers", "database"}
-    assert {place for place, _ in canary.found(places, LOCAL)} == set(places)
+    assert {place for place, _ in canary_values.found(places, EMAIL, NUMBER)} >= {
+        "answers",
+        "database",
+    }
+    assert {place for place, _ in canary_values.found(places, LOCAL)} == set(places)
     assert let_one_out(scene) == {"log", "sentry", "refusals"}
 
 
@@ -345,15 +348,15 @@ def let_one_out(scene: Scene) -> set[str]:
     body = json.dumps({"email": scene.fresh()[0]}).encode()
     assert scene.send("POST", "/identify", body, **{"X-Request-Id": LOCAL}).status == 500
     scene.received.wait(lambda: len(scene.received.errors()) > sent)
-    return {name for name, _ in canary.found(media(scene), *CANARIES)}
+    return {name for name, _ in canary_values.found(media(scene), *CANARIES)}
 
 
 def test_the_search_finds_a_canary_in_every_form_and_every_medium() -> None:
     for value in CANARIES:
-        planted = [*canary.forms(value), *canary.in_base64(value)]
+        planted = [*canary_values.forms(value), *canary_values.in_base64(value)]
         for name in EXPECTED:
             for form in planted:
-                assert canary.found({name: b"..." + form + b"..."}, *CANARIES)
+                assert canary_values.found({name: b"..." + form + b"..."}, *CANARIES)
         for text in (
             value.upper(),
             f"Key (email)=({value}) already exists",
@@ -362,5 +365,5 @@ def test_the_search_finds_a_canary_in_every_form_and_every_medium() -> None:
             *(b64encode(b"x" * n + value.encode() + b"yz").decode() for n in range(4)),
             value.encode().hex(),
         ):
-            assert canary.found({"log": text.encode()}, value), text
-    assert canary.found({"log": f"({NUMBER[:3]}) {NUMBER[3:]}".encode()}, NUMBER)
+            assert canary_values.found({"log": text.encode()}, value), text
+    assert canary_values.found({"log": f"({NUMBER[:3]}) {NUMBER[3:]}".encode()}, NUMBER)

@@ -13,7 +13,7 @@ import pytest
 
 from bitespeed.jobs.check import broken
 from bitespeed.model.identifiers import observe
-from support.history import Blobs
+from support.history_checker import Blobs
 from support.interleavings import (
     Explorer,
     Findings,

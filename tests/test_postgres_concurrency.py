@@ -22,13 +22,13 @@ from bitespeed.jobs.check import check
 from bitespeed.model.identity import Changes
 from bitespeed.stores import Store, open_store
 from support.cluster import COUNTING_SERVER, SLEEPY_SERVER
-from support.complaints import complaints
+from support.load_trial import Trial, contention, damage, under_load
+from support.log_lines import unexpected_errors
 from support.pgbouncer import pgbouncer
 from support.postgres_server import OwnPostgres, own_server
 from support.processes import LOOK, START
 from support.sleepy_functions import Stops, stop_at
 from support.stores import decide, write
-from support.trial import Trial, contention, damage, under_load
 
 GAVE_UP = "Others keep changing the same identity; try again"
 T = TypeVar("T")
@@ -100,7 +100,7 @@ def assert_right(trial: Trial, length: int) -> None:
     assert all(op.said != GAVE_UP for op in trial.history)
     assert trial.merges() + len(trial.erased) > length / 20  # of who is erased, no merge is told
     assert contention(trial).conflicts.total() > 0
-    assert complaints(trial.log) == []
+    assert unexpected_errors(trial.log) == []
 
 
 # Under load

@@ -11,11 +11,8 @@ from pathlib import Path
 import pytest
 
 from support.cluster import Cluster, cluster
-from support.complaints import complaints
-from support.history import Operation
-from support.load import mix, run
-from support.postgres_server import OwnPostgres, own_server
-from support.survival import (
+from support.history_checker import Operation
+from support.kills_under_load import (
     ENDLESS,
     load_during,
     load_until_killed,
@@ -23,6 +20,9 @@ from support.survival import (
     repeat_unknown,
     violations,
 )
+from support.load_clients import mix, run
+from support.log_lines import unexpected_errors
+from support.postgres_server import OwnPostgres, own_server
 
 KILLS = 6
 LIFE = (0.2, 0.6)  # seconds of load before a kill
@@ -50,7 +50,7 @@ def summary(history: list[Operation]) -> str:
 
 def assert_they_came_back(servers: Cluster, pids: list[int]) -> None:
     assert [member.process.pid for member in servers.members] == pids
-    assert complaints(servers.log()) == []
+    assert unexpected_errors(servers.log()) == []
 
 
 def test_nothing_acknowledged_is_lost_by_six_kills_of_the_database_under_load(

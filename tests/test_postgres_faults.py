@@ -21,14 +21,9 @@ import uvloop
 from bitespeed.model.identifiers import observe
 from bitespeed.stores.postgres.store import PostgresStore
 from support.cluster import Member, cluster
-from support.complaints import complaints
 from support.database_url import database_of
-from support.history import Operation
-from support.load import Request, mix, run, send
-from support.postgres_server import OwnPostgres, own_server, standby
-from support.processes import LOOK, START, is_alive
-from support.server import PATIENCE, Reply, ask
-from support.survival import (
+from support.history_checker import Operation
+from support.kills_under_load import (
     CLIENTS,
     ENDLESS,
     load_during,
@@ -36,8 +31,13 @@ from support.survival import (
     repeat_unknown,
     violations,
 )
+from support.load_clients import Request, mix, run, send
+from support.load_trial import damage
+from support.log_lines import unexpected_errors
+from support.postgres_server import OwnPostgres, own_server, standby
+from support.processes import LOOK, START, is_alive
+from support.server import PATIENCE, Reply, ask
 from support.tcp_proxy import proxied
-from support.trial import damage
 
 T = TypeVar("T")
 
@@ -79,7 +79,7 @@ def serving(
         (member,) = servers.members
         yield member
         assert member.process.poll() is None
-        assert complaints(member.log()) == []
+        assert unexpected_errors(member.log()) == []
         assert damage(servers.stored()) == []
 
 
@@ -274,7 +274,7 @@ def test_a_partition_of_one_server_holds_up_nobody_at_the_other(
         unknown_one = Operation(0, 0, 0, "b@x.test", "0", None, 0)
         founder = Operation(0, 0, 0, "hot@x.test", "0", None, 0)
         assert violations(servers, [founder, unknown_one, *history]) == []
-        assert complaints(servers.log()) == []
+        assert unexpected_errors(servers.log()) == []
 
 
 def hot(name: str, count: int) -> list[Request]:
@@ -322,7 +322,7 @@ def test_servers_on_a_line_that_is_cut_again_and_again_stay_right(
             history = run(load)
             history += look_up_acknowledged(servers.ports[0], history)
             history += repeat_unknown(servers, history)
-            assert complaints(servers.log()) == []
+            assert unexpected_errors(servers.log()) == []
     assert violations(servers, history) == []
     assert {op.status for op in history} == {200, 503}
 

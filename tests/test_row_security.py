@@ -18,7 +18,7 @@ from bitespeed.stores.postgres.bulk.adopt import Wishes, adopt
 from support.backends import connected, prepared
 from support.database_url import as_user, database_of
 from support.invariants import assert_clean
-from support.reference_table import PSEUDONYM_BYTES
+from support.published_table import PUBLISHED_TABLE
 from support.stores import decide
 
 ASKED = {"contact": None, "members": True, "remembered": []}
@@ -202,7 +202,7 @@ def test_the_view_of_an_adopted_table_shows_its_tenant_to_whom_tells_none(plain,
     with connected(plain) as connection:
         connection.execute("create schema shop")
         connection.execute("set search_path = shop")
-        connection.execute(PSEUDONYM_BYTES)
+        connection.execute(PUBLISHED_TABLE)
         connection.execute("insert into contact (email, linkprecedence) values ('a@x', 'primary')")
     wishes = Wishes("shop.contact", shop)
     assert adopt(plain, Options(), wishes, lambda _: None, lambda *_: None) is not None

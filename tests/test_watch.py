@@ -22,8 +22,8 @@ from bitespeed.telemetry import events, logs
 from bitespeed.telemetry.shared_counters import SharedCounters
 from support.cluster import cluster
 from support.processes import children
-from support.receiver import Receiver, receiver
 from support.server import Server, free_port, fresh_email, fresh_phone, serve
+from support.telemetry_receiver import Receiver, receiver
 
 ROOT = Path(__file__).parent.parent
 

@@ -8,7 +8,7 @@ from bitespeed.jobs.check import check
 from bitespeed.model.identifiers import observe
 from bitespeed.service.service import Service
 from support.adoption import COLUMNS, LIVELY, S, adopted, on_service, on_store
-from support.reference_table import Row, fill, query, run
+from support.published_table import Row, fill, query, run
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "adopt.md"
 

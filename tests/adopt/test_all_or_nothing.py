@@ -32,7 +32,7 @@ from support.adoption import (
     waits,
 )
 from support.processes import heed_interrupts
-from support.reference_table import dump, fill, query, run, state
+from support.published_table import dump, fill, query, run, state
 
 TRIES = 10  # each waits for up to four seconds
 

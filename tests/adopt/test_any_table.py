@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from bitespeed.errors import InvalidInput
 from bitespeed.model.identifiers import parse_email, parse_phone
 from support.adoption import COLUMNS, HOUR, NEW_YEAR, P, S, adopted
-from support.reference_table import UNCHECKED, Row, fill, query, run
+from support.published_table import UNCHECKED, Row, fill, query, run
 
 emails = st.sampled_from([None, "", " ", "a@x", "A@x ", "b@x", "c@x", "d@x", "nonsense"])
 phones = st.sampled_from([None, "", "1", "(1)", "2", "3", "4", "n/a"])

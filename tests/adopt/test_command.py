@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 from support.adoption import LIVELY, ORDERLY, S, bitespeed
-from support.reference_table import Row, fill, query
+from support.published_table import Row, fill, query
 
 
 def test_only_postgresql_has_tables_to_adopt(tmp_path: Path) -> None:

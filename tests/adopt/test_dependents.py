@@ -11,7 +11,7 @@ from bitespeed.rules.erase import Subject
 from bitespeed.stores.options import Options
 from bitespeed.stores.postgres.bulk.adopt import Wishes, adopt
 from support.adoption import LIVELY, ORDERS, adopted, nothing, on_service, on_store
-from support.reference_table import fill, query, run, state
+from support.published_table import fill, query, run, state
 
 TRIGGER = """
 create trigger stamp before update on contact

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 
 from support.adoption import LIVELY, adopted
-from support.reference_table import fill, query, run
+from support.published_table import fill, query, run
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from bitespeed.model.identifiers import observe
 from support.adoption import HOUR, NEW_YEAR, adopted, kinds, on_service
 from support.database_url import database_of
 from support.postgres_server import Postgres
-from support.reference_table import Row, fill, query, run
+from support.published_table import Row, fill, query, run
 
 
 def test_missing_instants_come_from_what_is_known(database: str) -> None:

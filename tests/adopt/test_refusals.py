@@ -10,7 +10,7 @@ from bitespeed.model.identifiers import observe
 from bitespeed.stores.options import Options
 from bitespeed.stores.postgres.bulk.adopt import Wishes, adopt
 from support.adoption import LIVELY, adopted, nothing, on_service, on_store
-from support.reference_table import REFERENCE, UNCHECKED, fill, run, state
+from support.published_table import PUBLISHED_TABLE, UNCHECKED, fill, run, state
 
 THIRD = "; insert into contact (linkprecedence) values ('third')"
 
@@ -27,23 +27,37 @@ THIRD = "; insert into contact (linkprecedence) values ('third')"
             {},
             "lacks the columns createdat, deletedat",
         ),
-        (REFERENCE.replace("varchar(50)", "bigint"), {}, r"of other types: phonenumber \(int8\)"),
         (
-            REFERENCE.replace("id serial", "id uuid", 1).replace(" references contact(id)", ""),
+            PUBLISHED_TABLE.replace("varchar(50)", "bigint"),
+            {},
+            r"of other types: phonenumber \(int8\)",
+        ),
+        (
+            PUBLISHED_TABLE.replace("id serial", "id uuid", 1).replace(
+                " references contact(id)", ""
+            ),
             {},
             "uuid",
         ),
-        (f"{REFERENCE}; alter table contact add name text, add shop text", {}, "own: name, shop; "),
-        (f'{REFERENCE}; alter table contact add "Email" text', {}, "columns of its own: Email; "),
-        (f"{REFERENCE}; insert into contact (id) values (0)", {}, "no id, or one below 1"),
-        (f"{REFERENCE}; insert into contact (id) values (-5)", {}, "no id, or one below 1"),
+        (
+            f"{PUBLISHED_TABLE}; alter table contact add name text, add shop text",
+            {},
+            "own: name, shop; ",
+        ),
+        (
+            f'{PUBLISHED_TABLE}; alter table contact add "Email" text',
+            {},
+            "columns of its own: Email; ",
+        ),
+        (f"{PUBLISHED_TABLE}; insert into contact (id) values (0)", {}, "no id, or one below 1"),
+        (f"{PUBLISHED_TABLE}; insert into contact (id) values (-5)", {}, "no id, or one below 1"),
         (
             f"{UNCHECKED.replace('primary key', '')}; insert into contact (id) values (3), (3)",
             {},
             "Two contacts have the id 3",
         ),
         (
-            REFERENCE.replace("'primary'", "'third'") + THIRD,
+            PUBLISHED_TABLE.replace("'primary'", "'third'") + THIRD,
             {},
             "Contact 1 is neither primary nor secondary",
         ),

@@ -4,7 +4,7 @@ import pytest
 
 from bitespeed.stores.postgres.bulk.adopt.repairs import KINDS
 from support.adoption import ORDERLY, P, S, adopted, kinds, roles
-from support.reference_table import UNCHECKED, Row, fill, query
+from support.published_table import UNCHECKED, Row, fill, query
 
 
 def test_an_orderly_table_is_taken_over_as_it_is(database: str) -> None:

@@ -4,7 +4,7 @@ import pytest
 
 from bitespeed.model.identifiers import observe
 from support.adoption import COLUMNS_OF, LIVELY, ORDERLY, adopted, on_service
-from support.reference_table import REFERENCE, fill, query, run
+from support.published_table import PUBLISHED_TABLE, fill, query, run
 
 PRISMA = """
 create type "LinkPrecedence" as enum ('primary', 'secondary');
@@ -31,7 +31,7 @@ values (3, 'a@x', 'primary', '2024-01-01 10:00+02', '2024-01-01 10:00+02', '5');
 @pytest.mark.parametrize(
     ("ddl", "table", "widened"),
     [
-        (REFERENCE, "public.contact", {}),
+        (PUBLISHED_TABLE, "public.contact", {}),
         (PRISMA, 'public."Contact"', {}),
         (DRIZZLE, 'shop."odd ""name"', {"phonenumber": "character varying(50)"}),
     ],

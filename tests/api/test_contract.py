@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from support.backends import cleared, prepared
-from support.complaints import complaints
 from support.contract_examples import CASES
-from support.emulator import build, emulated
+from support.lambda_emulator import build, emulated
+from support.log_lines import unexpected_errors
 from support.postgrest import create_roles, postgrest
 from support.server import Server, fresh_email, fresh_phone
 from support.server import serve as serve_http
@@ -73,7 +73,7 @@ def server(serve, tmp_path_factory):
     """What answers, for all that may share it; it must get through that without a traceback."""
     with serve(tmp_path_factory.mktemp("server")) as server:
         yield server
-        assert complaints(server.log()) == []
+        assert unexpected_errors(server.log()) == []
 
 
 @pytest.mark.parametrize("case", CASES, ids=[case["name"] for case in CASES])

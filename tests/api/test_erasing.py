@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from support.reference_table import Row, fill, query
+from support.published_table import Row, fill, query
 from support.server import Server
 
 ANN = ("canary-ann@shop.test", "+15550100771")

@@ -19,8 +19,8 @@ from bitespeed.cli import main
 from bitespeed.model.api_keys import SCOPES as ALL_SCOPES
 from bitespeed.model.api_keys import ApiKey, new_key
 from bitespeed.settings import VARIABLES
+from support.api_keys import bearing, guarded, keep, made
 from support.backends import prepared
-from support.keys import bearing, guarded, keep, made
 from support.redis_server import redis_server
 from support.server import serve
 

@@ -15,9 +15,9 @@ import pytest
 
 from bitespeed.api.rates import BURST, PORTION, Bucket, Rates, SharedBucket
 from bitespeed.errors import CacheUnavailable
+from support.api_keys import bearing, guarded, made
 from support.bad_inputs import BAD_INPUTS, MALFORMED
-from support.complaints import complaints
-from support.keys import bearing, guarded, made
+from support.log_lines import unexpected_errors
 from support.redis_server import redis_server
 from support.server import ask, fresh_email, read_all, serve
 
@@ -47,7 +47,7 @@ def patient(folder, **environ):
 def quick(tmp_path_factory):
     with patient(tmp_path_factory.mktemp("quick"), BITESPEED_MAX_CONNECTIONS="200") as server:
         yield server
-        assert complaints(server.log()) == []
+        assert unexpected_errors(server.log()) == []
 
 
 def is_closed_in_time(connection):

@@ -24,9 +24,9 @@ import bitespeed
 from bitespeed.api.access import SCOPES
 from bitespeed.api.endpoints import Endpoints
 from bitespeed.server import app
-from support.complaints import complaints
-from support.keys import bearing, guarded, made
-from support.moto import aws
+from support.api_keys import bearing, guarded, made
+from support.log_lines import unexpected_errors
+from support.moto_server import aws
 from support.server import fresh_email, serve
 
 TEXT = files("bitespeed.api").joinpath("openapi.yaml").read_text()
@@ -54,7 +54,7 @@ def server(tmp_path_factory, queue):
     """One with everything that is described, a queue too."""
     with serve(tmp_path_factory.mktemp("server"), BITESPEED_SQS_URL=queue) as server:
         yield server
-        assert complaints(server.log()) == []
+        assert unexpected_errors(server.log()) == []
 
 
 def resolved(part):

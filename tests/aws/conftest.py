@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from support.backends import prepared
-from support.emulator import build
-from support.moto import Aws, aws
+from support.lambda_emulator import build
+from support.moto_server import Aws, aws
 
 
 @pytest.fixture(scope="session")

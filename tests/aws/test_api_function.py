@@ -12,8 +12,8 @@ import pytest
 
 from support.backends import connected, of_postgres, prepared
 from support.database_url import as_user, database_of
-from support.emulator import emulated, request_event
-from support.moto import Aws
+from support.lambda_emulator import emulated, request_event
+from support.moto_server import Aws
 from support.server import fresh_email, fresh_phone
 
 END_SESSIONS = """

@@ -13,7 +13,7 @@ from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials as BotoCredentials
 
 from bitespeed.aws_json import Credentials, Service, ServiceFailed, signed
-from support.moto import environment
+from support.moto_server import environment
 
 Speak = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 

@@ -86,7 +86,7 @@ real, later = time.time, 0.0
 time.time = lambda: real() + later
 import msgspec
 from bitespeed.aws import api
-from support.keys import keep, made
+from support.api_keys import keep, made
 
 def status():
     return api.handler(event, context)["statusCode"]

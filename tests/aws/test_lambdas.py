@@ -23,10 +23,10 @@ from bitespeed.service.service import MAX_ATTEMPTS, Service
 from bitespeed.stores import open_store
 from bitespeed.stores.options import Options
 from support.backends import prepared
-from support.history import Answer, Operation, check
-from support.load import Request, mix, run
+from support.history_checker import Answer, Operation, check
+from support.load_clients import Request, mix, run
+from support.load_trial import damage
 from support.postgres_server import OwnPostgres, own_server
-from support.trial import damage
 
 LOAD = int(os.environ.get("TEST_LOAD", "1"))
 LAMBDAS = 200

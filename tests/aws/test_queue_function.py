@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pytest
 
+from support.api_keys import bearing, keep, made
 from support.backends import connected
 from support.database_url import database_of
-from support.emulator import emulated, sqs_event
-from support.keys import bearing, keep, made
-from support.load import run
-from support.moto import Aws
+from support.lambda_emulator import emulated, sqs_event
+from support.load_clients import run
+from support.moto_server import Aws
 from support.queue_worker import POISON, identities, people_in, until_empty, worker
 from support.server import fresh_email, fresh_phone, serve
 

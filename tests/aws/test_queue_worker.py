@@ -13,8 +13,8 @@ from bitespeed.rules.erase import Subject
 from bitespeed.service.tenants import Tenants
 from support.backends import connected
 from support.database_url import database_of
-from support.load import run
-from support.moto import Aws
+from support.load_clients import run
+from support.moto_server import Aws
 from support.queue_worker import LOOK, POISON, STRETCH, identities, until_empty, worker
 from support.stores import failing, watched
 

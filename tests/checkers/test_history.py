@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from bitespeed.model.records import ContactRecord, EventRecord, IdentityRecord, IdentityRecords
-from support.history import KINDS, Answer, Operation, check
+from support.history_checker import KINDS, Answer, Operation, check
 
 STEP = 1000  # nanoseconds between two requests of a model
 

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from bitespeed.model.records import ContactRecord, IdentityRecords
-from support.history import Answer, Operation
-from support.linearizable import check
+from support.history_checker import Answer, Operation
+from support.linearizability_checker import check
 
 STEP = 1000  # nanoseconds between two requests
 

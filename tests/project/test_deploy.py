@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 from bitespeed import __version__
-from support import packages
+from support import server_programs
 
 ROOT = Path(__file__).parents[2]
 SPEC = yaml.safe_load(files("bitespeed.api").joinpath("openapi.yaml").read_text())
@@ -29,7 +29,7 @@ PATIENCE = 300.0  # seconds for a build, which may have to download
 
 def sam(*arguments: str, **environ: str) -> str:
     done = subprocess.run(
-        [packages.sam().path, *arguments],
+        [server_programs.sam().path, *arguments],
         cwd=ROOT,
         env=os.environ | QUIET | environ,
         capture_output=True,
@@ -88,7 +88,7 @@ def test_another_text_than_the_one_to_be_changed_stops_the_build(tmp_path: Path)
 @pytest.fixture(scope="module")
 def resources() -> dict[str, Any]:
     """What CloudFormation would get, by name."""
-    python = packages.sam().path.with_name("python")
+    python = server_programs.sam().path.with_name("python")
     command = [python, ROOT / "deploy" / "check.py", "--translated"]
     told = subprocess.run(command, capture_output=True, check=True, timeout=PATIENCE)
     return json.loads(told.stdout)["Resources"]

@@ -16,7 +16,7 @@ from urllib.error import URLError
 
 import pytest
 
-from support import operations
+from support import operations_page
 from support.server import free_port
 
 ROOT = Path(__file__).parents[2]
@@ -133,4 +133,6 @@ def test_every_test_that_a_document_names_exists() -> None:
 
 
 def test_the_settings_and_the_capacity_are_as_code_and_measurements_have_them() -> None:
-    assert operations.PAGE.read_text() == operations.written_anew(), operations.__doc__
+    assert operations_page.PAGE.read_text() == operations_page.written_anew(), (
+        operations_page.__doc__
+    )

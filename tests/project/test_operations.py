@@ -18,7 +18,7 @@ import yaml
 import bitespeed
 from bitespeed.server.process import DRAIN
 from bitespeed.settings import Settings
-from support.operations import PAGE
+from support.operations_page import PAGE
 from support.server import Server, free_port
 
 ROOT = Path(__file__).parents[2]

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from support.cluster import SERVER, SLEEPY_SERVER
-from support.complaints import complaints
-from support.trial import Trial, damage, under_load
+from support.load_trial import Trial, damage, under_load
+from support.log_lines import unexpected_errors
 
 ERASES = 0.05  # of the answers are followed by an erasure
 
@@ -20,7 +20,7 @@ def assert_right(run: Trial, length: int) -> None:
     assert run.statuses().keys() <= {200, 503}
     assert run.statuses()[200] > 0.9 * length
     assert run.merges() > length / 20
-    assert complaints(run.log) == []
+    assert unexpected_errors(run.log) == []
 
 
 def test_no_answer_is_stale_torn_or_from_the_future(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 import psycopg
 import pytest
 
-from support import packages, postgres_server
+from support import postgres_server, server_programs
 from support.pgbouncer import POOL, pgbouncer
 from support.postgres_server import OwnPostgres, Postgres, own_server, server, standby
 from support.postgrest import DataApi, create_roles, jwt, postgrest
@@ -411,5 +411,5 @@ def test_a_line_to_a_dead_server_is_reset(own: OwnPostgres) -> None:
 
 def test_what_is_missing_and_cannot_be_had_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TEST_POSTGRES_BIN", "/nowhere")
-    with pytest.raises(packages.Missing, match="TEST_POSTGRES_BIN: /nowhere has not all of"):
-        packages.postgres()
+    with pytest.raises(server_programs.Missing, match="TEST_POSTGRES_BIN: /nowhere has not all of"):
+        server_programs.postgres()

@@ -21,8 +21,8 @@ from bitespeed.service import service as service_module
 from bitespeed.service.batching import MAX_BATCH, MAX_IN_FLIGHT, Limits
 from bitespeed.service.service import MAX_ATTEMPTS, Service
 from support.invariants import assert_clean
+from support.log_lines import captured_log_lines
 from support.stores import failing, service_on, store_at, watched, write
-from support.told import lines_told
 
 PATIENCE = 10.0  # seconds until a test that waits for ever is told so
 
@@ -718,7 +718,7 @@ def test_an_identity_that_grows_too_large_is_told_once(tmp_path):
             at_once = [observe("marty@hillvalley.edu", f"8{n}") for n in range(5)]
             await service.identify_all(at_once)
 
-    with lines_told() as told:
+    with captured_log_lines() as told:
         asyncio.run(test())
     line = {"event": "identity.large", "log_level": "warning", "tenant": "default", "contacts": 5}
     assert told == [{**line, "identity": id_} for id_ in (1, 9, 17)]

@@ -9,15 +9,15 @@ from contextlib import closing, suppress
 from pathlib import Path
 
 from support.cluster import SERVER, SLEEPY_SERVER, Member, cluster
-from support.history import Operation, Violation
-from support.load import Request, mix, run, send
-from support.survival import (
+from support.history_checker import Operation, Violation
+from support.kills_under_load import (
     ENDLESS,
     load_until_killed,
     look_up_acknowledged,
     repeat_unknown,
     violations,
 )
+from support.load_clients import Request, mix, run, send
 
 KILLS = 10
 LIFE = (0.2, 0.6)  # seconds of load before a kill

@@ -19,7 +19,7 @@ from bitespeed.stores.options import Options
 from bitespeed.stores.postgres.bulk.adopt import Adopted, Wishes, adopt
 from bitespeed.stores.postgres.bulk.adopt.repairs import Repair
 from bitespeed.stores.postgres.store import PostgresStore
-from support.reference_table import Row, query
+from support.published_table import Row, query
 
 T = TypeVar("T")
 HOUR = 3_600_000_000  # microseconds

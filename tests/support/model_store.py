@@ -36,7 +36,7 @@ TENANT = "default"
 GONE = 0
 """Instead of the root of an identity that is removed."""
 
-ApiKey = tuple[str, str]
+Key = tuple[str, str]
 """The kind and the value of an identifier."""
 
 Name = tuple[str | None, str | None]
@@ -48,7 +48,7 @@ class Rows(NamedTuple):
 
     heads: tuple[IdentityRecord, ...] = ()
     contacts: tuple[ContactRecord, ...] = ()
-    identifiers: tuple[tuple[ApiKey, int], ...] = ()
+    identifiers: tuple[tuple[Key, int], ...] = ()
     events: tuple[EventRecord, ...] = ()
 
 
@@ -61,7 +61,7 @@ class Database:
         self.contacts = {contact.id: contact for contact in rows.contacts}
         self.identifiers = dict(rows.identifiers)
 
-    def holder(self, key: ApiKey) -> int | None:
+    def holder(self, key: Key) -> int | None:
         """The identity that holds the value by now."""
         born_in = self.identifiers.get(key)
         return None if born_in is None else self.heads[born_in].root_id
@@ -120,9 +120,9 @@ class Database:
             for answer in answers
         )
 
-    def persons(self) -> frozenset[tuple[tuple[Name, ...], frozenset[ApiKey]]]:
+    def persons(self) -> frozenset[tuple[tuple[Name, ...], frozenset[Key]]]:
         """The contacts of each identity, the primary first, and the identifiers it holds."""
-        held: dict[int, set[ApiKey]] = {head.root_id: set() for head in self.rows.heads}
+        held: dict[int, set[Key]] = {head.root_id: set() for head in self.rows.heads}
         for key in self.identifiers:
             held[self.holder(key) or 0].add(key)
         return frozenset(
@@ -152,7 +152,7 @@ class Request:
     deletes: int | None = None
     erases: int | None = None
 
-    def asked(self) -> list[ApiKey]:
+    def asked(self) -> list[Key]:
         """The values in it."""
         keys = [(("email", o.email), ("phone", o.phone)) for o in self.observations]
         return [(kind, value) for kind, value in chain(*keys) if value is not None]
@@ -210,13 +210,13 @@ def decide(request: Request, found_in: Database, read_from: Database) -> Decisio
     return _DECISIONS[key]
 
 
-def new_keys(contact: NewContact) -> list[ApiKey]:
+def new_keys(contact: NewContact) -> list[Key]:
     """The identifiers that the contact brings, as they come."""
     keys = ("email", contact.email, contact.new_email), ("phone", contact.phone, contact.new_phone)
     return [(kind, value) for kind, value, is_new in keys if value is not None and is_new]
 
 
-def freed_keys(changes: Changes) -> list[ApiKey]:
+def freed_keys(changes: Changes) -> list[Key]:
     """The identifiers that nobody holds any more."""
     emails = [("email", value) for value in changes.freed_emails]
     return emails + [("phone", value) for value in changes.freed_phones]

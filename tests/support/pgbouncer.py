@@ -6,7 +6,7 @@ from urllib.parse import unquote, urlsplit
 
 import psycopg
 
-from support import packages
+from support import server_programs
 from support.database_url import address_of, at_port, database_of
 from support.postgres_server import ENTRY
 from support.processes import Daemon, home, within_reach
@@ -36,7 +36,7 @@ def pgbouncer(database_url: str, **settings: Setting) -> Iterator[str]:
         "max_client_conn": 1000,
     }
     lines = [f"{key} = {value}\n" for key, value in (own | settings).items()]
-    found = packages.pgbouncer()
+    found = server_programs.pgbouncer()
     command, libraries = found.path, found.libraries
     if found.tree:
         tree = within_reach(found.tree)
@@ -47,7 +47,7 @@ def pgbouncer(database_url: str, **settings: Setting) -> Iterator[str]:
         config.write_text(
             f"[databases]\n{name} = {_server(database_url)}\n[pgbouncer]\n{''.join(lines)}"
         )
-        daemon = Daemon([command, config], folder, environ=packages.environment(libraries))
+        daemon = Daemon([command, config], folder, environ=server_programs.environment(libraries))
         url = at_port(database_url, port)
         try:
             daemon.start(lambda: _lets_us_in(url))

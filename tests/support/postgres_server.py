@@ -18,7 +18,7 @@ from uuid import uuid4
 import psycopg
 from psycopg import sql
 
-from support import packages
+from support import server_programs
 from support.database_url import database_of, on_server
 from support.processes import COMMAND, LOOK, START, Daemon, home, run, within_reach
 from support.server import free_port
@@ -235,7 +235,7 @@ def _started(own: OwnPostgres) -> Iterator[OwnPostgres]:
 
 def program(name: str) -> Path:
     """One of PostgreSQL's programs, within reach of whoever runs the servers."""
-    found = packages.postgres()
+    found = server_programs.postgres()
     if found.tree is None:
         return found.path / name
     return within_reach(found.tree) / found.path.relative_to(found.tree) / name

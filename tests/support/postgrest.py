@@ -13,9 +13,9 @@ from typing import NamedTuple
 import psycopg
 from psycopg import sql
 
-from support import packages
-from support.background import background
+from support import server_programs
 from support.database_url import as_user, on_server
+from support.event_loop_thread import background
 from support.postgres_server import ENTRY
 from support.processes import Daemon, home, within_reach
 from support.server import free_port
@@ -110,7 +110,7 @@ def postgrest(
     }
     environ = {f"PGRST_{name.upper()}": str(value) for name, value in (own | settings).items()}
     keys = jwt("anon"), jwt("service_role")
-    program = packages.postgrest().path
+    program = server_programs.postgrest().path
     command = [within_reach(program.parent) / program.name]
     with home() as folder, _gateway(port, keys) as gateway_port:
         daemon = Daemon(command, folder, environ=environ)

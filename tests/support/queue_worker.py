@@ -11,7 +11,7 @@ from typing import Self
 
 from bitespeed.jobs.check import check
 from bitespeed.stores import open_store
-from support.moto import Aws
+from support.moto_server import Aws
 
 LOOK = 0.1  # seconds between two looks
 STRETCH = 540.0  # seconds from one killed worker to the next

@@ -9,7 +9,7 @@ from typing import Any
 
 import hiredis
 
-from support import packages
+from support import server_programs
 from support.processes import Daemon, home, within_reach
 from support.server import free_port
 
@@ -22,7 +22,7 @@ class RedisServer:
     def __init__(self, folder: Path, **settings: str) -> None:
         self.port = free_port()
         self.url = f"redis://127.0.0.1:{self.port}/0"
-        found = packages.redis()
+        found = server_programs.redis()
         command = found.path
         if found.tree:
             tree = within_reach(found.tree)

@@ -8,7 +8,7 @@ that on PostgreSQL). The mistakes are what a checker must notice; they are made 
 of the SQLite store, so that its own code has no room for them.
 
 On another database than a SQLite file it counts how often others were in the way of a batch, and
-prints that at its end, for `support.trial`; with --awake it does that and nothing else.
+prints that at its end, for `support.load_trial`; with --awake it does that and nothing else.
 """
 
 import argparse

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from ssl import SSLContext
 
-from support.background import PATIENCE, Background, background
 from support.database_url import address_of, at_port
+from support.event_loop_thread import LOOP_TIMEOUT, Background, background
 
 CHUNK = 65_536
 RESET = struct.pack("ii", 1, 0)  # linger not: closing sends RST, as when a machine is gone
@@ -57,7 +57,7 @@ class TcpProxy:
 
     def wait_until_swallowed(self) -> None:
         """Return when the server has answered in vain since `swallow`."""
-        self._loop.run(asyncio.wait_for(self._swallowed.wait(), PATIENCE))
+        self._loop.run(asyncio.wait_for(self._swallowed.wait(), LOOP_TIMEOUT))
 
     def heal(self) -> None:
         """Let everything pass; what was stalled comes late, what was swallowed is gone."""

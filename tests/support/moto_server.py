@@ -8,7 +8,7 @@ from http.client import HTTPConnection
 from typing import Any
 
 from bitespeed.aws_json import Service
-from support import packages
+from support import server_programs
 from support.processes import Daemon, home
 from support.server import free_port
 
@@ -86,7 +86,7 @@ def environment(port: int) -> dict[str, str]:
 def aws() -> Iterator[Aws]:
     """A server of the run's own; meanwhile our environment leads there."""
     port = free_port()
-    program = packages.moto().path
+    program = server_programs.moto().path
     with home() as folder:
         daemon = Daemon([program, "--host", "127.0.0.1", "--port", str(port)], folder)
         before = {name: os.environ.get(name) for name in environment(port)}

@@ -5,9 +5,9 @@ from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 
 from support.cluster import Cluster, Member
-from support.history import Operation, check
-from support.load import Request, run, send
-from support.trial import damage
+from support.history_checker import Operation, check
+from support.load_clients import Request, run, send
+from support.load_trial import damage
 
 CLIENTS = 16
 ENDLESS = 1_000_000  # requests; more than can be sent

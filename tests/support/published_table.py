@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import psycopg
 from psycopg import sql
 
-REFERENCE = """
+PUBLISHED_TABLE = """
 create table contact(
     id serial primary key, phonenumber varchar(50), email varchar(255),
     linkedid integer references contact(id),
@@ -17,7 +17,7 @@ create table contact(
     deletedat timestamp)
 """
 
-UNCHECKED = REFERENCE.replace(" references contact(id)", "")
+UNCHECKED = PUBLISHED_TABLE.replace(" references contact(id)", "")
 
 _ROW = """
 insert into contact (
@@ -41,7 +41,7 @@ class Row(NamedTuple):
     deleted_at: int | None = None
 
 
-def fill(url: str, rows: Iterable[Row], ddl: str = REFERENCE) -> None:
+def fill(url: str, rows: Iterable[Row], ddl: str = PUBLISHED_TABLE) -> None:
     """Make the table with these rows; links may lead forward."""
     with psycopg.connect(url) as connection, connection.cursor() as cursor:
         cursor.execute(ddl.encode())

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 T = TypeVar("T")
 
-PATIENCE = 15.0  # seconds until what is asked of the loop must be done; it is idle otherwise
+LOOP_TIMEOUT = 15.0  # seconds until what is asked of the loop must be done; it is idle otherwise
 
 
 class Background:
@@ -19,7 +19,7 @@ class Background:
 
     def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
         """What the coroutine returns, run in the loop."""
-        return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(PATIENCE)
+        return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(LOOP_TIMEOUT)
 
 
 @contextmanager
@@ -33,7 +33,7 @@ def background() -> Iterator[Background]:
     finally:
         own.run(_cancel_all())
         own._loop.call_soon_threadsafe(own._loop.stop)
-        thread.join(PATIENCE)
+        thread.join(LOOP_TIMEOUT)
         own._loop.close()
 
 

@@ -9,11 +9,11 @@ from typing import Any, NamedTuple
 
 from bitespeed.jobs.check import broken
 from bitespeed.model.records import ContactRecord, IdentityRecords
-from support import linearizable
+from support import linearizability_checker
 from support.cluster import cluster
-from support.erased import erasures_recorded
-from support.history import Operation, check
-from support.load import CLIENTS, drive, mix
+from support.erasure_triggers import erasures_recorded
+from support.history_checker import Operation, check
+from support.load_clients import CLIENTS, drive, mix
 
 PROCESSES = 4
 
@@ -44,7 +44,7 @@ class Trial(NamedTuple):
 
     def _of_answers(self) -> list[object]:
         if any(o.deletes is not None or o.erases is not None for o in self.history):
-            return [*linearizable.check(self.history, self.final, self.erased)]
+            return [*linearizability_checker.check(self.history, self.final, self.erased)]
         return [*check(self.history, self.final)]
 
     def kinds(self) -> set[str]:

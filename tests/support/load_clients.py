@@ -17,7 +17,7 @@ from urllib.parse import quote
 import msgspec
 import uvloop
 
-from support.history import Answer, Operation
+from support.history_checker import Answer, Operation
 
 T = TypeVar("T")
 

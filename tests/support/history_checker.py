@@ -78,11 +78,11 @@ class Operation(NamedTuple):
     status: int = 200
     """Of the response; 0 where none came."""
     is_look_up: bool = False
-    """It only looked, so it connects nothing."""
+    """A look-up, which connects nothing."""
     deletes: int | None = None
-    """The contact that was to be deleted; `support.linearizable` checks histories with these."""
+    """The contact that the request deletes; such histories are for `linearizability_checker`."""
     erases: str | None = None
-    """The value whose holder was to be erased; the same."""
+    """The value whose data subject the request erases; likewise."""
     said: str | None = None
     """The sentence of a refusal."""
 

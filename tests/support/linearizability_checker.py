@@ -1,7 +1,7 @@
 """Could the requests have been carried out one after the other? For histories with deletions or
 erasures, though not with both: of who is erased, deleted contacts are not known any more.
 
-A deletion frees values, which another identity may then take, so `support.history` and its
+A deletion frees values, which another identity may then take, so `support.history_checker` and its
 union-finds do not hold. Here an order is searched for: one that lies within the time of each
 request, in which each of them, by the rule as naively as can be, is answered what it was answered,
 makes the contacts that are stored, and leaves behind what is stored in the end. If there is one,
@@ -18,7 +18,7 @@ from itertools import count
 from typing import NamedTuple
 
 from bitespeed.model.records import ContactRecord, IdentityRecords
-from support.history import Answer, Blobs, Node, Operation, Violation
+from support.history_checker import Answer, Blobs, Node, Operation, Violation
 
 BUDGET = 200_000  # steps of one search; those of histories that are right take some dozens
 

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, unquote
 
-from support import packages
+from support import server_programs
 from support.backends import connected
 from support.server import START, Reply, Server, free_port
 
@@ -154,7 +154,7 @@ def emulated(
 ) -> Iterator[Function]:
     """A function that runs the package; ``direct`` is where its database may be looked into."""
     port, runtime_port = free_port(), free_port()
-    emulator, client = packages.emulator().path, packages.runtime_client().path
+    emulator, client = server_programs.emulator().path, server_programs.runtime_client().path
     command = [emulator, "--runtime-interface-emulator-address", f"127.0.0.1:{port}"]
     command += ["--runtime-api-address", f"127.0.0.1:{runtime_port}"]
     command += [sys.executable, "-S", "-m", "awslambdaric", handler]

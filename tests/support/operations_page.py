@@ -1,6 +1,6 @@
 """The parts of docs/operations.md that come from code and from measurements.
 
-python tests/support/operations.py     writes them anew
+python tests/support/operations_page.py     writes them anew
 """
 
 import ast
