@@ -1,7 +1,7 @@
 """Many clients at several processes with one cache, which is disturbed in every way: is no answer
 ever stale? And would it be noticed if one were?
 
-Everyday runs are short. BITESPEED_CACHE_REQUESTS=20000 makes each as long as the figures in
+Everyday runs are short. TEST_CACHE_REQUESTS=20000 makes each as long as the figures in
 docs/correctness.md.
 """
 
@@ -27,7 +27,7 @@ from support.tcp_proxy import tcp_proxy
 
 SLEEPY = (sys.executable, str(Path(__file__).parent / "support" / "sleepy_cache_server.py"))
 
-LENGTH = int(os.environ.get("BITESPEED_CACHE_REQUESTS", "2500"))
+LENGTH = int(os.environ.get("TEST_CACHE_REQUESTS", "2500"))
 DELETES = 0.03
 REPEATS = 0.75  # three repeats for each request that is none, so that there are hits
 STOPPED = 3.0  # seconds

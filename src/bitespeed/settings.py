@@ -139,7 +139,7 @@ class Settings(msgspec.Struct, frozen=True):
         return f"{url.scheme}://{url.netloc.rpartition('@')[2]}{url.path}"
 
     def to_environment(self) -> dict[str, str]:
-        """The environment from which `load` makes the same settings, for worker processes."""
+        """The environment in which `load_settings` returns these settings, for workers."""
         values = msgspec.structs.asdict(self)
         return {VARIABLES[name]: str(value) for name, value in values.items() if value is not None}
 
@@ -154,26 +154,70 @@ _USUAL = {
     "sentry_dsn": "SENTRY_DSN",
 }
 
+_PREFIX = "BITESPEED_"
+
 VARIABLES = {
-    name: _USUAL.get(name, f"BITESPEED_{name.upper()}") for name in Settings.__struct_fields__
+    name: _USUAL.get(name, f"{_PREFIX}{name.upper()}") for name in Settings.__struct_fields__
 }
+"""The environment variable of each setting."""
+
+METRICS_DIR = "BITESPEED_METRICS_DIR"
+"""Set by the process that starts workers: the folder in which they share their counters."""
+
+SETTINGS_ARN = "BITESPEED_SETTINGS_ARN"
+"""On Lambda: the secret or the parameter that holds settings."""
+
+_KNOWN = {*VARIABLES.values(), METRICS_DIR, SETTINGS_ARN}
 
 
-def load(
+def load_settings(
     flags: Mapping[str, Any] | None = None, environ: Mapping[str, str] = os.environ
 ) -> Settings:
-    """The settings in force; flags that are None were not given. Raises `InvalidInput`."""
-    found = {name: environ[var] for name, var in VARIABLES.items() if environ.get(var)}
-    if "database" not in found and environ.get("SUPABASE_URL"):
-        found["database"] = environ["SUPABASE_URL"]
-    found |= {name: value for name, value in (flags or {}).items() if value is not None}
+    """The settings in force: flags that are not None, then the environment, then the defaults.
+
+    Raises `InvalidInput` for a value that cannot work, and for a variable of our prefix that is
+    no setting.
+    """
+    _refuse_unknown(environ)
+    given = {name: environ[var] for name, var in VARIABLES.items() if environ.get(var)}
+    if "database" not in given and environ.get("SUPABASE_URL"):
+        given["database"] = environ["SUPABASE_URL"]
+    given |= {name: value for name, value in (flags or {}).items() if value is not None}
     try:
-        settings = msgspec.convert(found, Settings, strict=False)
+        settings = msgspec.convert(given, Settings, strict=False)
     except msgspec.ValidationError as error:
         name = str(error).rpartition("`$.")[2].rstrip("`")
         raise InvalidInput(f"{VARIABLES[name]} must be {_form(name)}") from None
     _validate(settings)
     return settings
+
+
+def _refuse_unknown(environ: Mapping[str, str]) -> None:
+    """A misspelt setting would be without effect and nobody would know."""
+    for name, value in environ.items():
+        if not name.startswith(_PREFIX) or _is_of_kubernetes(name, value):
+            continue
+        if name not in _KNOWN:
+            from difflib import get_close_matches  # here, as hardly anybody needs it
+
+            nearest = get_close_matches(name, _KNOWN, n=1, cutoff=0)[0]
+            raise InvalidInput(f"There is no setting {name}; the nearest is {nearest}")
+
+
+def _is_of_kubernetes(name: str, value: str) -> bool:
+    """Whether Kubernetes gives the variable to every container beside a service of our name, such
+    as BITESPEED_SERVICE_HOST or BITESPEED_PORT_80_TCP. Raises `InvalidInput` when it gives the
+    variable of a setting.
+    """
+    if name == VARIABLES["port"] and value.startswith(_ENDPOINTS):
+        raise InvalidInput(
+            f"{name} is the address that Kubernetes gives for a service named bitespeed, not a"
+            " port. Set enableServiceLinks: false in the pod, or give the service another name"
+        )
+    return "_SERVICE_" in name or "_PORT_" in name or value.startswith(_ENDPOINTS)
+
+
+_ENDPOINTS = ("tcp://", "udp://", "sctp://")  # as Kubernetes writes the address of a service
 
 
 def _form(name: str) -> str:

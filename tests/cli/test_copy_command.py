@@ -101,7 +101,7 @@ def test_the_command_tells_differences_by_its_status(
     assert ended.value.code == 1
     told = capsys.readouterr().out
     assert "identity 1: events 1\n" in told
-    assert "do not use the copy" in told
+    assert "Do not use the copy" in told
 
 
 def test_the_command_tells_that_the_source_has_changed(
@@ -118,7 +118,7 @@ def test_the_command_tells_that_the_source_has_changed(
     with pytest.raises(SystemExit) as ended:
         copy_command.main(["--from", source, "--to", target])
     assert ended.value.code == 1
-    assert "The source has changed since: 1 identities are newer there" in capsys.readouterr().out
+    assert "The source has changed since: 1 identity is newer there" in capsys.readouterr().out
 
 
 @contextmanager

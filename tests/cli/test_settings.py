@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from bitespeed.errors import InvalidInput
-from bitespeed.settings import VARIABLES, Settings, load
+from bitespeed.settings import VARIABLES, Settings, load_settings
 
 NUMBERS = {
     name: variable
@@ -19,7 +19,7 @@ NUMBERS = {
 
 def refused(**environ: str) -> str:
     with pytest.raises(InvalidInput) as error:
-        load(environ=environ)
+        load_settings(environ=environ)
     return str(error.value)
 
 
@@ -27,7 +27,7 @@ def refused(**environ: str) -> str:
 @pytest.mark.parametrize("text", ["-1", "nan", "inf", "many", ""])
 def test_a_number_that_means_nothing_is_refused(variable: str, text: str) -> None:
     if text == "":
-        assert load(environ={variable: text}) == Settings()  # as if it were not set
+        assert load_settings(environ={variable: text}) == Settings()  # as if it were not set
     else:
         assert refused(**{variable: text}).startswith(f"{variable} must be ")
 
@@ -56,7 +56,7 @@ def test_what_would_do_is_said_and_what_was_given_is_not(variable: str, words: s
     {"::1": "http://[::1]:8000", "127.0.0.1": "http://127.0.0.1:8000"}.items(),
 )
 def test_the_address_is_one_that_callers_can_use(host: str, url: str) -> None:
-    assert load({"host": host}, {}).url == url
+    assert load_settings({"host": host}, {}).url == url
 
 
 @pytest.mark.parametrize(
@@ -76,7 +76,7 @@ def test_the_address_is_one_that_callers_can_use(host: str, url: str) -> None:
     }.items(),
 )
 def test_only_what_is_certainly_this_machine_needs_no_key(host: str, is_loopback: bool) -> None:
-    assert load({"host": host}, {}).is_loopback == is_loopback
+    assert load_settings({"host": host}, {}).is_loopback == is_loopback
 
 
 @pytest.mark.parametrize(

@@ -15,13 +15,13 @@ from typing import Any
 import uvicorn
 from sleepy_server import CachedAnswers  # beside it
 
-from bitespeed import settings as settings_of
 from bitespeed.caches.answers import AnswerCache
 from bitespeed.caches.engine import FILL, RELEASE, Word, run
 from bitespeed.caches.redis import _Link
 from bitespeed.model.identity import Changes, Committed
 from bitespeed.server.app import Application
 from bitespeed.server.process import DRAIN, OPTIONS
+from bitespeed.settings import load_settings
 from bitespeed.stores.postgres.store import PostgresStore
 
 BETWEEN = 0.010  # seconds at most
@@ -104,7 +104,7 @@ def main() -> None:
     make(flags.mistake)
     PostgresStore._call = sleepy(PostgresStore._call)
     _Link.ask = sleepily(_Link.ask)
-    settings = settings_of.load({"database": flags.database, "port": flags.port})
+    settings = load_settings({"database": flags.database, "port": flags.port})
     application: Any = Application(settings)
     if flags.mistake == "cached-answers":
         application = CachedAnswers(application)

@@ -234,7 +234,7 @@ def main() -> None:
     random.seed(f"{flags.seed} {flags.port}")
     settings = Settings(database=flags.database, port=flags.port)
 
-    async def opened() -> Any:
+    async def opened(_: Settings) -> Any:
         if settings.database.startswith("sqlite:///"):
             return await STORES[flags.mistake].open(settings.database.removeprefix("sqlite:///"))
         store = await open_store(settings.database, settings.options)

@@ -5,14 +5,13 @@ They are answered by the endpoints of the HTTP server, without its framework.
 
 import time
 from base64 import b64decode
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from bitespeed.api.asgi import REQUEST, Handler, Message, not_allowed, not_found, refused
 from bitespeed.api.endpoints import Endpoints
 from bitespeed.aws.environment import Context, Environment, Opened
-from bitespeed.aws.metrics import tell
+from bitespeed.aws.metrics import current_counts, emit
 from bitespeed.errors import BitespeedError
 from bitespeed.telemetry.requests import HEADER
 from bitespeed.telemetry.requests import Request as Told
@@ -49,13 +48,10 @@ def handler(event: Event, context: Context) -> dict[str, Any] | None:
     """What Lambda calls. An event that is no request only keeps the environment warm."""
     if "requestContext" not in event:
         return _environment.run(_ping, context)
-    began = time.time()
-    happened = Counter[str]()
+    began, before = time.time(), current_counts()
     told = Told({HEADER: context.aws_request_id.encode()})
 
     async def work(opened: Opened) -> Reply:
-        nonlocal happened
-        happened = opened.happened
         return await answer(opened, request, told)
 
     try:
@@ -63,9 +59,9 @@ def handler(event: Event, context: Context) -> dict[str, Any] | None:
         reply = _environment.run(work, context)
     except Exception as error:  # noqa: BLE001 - answered and logged as one place knows how
         reply = Reply(*refused(error, told))
-    tell(
+    emit(
         context.aws_request_id,
-        happened,
+        before,
         began,
         route=event.get("routeKey") or event.get("resource") or "",
         status=reply.status,

@@ -2,9 +2,10 @@
 
 import os
 import time
-from collections import Counter
 
 import msgspec
+
+from bitespeed.telemetry import metrics
 
 NAMESPACE = "bitespeed"
 
@@ -19,23 +20,41 @@ _UNITS = {
     "ContactsDeleted": "Count",
     "CacheHits": "Count",
 }
-_SHOWN = {
-    "founded": ("PrimaryContactsCreated", "Created new primary contact"),
-    "contact.created": ("ContactsLinked", "Linked contact"),
-    "identities.merged": ("IdentitiesMerged", "Merged identities"),
-    "contact.deleted": ("ContactsDeleted", "Deleted contact"),
-    "hits": ("CacheHits", "Cache hit"),
+_MESSAGES = {
+    "PrimaryContactsCreated": "Created new primary contact",
+    "ContactsLinked": "Linked contact",
+    "IdentitiesMerged": "Merged identities",
+    "ContactsDeleted": "Deleted contact",
+    "CacheHits": "Cache hit",
 }
 
+Counts = dict[str, int]
+"""By the metrics of `_MESSAGES`."""
 
-def tell(request_id: str, happened: Counter[str], began: float, **fields: str | int) -> None:
-    """Print what became of an invocation that began at an instant of `time.time`.
 
-    ``fields`` must not tell who it was about.
+def current_counts() -> Counts:
+    """What this process has written and found in the cache since it started."""
+    primaries = metrics.identities_created.value
+    return {
+        "PrimaryContactsCreated": int(primaries),
+        "ContactsLinked": int(metrics.contacts_created.value - primaries),
+        "IdentitiesMerged": int(metrics.identities_merged.value),
+        "ContactsDeleted": int(metrics.contacts_deleted.value),
+        "CacheHits": int(metrics.cache_lookups["hit"].value),
+    }
+
+
+def emit(request_id: str, before: Counts, began: float, **fields: str | int) -> None:
+    """Print what an invocation did: it began at an instant of `time.time`, with these counts.
+
+    ``fields`` must not say whom it was about.
     """
-    shown = [(*_SHOWN[what], count) for what, count in happened.items() if count and what in _SHOWN]
-    measured = {"Requests": 1, "Duration": round((time.time() - began) * 1000, 3)}
-    measured |= {name: count for name, _, count in shown}
+    changed = {
+        name: count - before[name]
+        for name, count in current_counts().items()
+        if count != before[name]
+    }
+    measured = {"Requests": 1, "Duration": round((time.time() - began) * 1000, 3), **changed}
     measured |= {name: fields.pop(name) for name in list(fields) if name in _UNITS}
     line = {
         "_aws": {
@@ -51,9 +70,8 @@ def tell(request_id: str, happened: Counter[str], began: float, **fields: str | 
         "Function": os.environ.get("AWS_LAMBDA_FUNCTION_NAME", "local"),
         "level": "INFO",
         "requestId": request_id,
-        "message": "; ".join(words for _, words, _ in shown),
+        "message": "; ".join(_MESSAGES[name] for name in changed),
         **measured,
         **fields,
     }
-    happened.clear()
-    print(msgspec.json.encode(line).decode(), flush=True)  # noqa: T201 - where Lambda reads it
+    print(msgspec.json.encode(line).decode(), flush=True)  # noqa: T201 - Lambda reads it there

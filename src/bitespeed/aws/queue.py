@@ -1,11 +1,11 @@
-"""The queue function: messages from SQS, each done with or reported as failed on its own."""
+"""The queue function: processes messages from SQS, and reports those that failed."""
 
 import time
 from collections.abc import Mapping
 from typing import Any
 
 from bitespeed.aws.environment import Context, Environment, Opened
-from bitespeed.aws.metrics import tell
+from bitespeed.aws.metrics import current_counts, emit
 from bitespeed.errors import BitespeedError
 from bitespeed.queues import Message, message
 from bitespeed.queues.worker import work_off
@@ -14,20 +14,21 @@ _environment = Environment()
 
 
 def handler(event: Mapping[str, Any], context: Context) -> dict[str, Any]:
-    """What Lambda calls; those of its answer come again, see `ReportBatchItemFailures`."""
+    """Process the messages of an event, and return those that failed, so that SQS delivers these
+    again (`ReportBatchItemFailures`).
+    """
     messages = [_message(record) for record in event["Records"]]
-    began = time.time()
+    began, before = time.time(), current_counts()
 
     async def work(opened: Opened) -> set[str]:
-        failed = await work_off(opened.tenants, messages, opened.settings.region)
-        told = {"Messages": len(messages), "Errors": len(failed)}
-        tell(context.aws_request_id, opened.happened, began, **told)
-        return failed
+        return await work_off(opened.tenants, messages, opened.settings.region)
 
     try:
         failed = _environment.run(work, context)
     except BitespeedError:
         failed = {message.id for message in messages}
+    counts = {"Messages": len(messages), "Errors": len(failed)}
+    emit(context.aws_request_id, before, began, **counts)
     return {"batchItemFailures": [{"itemIdentifier": m.id} for m in messages if m.id in failed]}
 
 

@@ -3,29 +3,34 @@
 import csv
 import json
 from collections import Counter
-from collections.abc import Callable, Generator
-from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, TextIO
 
 import click
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from bitespeed import settings as settings_of
-from bitespeed.cli.common import INTERRUPTED, as_json, database, err, region, telling_errors
+from bitespeed.cli.common import (
+    INTERRUPTED,
+    as_json,
+    database,
+    err,
+    load,
+    region,
+    reporting_errors,
+    tenant,
+)
+from bitespeed.cli.progress import progress_bar
 from bitespeed.errors import InvalidInput
 from bitespeed.extras import extra
 from bitespeed.model.api_keys import tenant_name
-from bitespeed.service.service import DEFAULT_TENANT
 
 if TYPE_CHECKING:  # psycopg is an extra
     from bitespeed.stores.postgres.bulk.adopt import Adopted
     from bitespeed.stores.postgres.bulk.adopt.repairs import Repair
 
-FEW = 20  # repairs that are printed one by one; more are in the report file alone
+MAX_PRINTED = 20  # repairs; if there are more, they are in the report file only
 
 
 @click.command(short_help="Take over an existing contact table.")
@@ -33,47 +38,46 @@ FEW = 20  # repairs that are printed one by one; more are in the report file alo
     "--table",
     default="public.contact",
     show_default=True,
-    help="The table, as SQL would name it: one with capitals needs quotes of its own.",
-)
-@click.option(
-    "--tenant", default=DEFAULT_TENANT, show_default=True, help="Whose contacts they become."
+    help="The table, as SQL names it: one with capital letters needs double quotes.",
 )
 @click.option(
     "--time-zone",
     metavar="NAME",
-    help="In which the table's instants were written, such as UTC.  [default: the database's]",
+    help="Time zone of the table's times without a zone, such as UTC.  [default: the database's]",
 )
-@click.option("--dry-run", is_flag=True, help="Tell what would be done; change nothing.")
+@click.option("--dry-run", is_flag=True, help="Print what would be done; change nothing.")
 @click.option(
-    "--drop-foreign-keys", is_flag=True, help="Drop those of other tables that refer to this one."
+    "--drop-foreign-keys", is_flag=True, help="Drop foreign keys of other tables on this one."
 )
 @click.option(
     "--keep-extra-columns",
     is_flag=True,
-    help="Let the view show columns beyond the published ones, from the old table.",
+    help="Show columns beyond the published ones in the view, from the old table.",
 )
 @click.option(
     "--report",
     type=click.Path(dir_okay=False, writable=True),
     default="adopt.report.csv",
     show_default=True,
-    help="Where every repair goes, by ids: CSV, or NDJSON for a name that ends so.",
+    help="File for every repair, by ids: CSV, or NDJSON for a name that ends in .ndjson.",
 )
+@tenant
 @as_json
 @database
 @region
-@telling_errors
+@reporting_errors
 def adopt(
     report: str, as_json: bool, database: str | None, region: str | None, **flags: Any
 ) -> None:
     """Take over an existing contact table, and leave a view in its place.
 
-    Keeps ids, ages and deletions, and repairs what races left behind: persons twice, chains of
-    links, blanks, values in several spellings. Everything happens in one transaction that holds
-    the table; interrupted, nothing has changed. Stop what writes to the table first, and try
-    --dry-run, which only reads. The table itself is kept as bitespeed.adopted_contact.
+    Stop what writes to the table first, and try --dry-run, which only reads. Ids, ages and
+    deletions are kept. What races left behind is repaired: two primaries for one customer, chains
+    of links, blanks, values in several spellings. Everything happens in one transaction that
+    locks the table; if it is interrupted, nothing has changed. The old table is kept as
+    bitespeed.adopted_contact.
     """
-    settings = settings_of.load({"database": database, "region": region})
+    settings = load(database=database, region=region)
     if not settings.database.startswith(("postgresql://", "postgres://")):
         raise InvalidInput("Only a table in PostgreSQL can be adopted: --database postgresql://...")
     with extra("postgres"):
@@ -82,10 +86,14 @@ def adopt(
     tenant_name(flags["tenant"])
     wishes = Wishes(region=settings.region, **flags)
     try:
-        with _Report(Path(report)) as repairs, _progress() as on_step:
-            adopted = adopt_table(settings.database, settings.options, wishes, repairs, on_step)
+        with _Report(Path(report)) as repairs, progress_bar("waiting for the table") as bar:
+            adopted = adopt_table(
+                settings.database, settings.options, wishes, repairs, bar.show_step
+            )
     except KeyboardInterrupt:
-        err.print("Stopped. Run it again: either nothing has changed, or it says that it is done.")
+        err.print(
+            "Stopped. Run it again: unless it says that the table is adopted, nothing has changed."
+        )
         raise SystemExit(INTERRUPTED) from None
     if as_json:
         click.echo(json.dumps(_summary(adopted, repairs, dry_run=wishes.dry_run)))
@@ -96,8 +104,8 @@ def adopt(
 
 
 class _Report:
-    """Counts the repairs and writes each to a file, which is there only if there were any and
-    all went well.
+    """Counts the repairs and writes each to a file. The file appears when everything went well
+    and there was a repair.
     """
 
     def __init__(self, path: Path) -> None:
@@ -113,7 +121,7 @@ class _Report:
 
     def __call__(self, repair: "Repair") -> None:
         self.counts[repair.kind] += 1
-        if len(self.first) <= FEW:
+        if len(self.first) <= MAX_PRINTED:
             self.first.append(repair)
         stream = self._stream or self._open()
         if self._is_csv:
@@ -140,19 +148,6 @@ class _Report:
                 self._part.unlink()
 
 
-@contextmanager
-def _progress() -> Generator[Callable[[str, int, int | None], None]]:
-    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn()
-    columns = *columns, TimeElapsedColumn()
-    with Progress(*columns, console=err, transient=True, disable=not err.is_terminal) as progress:
-        task = progress.add_task("waiting for the table", total=None)
-
-        def show(step: str, done: int, total: int | None) -> None:
-            progress.update(task, description=step, completed=done, total=total)
-
-        yield show
-
-
 def _summary(adopted: "Adopted | None", repairs: _Report, *, dry_run: bool) -> dict[str, Any]:
     if adopted is None:
         return {"already": True}
@@ -172,7 +167,7 @@ def _print(adopted: "Adopted", repairs: _Report, *, dry_run: bool) -> None:
         f"{adopted.table}: {adopted.contacts:,} contacts, {adopted.deleted:,} of them deleted,"
         f" {'would become' if dry_run else 'are now'} {adopted.identities:,} identities"
     )
-    click.echo(f"Instants without a zone were read as of {adopted.time_zone}")
+    click.echo(f"Times without a zone were read as of {adopted.time_zone}")
     for note in adopted.notes:
         click.echo(note)
     table = Table.grid(padding=(0, 2))
@@ -180,7 +175,7 @@ def _print(adopted: "Adopted", repairs: _Report, *, dry_run: bool) -> None:
         if repairs.counts[kind]:
             table.add_row(kind, f"{repairs.counts[kind]:,}", meaning)
     Console(highlight=False, markup=False).print(table)
-    if len(repairs.first) <= FEW:
+    if len(repairs.first) <= MAX_PRINTED:
         for repair in repairs.first:
             click.echo(
                 f"{repair.kind}: contact {', '.join(map(str, repair.contacts))}: {repair.what}"

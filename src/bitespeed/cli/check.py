@@ -4,13 +4,11 @@ import json
 from collections import Counter
 
 import click
-from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from bitespeed import settings as settings_of
-from bitespeed.cli.common import NO, as_json, awaiting, database, err
+from bitespeed.cli.common import NO, as_json, awaiting, database, opened_store
+from bitespeed.cli.progress import progress_bar
 from bitespeed.jobs.check import INVARIANTS, MAX_VIOLATIONS, Violation
 from bitespeed.jobs.check import check as check_store
-from bitespeed.stores import open_store
 
 
 @click.command()
@@ -20,31 +18,30 @@ from bitespeed.stores import open_store
 async def check(as_json: bool, database: str | None) -> None:
     """Verify that the stored data keep every invariant.
 
-    Reads everything as of one instant, also while a server is running. Exit status 1 and the
-    ids concerned when something is broken. I6, that no answer is stale, is about answers and
-    not about data; the project's tests verify it.
+    Reads everything as of one instant, also while a server is running. When something is broken,
+    prints the ids concerned and exits with status 1. Invariant I6, that no answer is stale, is
+    about answers and not about data; the project's tests verify it.
     """
-    settings = settings_of.load({"database": database})
-    store = await open_store(settings.database, settings.options)
-    columns = SpinnerColumn(), TextColumn("{task.completed} identities"), TimeElapsedColumn()
-    try:
-        with Progress(*columns, console=err, transient=True) as progress:
-            task = progress.add_task("", total=None)
-            violations = await check_store(store, lambda seen: progress.advance(task, seen))
-            seen = int(progress.tasks[0].completed)
-    finally:
-        await store.close()
+    checked = 0
+    async with opened_store(database) as store:
+        with progress_bar("checking", "identities") as bar:
+
+            def on_page(identities: int) -> None:
+                nonlocal checked
+                checked += identities
+                bar.show(checked)
+
+            violations = await check_store(store, on_page)
     if as_json:
-        click.echo(
-            json.dumps({"identities": seen, "violations": [v._asdict() for v in violations]})
-        )
+        document = [violation._asdict() for violation in violations]
+        click.echo(json.dumps({"identities": checked, "violations": document}))
     else:
-        _report(seen, violations)
+        _report(checked, violations)
     if violations:
         raise SystemExit(NO)
 
 
-def _report(seen: int, violations: list[Violation]) -> None:
+def _report(checked: int, violations: list[Violation]) -> None:
     broken = Counter(violation.invariant for violation in violations)
     for invariant, meaning in INVARIANTS.items():
         count = broken[invariant]
@@ -53,4 +50,4 @@ def _report(seen: int, violations: list[Violation]) -> None:
         click.echo(f"{violation.invariant}: identity {violation.identity}: {violation.what}")
     if len(violations) == MAX_VIOLATIONS:
         click.echo(f"... the search ended after {MAX_VIOLATIONS}")
-    click.echo(f"{seen} identities, {'sound' if not violations else 'damaged'}")
+    click.echo(f"{checked} identities, {'sound' if not violations else 'damaged'}")

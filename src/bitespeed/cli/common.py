@@ -1,28 +1,27 @@
-"""What the commands share: their options, errors in one sentence, a service to work with."""
+"""What the commands share: options, settings, an open service, and errors in one sentence."""
 
 import asyncio
 import functools
 from collections.abc import AsyncGenerator, Callable, Coroutine
 from contextlib import asynccontextmanager
-from typing import ParamSpec
+from typing import Any, ParamSpec
 
 import click
 from rich.console import Console
 
-from bitespeed import settings as settings_of
-from bitespeed.caches import open_cache
+from bitespeed.cli.dotenv import read_dotenv
 from bitespeed.errors import BitespeedError, NotFound
 from bitespeed.model.api_keys import tenant_name
+from bitespeed.runtime import open_only_store, open_runtime
 from bitespeed.service.service import DEFAULT_TENANT, Service
-from bitespeed.service.tenants import Tenants
-from bitespeed.settings import Settings
-from bitespeed.stores import Store, open_store
+from bitespeed.settings import Settings, load_settings
+from bitespeed.stores import Store
 
 P = ParamSpec("P")
 
 NO = 1  # exit status of a negative answer: not found, an invariant is broken
 FAILED = 2  # exit status when there is no answer, as click has it for options it does not know
-INTERRUPTED = 130
+INTERRUPTED = 130  # exit status after Ctrl-C, as shells have it
 
 err = Console(stderr=True, highlight=False)
 
@@ -35,7 +34,7 @@ database = click.option(
 region = click.option(
     "--region",
     metavar="CODE",
-    help="Country (ISO 3166, such as US) of phone numbers that come without a country code."
+    help="Country (ISO 3166, such as US) of phone numbers without a country code."
     "  [default: $BITESPEED_REGION, else none]",
 )
 tenant = click.option(
@@ -43,13 +42,13 @@ tenant = click.option(
     default=DEFAULT_TENANT,
     show_default=True,
     metavar="SHOP",
-    help="Whose customers are meant.",
+    help="The shop whose customers are meant.",
 )
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON, for scripts.")
 
 
-def telling_errors(work: Callable[P, None]) -> Callable[P, None]:
-    """Turn the errors that a caller can meet into one sentence and an exit status."""
+def reporting_errors(work: Callable[P, None]) -> Callable[P, None]:
+    """Print an error that a caller can meet as one sentence, and exit with its status."""
 
     @functools.wraps(work)
     def run(*args: P.args, **kwargs: P.kwargs) -> None:
@@ -63,38 +62,37 @@ def telling_errors(work: Callable[P, None]) -> Callable[P, None]:
 
 
 def awaiting(work: Callable[P, Coroutine[None, None, None]]) -> Callable[P, None]:
-    """Make a command of a coroutine function, its errors told as by `telling_errors`."""
+    """Make a command of a coroutine function, with errors reported as by `reporting_errors`."""
 
     @functools.wraps(work)
     def run(*args: P.args, **kwargs: P.kwargs) -> None:
         asyncio.run(work(*args, **kwargs))
 
-    return telling_errors(run)
+    return reporting_errors(run)
+
+
+def load(**flags: Any) -> Settings:
+    """The settings of a command: flags, then the environment, then ``.env`` in this folder.
+
+    Raises `InvalidInput`.
+    """
+    read_dotenv()
+    return load_settings(flags)
 
 
 @asynccontextmanager
 async def opened(
     database: str | None, region: str | None = None, tenant: str = DEFAULT_TENANT
 ) -> AsyncGenerator[tuple[Service, Settings]]:
-    """A service on the database that the flags and the environment name."""
+    """The tenant's service on the database that the flags and the environment name."""
     tenant_name(tenant)
-    async with all_opened(database, region) as (tenants, settings, _):
-        yield tenants.of(tenant), settings
+    settings = load(database=database, region=region)
+    async with open_runtime(settings) as runtime:
+        yield runtime.tenants.of(tenant), settings
 
 
 @asynccontextmanager
-async def all_opened(
-    database: str | None, region: str | None = None
-) -> AsyncGenerator[tuple[Tenants, Settings, Store]]:
-    """The services of all tenants there, and what they are on."""
-    settings = settings_of.load({"database": database, "region": region})
-    store = await open_store(settings.database, settings.options)
-    cache = open_cache(settings.cache, store)
-    tenants = Tenants(store, limits=settings.limits, cache=cache)
-    try:
-        yield tenants, settings, store
-    finally:
-        await tenants.drain()
-        if cache is not None:
-            await cache.close()
-        await store.close()
+async def opened_store(database: str | None, **flags: Any) -> AsyncGenerator[Store]:
+    """The store alone, without a cache in front of it."""
+    async with open_only_store(load(database=database, **flags)) as store:
+        yield store

@@ -5,14 +5,14 @@ import click
 from bitespeed import wire
 from bitespeed.cli.common import as_json, awaiting, database, opened, region, tenant
 from bitespeed.model.identity import Receipt
-from bitespeed.stores import open_store
+from bitespeed.runtime import open_only_store
 
 
-@click.command(short_help="Remove everything held about one person, for good.")
-@click.option("--email", help="An email address of the person.")
+@click.command(short_help="Erase everything that is stored about one customer.")
+@click.option("--email", help="An email address of the customer.")
 @click.option("--phone", help="Or a phone number.")
 @click.option("--contact", type=int, metavar="ID", help="Or the id of a contact, deleted or not.")
-@click.option("--vacuum", is_flag=True, help="Free old versions of rows too (PostgreSQL).")
+@click.option("--vacuum", is_flag=True, help="On PostgreSQL, remove old versions of rows too.")
 @as_json
 @tenant
 @database
@@ -28,26 +28,23 @@ async def erase(
     database: str | None,
     region: str | None,
 ) -> None:
-    """Remove everything held about one person, for good; exit status 1 when nothing is.
+    """Erase everything that is stored about one customer. It cannot be undone.
 
-    Look at it first with bitespeed export --email. The whole identity goes: every contact, also
-    deleted ones and those of identities that were merged, identifiers, events, cached answers. An
-    import of old rows does not bring it back; whoever comes again is a new customer. The receipt
-    says what was removed, not of subject. Backups and what others have copied are beyond its reach,
-    see docs/privacy.md.
+    See first what that is, with bitespeed export --email. The whole identity goes: every contact,
+    also deleted ones and those of identities that were merged into it, identifiers, events, cached
+    answers. An import of old rows does not bring it back; a customer who comes again is a new one.
+    The receipt says what was erased, but not whose. Backups and copies elsewhere remain, see
+    docs/privacy.md. The exit status is 1 when nothing is stored.
     """
     async with opened(database, region, tenant) as (service, settings):
         receipt = await service.erase(wire.subject(email, phone, contact, settings.region))
-    _show(receipt, as_json=as_json)
+    _print_receipt(receipt, as_json=as_json)
     if vacuum:
-        store = await open_store(settings.database, settings.options)
-        try:
+        async with open_only_store(settings) as store:
             await store.vacuum()
-        finally:
-            await store.close()
 
 
-def _show(receipt: Receipt, *, as_json: bool) -> None:
+def _print_receipt(receipt: Receipt, *, as_json: bool) -> None:
     if as_json:
         click.echo(wire.encode_receipt(receipt))
         return

@@ -3,8 +3,6 @@
 import json
 import re
 import time
-from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 
 import click
@@ -12,49 +10,53 @@ import msgspec
 from rich.console import Console
 from rich.table import Table
 
-from bitespeed import settings as settings_of
-from bitespeed.cli.common import as_json, awaiting, database
+from bitespeed.cli.common import as_json, awaiting, database, opened_store
 from bitespeed.errors import InvalidInput, NotFound
 from bitespeed.model.api_keys import ApiKey, new_key
-from bitespeed.stores import Store, open_store
 
-WIDE = 200  # characters; cut off, an id or an instant is of no use
+TABLE_WIDTH = 200  # characters; in a narrow terminal, an id would be cut off
 
-_SPAN = re.compile(r"(\d{1,5})([dh])")
+_DURATION = re.compile(r"(\d{1,5})([dh])")
 
 
 @click.group()
 def keys() -> None:
-    """Make, list and revoke API keys.
+    """Create, list and revoke API keys.
 
-    A key belongs to one tenant, a shop, and sees nothing of another. Running servers heed a
-    new or revoked key within five seconds.
+    A key belongs to one tenant, that is one shop, and gives access to no other. Running servers
+    know of a new or revoked key within five seconds.
     """
 
 
 @keys.command()
-@click.option("--tenant", required=True, metavar="SHOP", help="Whose customers the key opens.")
+@click.option(
+    "--tenant",
+    required=True,
+    metavar="SHOP",
+    help="The shop that the key gives access to.",
+)
 @click.option(
     "--scope",
     required=True,
     metavar="LIST",
-    help="What it is good for: identify, read, delete, admin, metrics; several with commas.",
+    help="What it may be used for: identify, read, delete, admin, metrics; several with commas.",
 )
 @click.option(
     "--expires",
     metavar="WHEN",
-    help="30d, 12h, or an ISO date such as 2031-01-31.  [default: never]",
+    help="When it ends: after 30d or 12h, or on a date such as 2031-01-31.  [default: never]",
 )
 @database
 @awaiting
 async def create(tenant: str, scope: str, expires: str | None, database: str | None) -> None:
-    """Make a key and print it, this once.
+    """Create a key and print it.
 
-    Only its hash is kept, so a lost key is revoked and replaced.
+    Keep it now: only its hash is stored, so it cannot be shown again. Revoke and replace a key
+    that is lost.
     """
     now = time.time_ns() // 1000
     key, text = new_key(tenant, scope.split(","), now, _instant(expires))
-    async with _opened(database) as store:
+    async with opened_store(database) as store:
         await store.put_key(key)
     click.echo(text)
     click.echo(f"Key {key.id} of {tenant}, for {', '.join(key.scopes)}. Keep it now.", err=True)
@@ -65,17 +67,17 @@ async def create(tenant: str, scope: str, expires: str | None, database: str | N
 @database
 @awaiting
 async def list_(as_json: bool, database: str | None) -> None:
-    """List all keys, the newest last."""
-    async with _opened(database) as store:
-        found = sorted(await store.keys(), key=lambda key: (key.created_at, key.id))
-    told = [_told(key) for key in found]
+    """List all keys, the newest last. The keys themselves are not shown."""
+    async with opened_store(database) as store:
+        keys = sorted(await store.keys(), key=lambda key: (key.created_at, key.id))
+    rows = [_row(key) for key in keys]
     if as_json:
-        click.echo(json.dumps(told))
+        click.echo(json.dumps(rows))
         return
     table = Table(*_COLUMNS, box=None, pad_edge=False)
-    for line in told:
-        table.add_row(*(line[column] or "-" for column in _COLUMNS))
-    Console(highlight=False, markup=False, width=WIDE).print(table)
+    for row in rows:
+        table.add_row(*(row[column] or "-" for column in _COLUMNS))
+    Console(highlight=False, markup=False, width=TABLE_WIDTH).print(table)
 
 
 @keys.command()
@@ -83,58 +85,46 @@ async def list_(as_json: bool, database: str | None) -> None:
 @database
 @awaiting
 async def revoke(id_: str, database: str | None) -> None:
-    """Make the key with this id good for nothing, for ever."""
-    async with _opened(database) as store:
-        found = await store.keys([id_])
-        if not found:
+    """Revoke the key with this id. It cannot be used again."""
+    async with opened_store(database) as store:
+        keys = await store.keys([id_])
+        if not keys:
             raise NotFound("There is no key with this id; bitespeed keys list shows them")
-        now = time.time_ns() // 1000
-        await store.put_key(
-            msgspec.structs.replace(found[0], revoked_at=found[0].revoked_at or now)
-        )
+        revoked_at = keys[0].revoked_at or time.time_ns() // 1000
+        await store.put_key(msgspec.structs.replace(keys[0], revoked_at=revoked_at))
     click.echo(f"Revoked {id_}.")
 
 
 _COLUMNS = ("id", "tenant", "scopes", "created", "expires", "revoked")
 
 
-def _told(key: ApiKey) -> dict[str, str | None]:
+def _row(key: ApiKey) -> dict[str, str | None]:
     return {
         "id": key.id,
         "tenant": key.tenant,
         "scopes": " ".join(key.scopes),
-        "created": _shown(key.created_at),
-        "expires": _shown(key.expires_at),
-        "revoked": _shown(key.revoked_at),
+        "created": _date(key.created_at),
+        "expires": _date(key.expires_at),
+        "revoked": _date(key.revoked_at),
     }
 
 
-def _shown(instant: int | None) -> str | None:
+def _date(instant: int | None) -> str | None:
     if instant is None:
         return None
     return datetime.fromtimestamp(instant / 1e6, UTC).isoformat(timespec="seconds")
 
 
 def _instant(text: str | None) -> int | None:
-    """Microseconds since 1970 of a span from now, or of a date in UTC. Raises `InvalidInput`."""
+    """Microseconds since 1970, after a duration from now or on a date. Raises `InvalidInput`."""
     if text is None:
         return None
     try:
-        if span := _SPAN.fullmatch(text):
-            unit = timedelta(days=1) if span[2] == "d" else timedelta(hours=1)
-            at = datetime.now(UTC) + int(span[1]) * unit
+        if duration := _DURATION.fullmatch(text):
+            unit = timedelta(days=1) if duration[2] == "d" else timedelta(hours=1)
+            at = datetime.now(UTC) + int(duration[1]) * unit
         else:
             at = datetime.fromisoformat(text)
         return int(at.replace(tzinfo=at.tzinfo or UTC).timestamp() * 1e6)
     except (ValueError, OverflowError):
         raise InvalidInput("--expires takes 30d, 12h, or a date such as 2031-01-31") from None
-
-
-@asynccontextmanager
-async def _opened(database: str | None) -> AsyncGenerator[Store]:
-    settings = settings_of.load({"database": database})
-    store = await open_store(settings.database, settings.options)
-    try:
-        yield store
-    finally:
-        await store.close()

@@ -1,4 +1,4 @@
-"""The group of commands, in the order in which people need them."""
+"""The command ``bitespeed`` with its subcommands, in the order in which people need them."""
 
 from collections.abc import Iterable
 
@@ -9,14 +9,16 @@ from bitespeed.cli.adopt import adopt
 from bitespeed.cli.cache import cache
 from bitespeed.cli.check import check
 from bitespeed.cli.copy import copy
-from bitespeed.cli.customers import identify, lookup
 from bitespeed.cli.erase import erase
+from bitespeed.cli.export import export
+from bitespeed.cli.identify import identify
+from bitespeed.cli.import_ import import_
 from bitespeed.cli.keys import keys
+from bitespeed.cli.lookup import lookup
 from bitespeed.cli.migrate import migrate
 from bitespeed.cli.pseudonym import pseudonym
 from bitespeed.cli.queue import queue
 from bitespeed.cli.serve import serve
-from bitespeed.cli.transfer import export, import_
 from bitespeed.telemetry import TelemetryOptions
 
 
@@ -30,8 +32,8 @@ class _InOrder(click.Group):
 def main() -> None:
     """Who is this customer?
 
-    Tells from an email and/or a phone number which person it is, linking and merging what
-    belongs together.
+    Finds out from an email, a phone number or both which customer it is, and keeps together what
+    belongs to one.
 
     \b
     Start here:
@@ -39,11 +41,15 @@ def main() -> None:
       bitespeed identify --email mcfly@hillvalley.edu --phone 123456
       bitespeed import customers.csv
 
-    Every command works on the database that --database or $DATABASE_URL names, a file or a
-    PostgreSQL server, also while a server is running on it; $SUPABASE_URL and $SUPABASE_KEY
-    name a Supabase project. $REDIS_URL names a cache for the answers. Other settings come from
-    the environment as well, see docs/operations.md: $BITESPEED_REGION, $BITESPEED_DEADLINE,
-    $BITESPEED_MAX_WAITING and more.
+    Every command works on the database that --database or $DATABASE_URL names: a SQLite file or
+    a PostgreSQL server, also while a server is running on it. $SUPABASE_URL and $SUPABASE_KEY
+    name a Supabase project, $REDIS_URL a cache of answers. docs/operations.md lists all settings.
+    They are read from flags, from the environment and from a file .env in this folder; what comes
+    first wins.
+
+    \b
+    Complete commands and flags with the Tab key (bash; or zsh_source, fish_source):
+      eval "$(_BITESPEED_COMPLETE=bash_source bitespeed)"
     """  # noqa: D301 - the character \b, by which click keeps lines as they are
     telemetry.configure(TelemetryOptions())
 

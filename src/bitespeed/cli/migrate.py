@@ -2,10 +2,9 @@
 
 import click
 
-from bitespeed import settings as settings_of
 from bitespeed import telemetry
-from bitespeed.cli.common import awaiting, database
-from bitespeed.stores import migration_script, open_store
+from bitespeed.cli.common import awaiting, database, opened_store
+from bitespeed.stores import migration_script
 from bitespeed.telemetry import TelemetryOptions
 
 
@@ -16,15 +15,13 @@ from bitespeed.telemetry import TelemetryOptions
 async def migrate(database: str | None, *, as_sql: bool) -> None:
     """Bring the schema of the database to this version.
 
-    Every command does so by itself unless BITESPEED_MIGRATE is false. Servers of the version
-    before may go on running meanwhile. With --sql the whole of it comes as a script for people
-    who apply changes by hand; what is there already is refused, and the rest goes on.
+    Every other command does so by itself, unless BITESPEED_MIGRATE is false. Servers of the
+    version before may go on running meanwhile. For people who apply changes by hand, --sql prints
+    the whole schema as a script; it refuses what is there already and goes on with the rest.
     """
     if as_sql:
         click.echo(migration_script())
         return
     telemetry.configure(TelemetryOptions(level="info"))
-    settings = settings_of.load({"database": database, "migrate": True})
-    store = await open_store(settings.database, settings.options)
-    await store.close()
-    click.echo("The database is at this version.")
+    async with opened_store(database, migrate=True):
+        click.echo("The database is at this version.")

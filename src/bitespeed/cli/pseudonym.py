@@ -2,14 +2,13 @@
 
 import click
 
-from bitespeed import settings as settings_of
-from bitespeed.cli.common import awaiting, database, region
+from bitespeed.cli.common import awaiting, database, load, region
 from bitespeed.model.identifiers import observe
-from bitespeed.stores import open_store
+from bitespeed.runtime import open_only_store
 from bitespeed.telemetry.logs import pseudonyms, use_pseudonym_secret
 
 
-@click.command()
+@click.command(short_help="Print what stands for an email or a phone number in the log.")
 @click.option("--email", help="An email address.")
 @click.option("--phone", help="A phone number.")
 @database
@@ -20,15 +19,13 @@ async def pseudonym(
 ) -> None:
     """Print what stands for an email or a phone number in the log.
 
-    That is how to find what the log says about a customer; it differs from database to database.
+    Search the log for it to see what happened to a customer. Each database has pseudonyms of its
+    own, made with a secret that it keeps.
     """
-    settings = settings_of.load({"database": database, "region": region})
-    asked = observe(email, phone, settings.region)
-    store = await open_store(settings.database, settings.options)
-    try:
+    settings = load(database=database, region=region)
+    wanted = observe(email, phone, settings.region)
+    async with open_only_store(settings) as store:
         use_pseudonym_secret(await store.secret())
-    finally:
-        await store.close()
-    for value in (asked.email, asked.phone):
+    for value in (wanted.email, wanted.phone):
         if value is not None:
             click.echo(pseudonyms()(value))

@@ -6,15 +6,13 @@ import os
 import click
 
 from bitespeed import __version__, telemetry
-from bitespeed import settings as settings_of
-from bitespeed.caches import open_cache
-from bitespeed.cli.common import database, region, telling_errors
+from bitespeed.cli.common import database, region, reporting_errors
+from bitespeed.cli.dotenv import DOTENV, read_dotenv
 from bitespeed.errors import InvalidInput
-from bitespeed.queues import open_queue
+from bitespeed.runtime import open_runtime, open_telemetry
 from bitespeed.server import process as server
 from bitespeed.server import workers
-from bitespeed.settings import Settings
-from bitespeed.stores import open_store
+from bitespeed.settings import Settings, load_settings
 
 
 @click.command()
@@ -24,26 +22,32 @@ from bitespeed.stores import open_store
     "--public",
     is_flag=True,
     default=None,
-    help="Let everybody who reaches it in, without an API key, as long as there is none.",
+    help="Answer everybody who reaches it without an API key, as long as there is none.",
 )
 @click.option("--workers", type=int, help="Server processes on the one database.  [default: 1]")
 @database
 @region
-@telling_errors
+@reporting_errors
 def serve(**flags: object) -> None:
     """Serve the HTTP API until stopped.
 
-    SIGTERM and Ctrl-C let it answer what it has accepted first. The API is described at
-    /docs, where it can be tried as well. On a loopback address no API key is needed as long as
-    there is none; see bitespeed keys.
-    """
-    settings = settings_of.load(flags)
+    \b
+      bitespeed serve
+      bitespeed serve --port 9000 --database postgresql://user@host/name
+
+    The API is described at /docs, where it can be tried as well. On a loopback address no API key
+    is needed as long as there is none; see bitespeed keys. SIGTERM and Ctrl-C stop it after it
+    has answered what it has accepted.
+    """  # noqa: D301 - the character \b, by which click keeps lines as they are
+    has_dotenv = read_dotenv()
+    settings = load_settings(flags)
     telemetry.configure(settings.telemetry)
-    asyncio.run(_prepare(settings))
+    asyncio.run(_check(settings))
     listener = server.listen(settings)
     click.echo(
-        f"bitespeed {__version__} on {settings.url}"
-        f" (try it at /docs), database {settings.database_shown}"
+        f"bitespeed {__version__} on {settings.url} (try it at /docs),"
+        f" database {settings.database_shown}"
+        + (f", settings from {DOTENV.absolute()}" if has_dotenv else "")
     )
     os.environ.update(settings.to_environment())  # where the application reads them from
     _raise_file_limit()
@@ -54,32 +58,25 @@ def serve(**flags: object) -> None:
 
 
 def _raise_file_limit() -> None:
-    """As many connections as the system lets us have; usually few of them are given unasked."""
+    """Allow as many open connections as the system permits; few are by default."""
     if os.name == "posix":
         import resource
 
-        _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+        _, limit = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (limit, limit))
 
 
-async def _prepare(settings: Settings) -> None:
+async def _check(settings: Settings) -> None:
     """Fail here, in one sentence, rather than in a worker, which would be replaced again and again.
 
-    Raises when the database is of no use, or `InvalidInput` when nobody could come in, or when the
+    Raises when the database cannot be used, `InvalidInput` when nobody could get in, or when the
     cache, the queue or an exporter is set in a way that cannot work.
     """
-    open_queue(settings.sqs_url)
-    telemetry.open_exporters(settings.telemetry)
-    await telemetry.close_exporters()
-    store = await open_store(settings.database, settings.options)
-    try:
-        if (cache := open_cache(settings.cache, store)) is not None:
-            await cache.close()
-        if settings.needs_key and not await store.keys():
+    async with open_telemetry(settings), open_runtime(settings) as runtime:
+        if settings.needs_key and not await runtime.store.keys():
             raise InvalidInput(
-                f"There is no API key, so whoever reaches {settings.host} could read, change and"
-                " delete every customer. Make one with: bitespeed keys create --tenant default"
-                " --scope identify,read. Or pass --public if that is what you mean"
+                f"There is no API key, so everybody who reaches {settings.host} could read, change"
+                " and delete every customer. Create one with: bitespeed keys create"
+                " --tenant default --scope identify,read. Or pass --public if that is what you"
+                " want"
             )
-    finally:
-        await store.close()

@@ -1,10 +1,9 @@
-"""The ASGI application: routes, their errors, and the life of the store and the service."""
+"""The ASGI application: its routes, their errors, and what is open while it runs."""
 
-import asyncio
 import gc
 import os
-from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncGenerator, Generator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
 
 from starlette.applications import Starlette
@@ -13,8 +12,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from bitespeed import __version__, telemetry, wire
-from bitespeed import settings as settings_of
+from bitespeed import __version__, wire
 from bitespeed.api import documentation
 from bitespeed.api.access import Access
 from bitespeed.api.asgi import (
@@ -32,20 +30,13 @@ from bitespeed.api.asgi import (
 from bitespeed.api.endpoints import Endpoints
 from bitespeed.api.keyring import Keyring
 from bitespeed.api.rates import Rates
-from bitespeed.caches import open_cache
 from bitespeed.errors import BitespeedError
-from bitespeed.queues import open_queue
-from bitespeed.service.tenants import Tenants
-from bitespeed.settings import Settings
-from bitespeed.stores import Store, open_store
+from bitespeed.runtime import OpenStore, open_configured_store, open_runtime, open_telemetry
+from bitespeed.settings import METRICS_DIR, Settings, load_settings
 from bitespeed.telemetry import metrics, requests
-from bitespeed.telemetry.failures import failed, guard_loop
-from bitespeed.telemetry.logs import log, use_pseudonym_secret
+from bitespeed.telemetry.failures import failed
+from bitespeed.telemetry.logs import log
 from bitespeed.telemetry.shared_counters import shared_counters
-
-OpenStore = Callable[[], Awaitable[Store]]
-
-METRICS_DIR = "BITESPEED_METRICS_DIR"  # the variable that tells workers in which folder to count
 
 
 class Application:
@@ -54,52 +45,50 @@ class Application:
     `/identify` is answered before the router, which would cost it a third of its time.
     """
 
-    def __init__(self, settings: Settings, open_: OpenStore | None = None) -> None:
+    def __init__(self, settings: Settings, open_: OpenStore = open_configured_store) -> None:
         self._settings = settings
-        self._open = open_ or (lambda: open_store(settings.database, settings.options))
+        self._open = open_
         self._identify: _Endpoint | None = None
         self.endpoints: Endpoints | None = None
-        """What answers, while the application is up."""
+        """The endpoints, once the application has started."""
         self._rest = Starlette(lifespan=self._lifespan)
         self._rest.router.redirect_slashes = False
         self._rest.add_exception_handler(HTTPException, _refuse)
 
     @asynccontextmanager
     async def _lifespan(self, _: Starlette) -> AsyncGenerator[None]:
-        with _telling():
-            async with self._up():
-                yield
+        async with AsyncExitStack() as closing:
+            with _reporting_failure():
+                await closing.enter_async_context(open_telemetry(self._settings))
+            with _reporting_failure():  # while the exporters are open
+                async with self._up():
+                    yield
 
     @asynccontextmanager
     async def _up(self) -> AsyncGenerator[None]:
-        telemetry.configure(self._settings.telemetry)
-        guard_loop(asyncio.get_running_loop())
+        settings = self._settings
         if folder := os.environ.get(METRICS_DIR):
-            _take_place(Path(folder))
-        telemetry.open_exporters(self._settings.telemetry)
-        store = await self._open()
-        use_pseudonym_secret(await store.secret())
-        cache = open_cache(self._settings.cache, store)
-        tenants = Tenants(store, limits=self._settings.limits, cache=cache)
-        keyring = Keyring(store, Rates(self._settings.rate_limit, cache and cache.engine))
-        access = Access(keyring, needs_key=self._settings.needs_key)
-        queue = open_queue(self._settings.sqs_url)
-        endpoints = Endpoints(tenants, access, self._settings.region, queue)
+            _share_counters(Path(folder))
+        async with AsyncExitStack() as closing:
+            runtime = await closing.enter_async_context(open_runtime(settings, self._open))
+            rates = Rates(settings.rate_limit, runtime.cache and runtime.cache.engine)
+            keyring = Keyring(runtime.store, rates)
+            closing.push_async_callback(keyring.close)
+            access = Access(keyring, needs_key=settings.needs_key)
+            self._start_answering(
+                Endpoints(runtime.tenants, access, settings.region, runtime.queue)
+            )
+            log.info("server.ready", version=__version__, pid=os.getpid())
+            try:
+                yield
+            finally:
+                log.info("server.draining", pid=os.getpid())
+
+    def _start_answering(self, endpoints: Endpoints) -> None:
         self._rest.router.routes[:] = routes(endpoints)
         self._identify = _Endpoint("identify", endpoints.guarded("/identify", endpoints.identify))
         self.endpoints = endpoints
-        gc.freeze()  # what was made so far stays; looking through it again cost a tenth of the time
-        log.info("server.ready", version=__version__, pid=os.getpid())
-        try:
-            yield
-        finally:
-            log.info("server.draining", pid=os.getpid())
-            await tenants.drain()
-            await keyring.close()
-            if cache is not None:
-                await cache.close()
-            await store.close()
-            await telemetry.close_exporters()
+        gc.freeze()  # nothing made so far goes away; collecting it again cost a tenth of the time
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request, or run through the lifespan."""
@@ -132,19 +121,19 @@ class Application:
 
 def from_environment() -> Application:
     """The application of one worker process."""
-    return Application(settings_of.load())
+    return Application(load_settings())
 
 
-def _take_place(folder: Path) -> None:
-    """Count where all workers do, perhaps in the place of one that has died."""
+def _share_counters(folder: Path) -> None:
+    """Count in the folder that all workers share, perhaps in the file of one that has died."""
     if shared_counters.share(folder):
         metrics.worker_replacements.add()
         log.warning("worker.replaced", pid=os.getpid())
 
 
 @contextmanager
-def _telling() -> Generator[None]:
-    """Tell of what keeps the server from starting, or from ending as it should."""
+def _reporting_failure() -> Generator[None]:
+    """Log what keeps the server from starting, or from ending as it should."""
     try:
         yield
     except BitespeedError as error:
@@ -156,7 +145,7 @@ def _telling() -> Generator[None]:
 
 
 def _without_words(send: Send) -> Send:
-    """Keep uvicorn from logging a failure, which we have told of already in our way."""
+    """Keep uvicorn from logging a failure of the lifespan, which we have logged already."""
 
     async def send_less(message: Message) -> None:
         if "message" in message:

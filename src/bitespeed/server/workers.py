@@ -16,9 +16,8 @@ from tempfile import TemporaryDirectory
 from threading import Thread
 
 from bitespeed.server.acceptor import NUMBERS, Roster
-from bitespeed.server.app import METRICS_DIR
 from bitespeed.server.process import DRAIN, serve
-from bitespeed.settings import Settings
+from bitespeed.settings import METRICS_DIR, Settings
 from bitespeed.telemetry.logs import log
 
 PAUSE = 1.0  # seconds before a worker is replaced that failed; it may fail again

@@ -24,6 +24,11 @@ class Counter:
         """Count so many more."""
         shared_counters.values[self.slot] += count
 
+    @property
+    def value(self) -> float:
+        """What this process has counted, and one that died before in its place."""
+        return shared_counters.values[self.slot]
+
 
 class Gauge:
     """A number that goes up and down, and is 0 again when its process has ended."""

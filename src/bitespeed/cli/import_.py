@@ -1,0 +1,156 @@
+"""``bitespeed import``."""
+
+import asyncio
+import csv
+import io
+import json
+import os
+import sys
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Self, TextIO
+
+import click
+
+from bitespeed.cli.common import (
+    INTERRUPTED,
+    as_json,
+    awaiting,
+    database,
+    err,
+    opened,
+    region,
+    tenant,
+)
+from bitespeed.cli.progress import progress_bar
+from bitespeed.jobs.import_file import Columns, Reject, Tally, import_rows, instant, read_rows
+
+
+@click.command("import", short_help="Identify every row of a CSV or NDJSON file.")
+@click.argument("file", type=click.Path(allow_dash=True, dir_okay=False, exists=True))
+@click.option("--email-column", metavar="NAME", help="[default: email]")
+@click.option(
+    "--phone-column", metavar="NAME", help="[default: phoneNumber, phone_number or phone]"
+)
+@click.option("--date-column", metavar="NAME", help="[default: createdAt, created_at or date]")
+@click.option(
+    "--since",
+    metavar="TIME",
+    help="Leave out rows from before this time, such as 2026-11-22 or 2026-11-22T09:30:00Z.",
+)
+@click.option(
+    "--rejects",
+    type=click.Path(dir_okay=False, writable=True),
+    help="File for rows that cannot be imported.  [default: FILE.rejects.csv]",
+)
+@as_json
+@tenant
+@database
+@region
+@awaiting
+async def import_(
+    file: str,
+    email_column: str | None,
+    phone_column: str | None,
+    date_column: str | None,
+    since: str | None,
+    rejects: str | None,
+    as_json: bool,
+    tenant: str,
+    database: str | None,
+    region: str | None,
+) -> None:
+    """Identify every row of FILE, a CSV with a header or NDJSON; - is standard input.
+
+    Rows are imported in their order, a few thousand to a commit. The import may be interrupted
+    and run again: rows that are there already add nothing. A row that cannot be imported goes to
+    the rejects file, with its line number and the reason, and the import goes on; correct it
+    there and import that file.
+
+    Customers who were erased (see bitespeed erase) stay erased: a row that names one is left out,
+    unless its date shows that it is from after the erasure. With --since every row needs a date.
+    """
+    columns = Columns(email_column, phone_column, date_column, needs_date=since is not None)
+    begin = instant(since) if since is not None else None
+    rejects = rejects or _rejects_of(file)
+    tally = Tally()
+    async with opened(database, region, tenant) as (service, settings):
+        with _input(file) as stream, _Rejects(rejects) as on_reject, _progress(stream) as on_chunk:
+            try:
+                await import_rows(
+                    service,
+                    read_rows(stream, columns),
+                    settings.region,
+                    tally,
+                    since=begin,
+                    on_reject=on_reject,
+                    on_chunk=on_chunk,
+                )
+            except asyncio.CancelledError:
+                err.print(
+                    f"Stopped. The first {tally.rows:,} rows are in; run it again for the rest."
+                )
+                raise SystemExit(INTERRUPTED) from None
+    _report(tally, rejects, as_json=as_json)
+
+
+@contextmanager
+def _input(file: str) -> Generator[io.BufferedReader]:
+    if file == "-":
+        with open(sys.stdin.fileno(), "rb", closefd=False) as stream:
+            yield stream
+    else:
+        with Path(file).open("rb") as stream:
+            yield stream
+
+
+def _rejects_of(file: str) -> str:
+    """The rejects file beside the imported one, or in this folder for a pipe."""
+    return f"{file}.rejects.csv" if Path(file).is_file() else "import.rejects.csv"
+
+
+class _Rejects:
+    """Writes a CSV of rejects that can be corrected and imported; no file without a reject."""
+
+    def __init__(self, path: str) -> None:
+        self._path = Path(path)
+        self._stream: TextIO | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __call__(self, reject: Reject) -> None:
+        if self._stream is None:
+            self._stream = self._path.open("w", encoding="utf-8", errors="replace", newline="")
+            csv.writer(self._stream).writerow(Reject._fields)
+        csv.writer(self._stream).writerow(reject)
+
+    def __exit__(self, *_: object) -> None:
+        if self._stream is not None:
+            self._stream.close()
+
+
+@contextmanager
+def _progress(stream: io.BufferedReader) -> Generator[Callable[[Tally], None]]:
+    """A bar by bytes read, with the count of rows; by rows alone for a pipe."""
+    size = os.fstat(stream.fileno()).st_size if stream.seekable() else None
+    with progress_bar("importing", "rows", size) as bar:
+        yield lambda tally: bar.show(tally.rows if size is None else stream.tell(), tally.rows)
+
+
+def _report(tally: Tally, rejects: str, *, as_json: bool) -> None:
+    counts = {**asdict(tally), "repeats": tally.repeats}
+    if as_json:
+        click.echo(json.dumps(counts))
+        return
+    click.echo(
+        f"{tally.rows:,} rows: {tally.primaries:,} new customers,"
+        f" {tally.secondaries:,} new contacts of known ones, {tally.merges:,} merges,"
+        f" {tally.repeats:,} with nothing new,"
+        + (f" {tally.older:,} from before that time," if tally.older else "")
+        + (f" {tally.erased:,} of customers erased since," if tally.erased else "")
+        + f" {tally.rejected:,} rejected"
+        + (f" (see {rejects})" if tally.rejected else "")
+    )
