@@ -94,7 +94,7 @@ def test_who_is_erased_stays_so_when_the_import_is_run_again(tmp_path: Path) -> 
 
     copied = f"sqlite:///{tmp_path}/copied.db"
     succeed("copy", "--from", database, "--to", copied, database=database)
-    assert "2 of people erased since" in succeed("import", str(rows), database=copied)
+    assert "2 of customers erased since" in succeed("import", str(rows), database=copied)
 
     succeed("identify", "--email", ANN[0], database=database)  # they come back themselves
     later = (datetime.now(UTC) + timedelta(minutes=1)).isoformat()
