@@ -27,11 +27,11 @@ _Line = tuple[StreamReader, StreamWriter]
 
 
 class ServiceFailed(BitespeedError):
-    """An AWS service cannot be reached in time, or refuses. ``code`` is its own word for why."""
+    """An AWS service cannot be reached in time, or refuses. ``aws_code`` is its word for why."""
 
     def __init__(self, service: str, code: str) -> None:
         super().__init__(f"The AWS service {service} cannot be used: {code}")
-        self.code = code
+        self.aws_code = code
 
 
 class Credentials(NamedTuple):

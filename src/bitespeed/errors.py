@@ -1,75 +1,199 @@
-"""Every error a caller can meet. The edges translate them once; messages hold no personal data."""
+"""Every error of this package. Texts are whole sentences for a caller and hold no personal data.
+
+    BitespeedError                 500  internal
+      InvalidInput                 400  invalid_input
+        IdentifierRequired         400  (none: the published body has no code)
+        CallerLeft                 400  caller_left
+      Unauthorized                 401  unauthorized
+      Forbidden                    403  forbidden
+      NotFound                     404  not_found
+        UnknownPath                404  unknown_path
+      MethodNotAllowed             405  method_not_allowed
+      TooLarge                     413  too_large
+      UnsupportedMediaType         415  unsupported_media_type
+      TooManyRequests              429  too_many_requests
+      NotConfigured                501  not_configured
+      Unavailable                  503  unavailable
+        Overloaded                 503  overloaded
+        DeadlineExceeded           503  deadline_exceeded
+        Contention                 503  contention
+        StoreUnavailable           503  store_unavailable
+          AccessRefused            503  store_unavailable
+        QueueUnavailable           503  queue_unavailable
+      StoreDamaged                 500  store_unusable
+      Conflict, CacheUnavailable        handled here, never sent to a caller
+
+`status` is the HTTP status, and `code` the stable word in the body beside the text. docs/errors.md
+says what a caller does about each; tests compare it, and the tree above, with these classes.
+"""
 
 
 class BitespeedError(Exception):
     """Base of all errors here. Its text is one sentence that a caller can act on."""
 
+    status: int = 500
+    code: str | None = "internal"
+    retry_after: int | None = None
+    """Seconds after which the caller may try again; None where that would not help."""
+    reason: str | None = None
+    """How the metric of requests that could not be answered names it."""
+
 
 class InvalidInput(BitespeedError):
-    """What was sent cannot be understood; nothing was written."""
+    """The input cannot be understood; nothing was written."""
+
+    status = 400
+    code = "invalid_input"
 
 
-class NotFound(BitespeedError):
-    """No live contact or identity fits what was asked for."""
+class IdentifierRequired(InvalidInput):
+    """An observation has neither an email nor a phone number."""
+
+    code = None
+
+    def __init__(self) -> None:
+        super().__init__("Either email or phoneNumber is required")
+
+
+class CallerLeft(InvalidInput):
+    """The caller closed the connection before the body was complete; nobody reads the answer."""
+
+    code = "caller_left"
+
+    def __init__(self) -> None:
+        super().__init__("The request was not sent to its end")
 
 
 class Unauthorized(BitespeedError):
-    """No valid API key came with the request, where one is needed."""
+    """The operation needs an API key, and the request has no valid one."""
+
+    status = 401
+    code = "unauthorized"
 
 
 class Forbidden(BitespeedError):
-    """The API key is valid and lacks the scope that this takes."""
+    """The API key is valid but lacks the scope of the operation."""
+
+    status = 403
+    code = "forbidden"
+
+
+class NotFound(BitespeedError):
+    """No live contact or identity fits."""
+
+    status = 404
+    code = "not_found"
+
+
+class UnknownPath(NotFound):
+    """There is no operation at the path."""
+
+    code = "unknown_path"
+
+    def __init__(self) -> None:
+        super().__init__("There is nothing at this path; /docs shows what there is")
+
+
+class MethodNotAllowed(BitespeedError):
+    """The path has no operation with the method; ``allowed`` are those that it has."""
+
+    status = 405
+    code = "method_not_allowed"
+
+    def __init__(self, allowed: str) -> None:
+        super().__init__(f"This path takes {allowed}")
+        self.allowed = allowed
+
+
+class TooLarge(BitespeedError):
+    """The body, or the batch in it, is larger than the operation takes."""
+
+    status = 413
+    code = "too_large"
+
+
+class UnsupportedMediaType(BitespeedError):
+    """The body is of a type that the operation does not take."""
+
+    status = 415
+    code = "unsupported_media_type"
 
 
 class TooManyRequests(BitespeedError):
     """The caller sends more than its limit; ``retry_after`` is in seconds."""
+
+    status = 429
+    code = "too_many_requests"
 
     def __init__(self, text: str, retry_after: int = 1) -> None:
         super().__init__(text)
         self.retry_after = retry_after
 
 
-class Conflict(BitespeedError):
-    """Somebody else changed a touched identity since it was read; nothing was written."""
+class NotConfigured(BitespeedError):
+    """The operation needs a setting that this service does not have."""
+
+    status = 501
+    code = "not_configured"
 
 
 class Unavailable(BitespeedError):
-    """It cannot be answered now. Trying again is safe: a repeat adds nothing."""
+    """The service cannot answer now. Trying again is safe: a repeat adds nothing."""
 
-    retry_after = 1  # seconds
+    status = 503
+    code = "unavailable"
+    retry_after = 1
+    reason = "shutdown"
 
 
 class Overloaded(Unavailable):
-    """More is waiting than the queue may hold."""
+    """The queue, or another limited resource of the process, is full."""
+
+    code = "overloaded"
+    reason = "overloaded"
 
 
 class DeadlineExceeded(Unavailable):
     """The answer was not ready in time; whether it was written is unknown."""
 
+    code = "deadline_exceeded"
+    reason = "deadline"
+
 
 class Contention(Unavailable):
-    """The identity was changed by others at each of a bounded number of attempts."""
+    """Others changed the identity at each of a limited number of attempts."""
+
+    code = "contention"
+    reason = "contention"
 
 
 class StoreUnavailable(Unavailable):
     """The database is locked, full, unreadable or away."""
 
-
-class CacheUnavailable(BitespeedError):
-    """The cache cannot be reached in time, or is not fit for use; it is done without."""
+    code = "store_unavailable"
+    reason = "store"
 
 
 class AccessRefused(StoreUnavailable):
-    """The database refuses who we say we are; the password or key may have been changed."""
+    """The database refuses our user and password, or our key; they may have been changed."""
 
 
 class QueueUnavailable(Unavailable):
-    """The queue cannot be reached in time, or refuses; what was sent may be on it or not."""
+    """The queue cannot be reached in time, or refuses; the message may be on it or not."""
 
-
-class NotConfigured(BitespeedError):
-    """What was asked for needs a setting that is not made."""
+    code = "queue_unavailable"
+    reason = "queue"
 
 
 class StoreDamaged(BitespeedError):
-    """The database is not one that this version can work with."""
+    """The database is damaged, or has a schema that this version cannot work with."""
+
+    code = "store_unusable"
+
+
+class Conflict(BitespeedError):
+    """Somebody else changed a touched identity since it was read; nothing was written."""
+
+
+class CacheUnavailable(BitespeedError):
+    """The cache cannot be reached in time, or must not be used; requests go on without it."""

@@ -120,8 +120,10 @@ def encode(answer: Answer | KeptAnswer) -> bytes:
 
 
 def encode_error(error: BitespeedError) -> bytes:
-    """The published form of a refusal."""
-    return _encoder.encode({"error": str(error)})
+    """The body that tells an error, with its code where it has one."""
+    if error.code is None:
+        return _encoder.encode({"error": str(error)})
+    return _encoder.encode({"error": str(error), "code": error.code})
 
 
 def encode_outcomes(outcomes: list[Answer | BitespeedError]) -> list[bytes]:

@@ -12,13 +12,13 @@ import pytest
 
 from support.backends import cleared, prepared
 from support.contract_examples import CASES
+from support.errors import NEITHER
 from support.lambda_emulator import build, emulated
 from support.log_lines import unexpected_errors
 from support.postgrest import create_roles, postgrest
 from support.server import Server, fresh_email, fresh_phone
 from support.server import serve as serve_http
 
-NEITHER = "Either email or phoneNumber is required"
 WAYS = ("http", "http api", "rest api", "data api")
 
 Serve = Callable[..., AbstractContextManager[Server]]

@@ -65,8 +65,8 @@ class TestBatch:
         answers = server.post("/identify/batch", batch).json
         assert answers[0]["contact"]["emails"] == [email]
         assert answers[6]["contact"]["phoneNumbers"] == [phone]
-        assert [list(answer) for answer in answers[1:6]] == [["error"]] * 5
-        assert answers[5]["error"] == "Either email or phoneNumber is required"
+        assert [answer.get("code") for answer in answers[1:5]] == ["invalid_input"] * 4
+        assert answers[5] == {"error": "Either email or phoneNumber is required"}
 
     def test_an_empty_array_gets_an_empty_array(self, server):
         assert server.post("/identify/batch", []).json == []
@@ -106,7 +106,7 @@ class TestBatch:
         *answers, last = reply.body.split(b"\n")
         assert last == b""
         first, bad, second, third = map(json.loads, answers)
-        assert list(bad) == ["error"]
+        assert list(bad) == ["error", "code"]
         emails = [answer["contact"]["emails"] for answer in (first, second, third)]
         assert emails == [[email] for email, _ in people]
 
@@ -115,7 +115,7 @@ class TestBatch:
         body = b'{"email": \n\xff\n[]\n{"email": "%s"}' % email.encode()
         reply = server.ask("POST", "/identify/batch", body, NDJSON)
         *refusals, answer = map(json.loads, reply.body.splitlines())
-        assert [list(refusal) for refusal in refusals] == [["error"]] * 3
+        assert [list(refusal) for refusal in refusals] == [["error", "code"]] * 3
         assert answer["contact"]["emails"] == [email]
 
     def test_no_lines_get_no_lines(self, server):

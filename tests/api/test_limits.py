@@ -123,7 +123,9 @@ class TestSizes:
         assert quick.raw(request.format("\r\n".join(lines)).encode()).startswith(b"HTTP/1.1 200 ")
         answer = quick.raw(request.format("\r\n".join([*lines, "X: y"])).encode())
         assert answer.startswith(b"HTTP/1.1 400 ")
-        assert b'{"error":"A request may have at most 100 headers"}' in answer
+        assert (
+            b'{"error":"A request may have at most 100 headers","code":"invalid_input"}' in answer
+        )
 
     @pytest.mark.parametrize("path", ["/identify", "/identify/batch"])
     def test_a_length_that_is_too_much_is_refused_before_any_of_it(self, quick, path):

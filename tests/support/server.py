@@ -16,6 +16,8 @@ from itertools import count
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from support.errors import NEITHER, STATUSES
+
 START = 30.0  # seconds a server may take until it is ready
 STOP = 30.0  # seconds a server may take to end after SIGTERM
 PATIENCE = 15.0  # seconds to wait for an answer; beyond every deadline of the server
@@ -54,10 +56,11 @@ class Reply(NamedTuple):
 
     @property
     def error(self) -> str:
-        """The one sentence of a refusal, whose body must be that and nothing else."""
+        """The sentence of an error, whose body must have its code besides, and nothing else."""
         assert self.status >= 400, self.body
         refusal = self.json
-        assert list(refusal) == ["error"]
+        assert list(refusal) == (["error"] if refusal["error"] == NEITHER else ["error", "code"])
+        assert STATUSES[refusal.get("code")] == self.status
         assert re.fullmatch(r"\w[^\n<>]{9,150}", refusal["error"])
         return refusal["error"]
 

@@ -6,18 +6,11 @@ from typing import Any
 from bitespeed import wire
 from bitespeed.errors import (
     BitespeedError,
-    Contention,
-    DeadlineExceeded,
-    Forbidden,
-    InvalidInput,
-    NotConfigured,
-    NotFound,
-    Overloaded,
-    QueueUnavailable,
-    StoreUnavailable,
-    TooManyRequests,
+    CallerLeft,
+    MethodNotAllowed,
+    TooLarge,
     Unauthorized,
-    Unavailable,
+    UnsupportedMediaType,
 )
 from bitespeed.telemetry import metrics
 from bitespeed.telemetry.failures import failed
@@ -40,43 +33,8 @@ NDJSON = b"application/x-ndjson"
 _NDJSON_NAMES = {NDJSON, b"application/ndjson", b"application/jsonl", b"application/jsonlines"}
 
 
-class TooLarge(BitespeedError):
-    """The body is larger than this endpoint takes."""
-
-
-class WrongType(BitespeedError):
-    """The body is of a type that this endpoint does not take."""
-
-
-class Gone(BitespeedError):
-    """The caller left before the body was complete; nobody reads the answer."""
-
-
-_STATUS: tuple[tuple[type[BitespeedError], int], ...] = (
-    (InvalidInput, 400),
-    (Gone, 400),
-    (Unauthorized, 401),
-    (Forbidden, 403),
-    (NotFound, 404),
-    (TooLarge, 413),
-    (WrongType, 415),
-    (TooManyRequests, 429),
-    (NotConfigured, 501),
-    (Unavailable, 503),
-)
-
-_REASON: dict[type[Unavailable], str] = {
-    Overloaded: "overloaded",
-    DeadlineExceeded: "deadline",
-    Contention: "contention",
-    StoreUnavailable: "store",
-    QueueUnavailable: "queue",
-    Unavailable: "shutdown",
-}
-
-
 def content_type(headers: Headers) -> bytes:
-    """`JSON` or `NDJSON`; JSON when nothing is said. Raises `WrongType` for others."""
+    """`JSON` or `NDJSON`; JSON when nothing is said. Raises `UnsupportedMediaType` for others."""
     value = headers.get(b"content-type", JSON)
     return JSON if value == JSON else _kind(value)
 
@@ -87,7 +45,7 @@ def _kind(value: bytes) -> bytes:
         return NDJSON
     if kind in {b"", JSON} or (kind.startswith(b"application/") and kind.endswith(b"+json")):
         return JSON
-    raise WrongType("Send the body as application/json")
+    raise UnsupportedMediaType("Send the body as application/json")
 
 
 async def read_body(scope: Scope, receive: Receive, limit: int) -> bytes:
@@ -118,7 +76,7 @@ def declared_length(headers: Headers) -> int:
 
 def _chunk(message: Message) -> bytes:
     if message["type"] == "http.disconnect":
-        raise Gone("The request was not sent to its end")
+        raise CallerLeft
     return message.get("body", b"")
 
 
@@ -157,32 +115,22 @@ async def send_error(send: Send, error: Exception, request: Request) -> None:
 
 
 def refused(error: BaseException, request: Request) -> tuple[int, bytes, list[tuple[bytes, bytes]]]:
-    """Status, body and headers, the type of the body first, that tell of a failure.
+    """The status, body and headers of the response to a failure; the body's type comes first.
 
-    What is not ours is logged and becomes a 500 without details.
+    An error that is not a `BitespeedError` is logged and becomes a 500 without details.
     """
     if not isinstance(error, BitespeedError):
         failed("request.failed", error, request)
         error = BitespeedError("Internal error")
-    status = next((status for kind, status in _STATUS if isinstance(error, kind)), 500)
     headers = [(b"content-type", JSON)]
+    if error.retry_after is not None:
+        headers.append((b"retry-after", b"%d" % error.retry_after))
+    if error.reason is not None:
+        metrics.unavailable[error.reason].add()
     if isinstance(error, Unauthorized):
         headers.append((b"www-authenticate", b"Bearer"))
-    if isinstance(error, Unavailable | TooManyRequests):
-        headers.append((b"retry-after", b"%d" % error.retry_after))
-    if isinstance(error, Unavailable):
-        reason = next(name for kind, name in _REASON.items() if isinstance(error, kind))
-        metrics.unavailable[reason].add()
-    if isinstance(error, TooLarge):
+    elif isinstance(error, MethodNotAllowed):
+        headers.append((b"allow", error.allowed.encode()))
+    elif isinstance(error, TooLarge):
         headers.append(CLOSE)  # the rest of the body is not read
-    return status, wire.encode_error(error), headers
-
-
-def not_found() -> BitespeedError:
-    """What is told of an unknown path."""
-    return NotFound("There is nothing at this path; /docs shows what there is")
-
-
-def not_allowed(methods: str) -> BitespeedError:
-    """What is told of another method than a path has."""
-    return BitespeedError(f"This path takes {methods}")
+    return error.status, wire.encode_error(error), headers

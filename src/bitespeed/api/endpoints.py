@@ -16,15 +16,20 @@ from bitespeed.api.asgi import (
     Receive,
     Scope,
     Send,
-    TooLarge,
-    WrongType,
     content_type,
     read_body,
     send_json,
     send_nothing,
 )
 from bitespeed.api.keyring import Caller
-from bitespeed.errors import BitespeedError, InvalidInput, NotConfigured, NotFound
+from bitespeed.errors import (
+    BitespeedError,
+    InvalidInput,
+    NotConfigured,
+    NotFound,
+    TooLarge,
+    UnsupportedMediaType,
+)
 from bitespeed.model.identifiers import Observation, observe
 from bitespeed.model.identity import Answer
 from bitespeed.queues import MAX_MESSAGE, MAX_OBSERVATIONS, Queue
@@ -108,7 +113,9 @@ class Endpoints:
 
     def _asked(self, headers: Headers, body: bytes) -> Observation:
         if content_type(headers) is NDJSON:
-            raise WrongType("Send one observation as application/json, or many to /identify/batch")
+            raise UnsupportedMediaType(
+                "Send one observation as application/json, or many to /identify/batch"
+            )
         return wire.decode(body, self._region)
 
     async def identify_batch(
@@ -177,7 +184,7 @@ class Endpoints:
     async def erase(self, caller: Caller, scope: Scope, receive: Receive, send: Send) -> None:
         """POST /erase"""
         if content_type(dict(scope["headers"])) is NDJSON:
-            raise WrongType("Name one person as application/json")
+            raise UnsupportedMediaType("Name one person as application/json")
         subject = wire.decode_subject(await read_body(scope, receive, MAX_BODY), self._region)
         receipt = await self._tenants.of(caller.tenant).erase(subject, scope[REQUEST])
         await send_json(send, 200, wire.encode_receipt(receipt))

@@ -8,11 +8,11 @@ from base64 import b64decode
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from bitespeed.api.asgi import REQUEST, Handler, Message, not_allowed, not_found, refused
+from bitespeed.api.asgi import REQUEST, Handler, Message, refused
 from bitespeed.api.endpoints import Endpoints
 from bitespeed.aws.environment import Context, Environment, Opened
 from bitespeed.aws.metrics import current_counts, emit
-from bitespeed.errors import BitespeedError
+from bitespeed.errors import BitespeedError, MethodNotAllowed, UnknownPath
 from bitespeed.telemetry.requests import HEADER
 from bitespeed.telemetry.requests import Request as Told
 
@@ -114,8 +114,7 @@ async def answer(opened: Opened, request: Request, told: Told) -> Reply:
     if request.method == "OPTIONS":
         return Reply(204, b"", [(b"allow", methods.encode())])
     if request.method not in methods.split(", "):
-        refusal = refused(not_allowed(methods), told)
-        return Reply(405, refusal[1], [*refusal[2], (b"allow", methods.encode())])
+        raise MethodNotAllowed(methods)
     scope = {
         "method": request.method,
         "path": request.path,
@@ -148,7 +147,7 @@ def _route(endpoints: Endpoints, path: str) -> tuple[Handler, dict[str, str], st
         if varying is not None:
             allowed = ["HEAD", *methods] if "GET" in methods else methods
             return handler, varying, ", ".join(allowed)
-    raise not_found()
+    raise UnknownPath
 
 
 def _unquoted(path: str) -> str:

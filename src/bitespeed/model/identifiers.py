@@ -10,7 +10,7 @@ from typing import NewType
 
 import msgspec
 
-from bitespeed.errors import InvalidInput
+from bitespeed.errors import IdentifierRequired, InvalidInput
 
 Email = NewType("Email", str)
 """A canonical email address: trimmed, lower case, one ``@``, at most 255 characters."""
@@ -57,7 +57,7 @@ def observe(email: str | None, phone: str | int | None, region: str | None = Non
     canonical_email = parse_email(email) if email else None
     canonical_phone = parse_phone(phone, region) if phone else None
     if canonical_email is None and canonical_phone is None:
-        raise InvalidInput("Either email or phoneNumber is required")
+        raise IdentifierRequired
     return Observation(
         canonical_email,
         canonical_phone,

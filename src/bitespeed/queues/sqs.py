@@ -83,7 +83,9 @@ class SqsQueue:
         try:
             return await self._service.call(action, patience, QueueUrl=self._url, **parameters)
         except ServiceFailed as error:
-            raise QueueUnavailable(f"The queue cannot be used: {error.code}; try again") from error
+            raise QueueUnavailable(
+                f"The queue cannot be used: {error.aws_code}; try again"
+            ) from error
 
 
 def _message(told: dict[str, Any]) -> Message:

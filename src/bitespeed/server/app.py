@@ -23,14 +23,12 @@ from bitespeed.api.asgi import (
     Receive,
     Scope,
     Send,
-    not_allowed,
-    not_found,
     send_error,
 )
 from bitespeed.api.endpoints import Endpoints
 from bitespeed.api.keyring import Keyring
 from bitespeed.api.rates import Rates
-from bitespeed.errors import BitespeedError
+from bitespeed.errors import BitespeedError, MethodNotAllowed, UnknownPath
 from bitespeed.runtime import OpenStore, open_configured_store, open_runtime, open_telemetry
 from bitespeed.settings import METRICS_DIR, Settings, load_settings
 from bitespeed.telemetry import metrics, requests
@@ -188,5 +186,5 @@ async def _refuse(request: Request, error: Exception) -> Response:
     if error.status_code == 405 and request.method == "OPTIONS":
         return Response(status_code=204, headers=headers)
     is_unknown = error.status_code == 404
-    problem = not_found() if is_unknown else not_allowed(headers.get("Allow", "other methods"))
+    problem = UnknownPath() if is_unknown else MethodNotAllowed(headers.get("Allow", ""))
     return Response(wire.encode_error(problem), error.status_code, headers, JSON.decode())

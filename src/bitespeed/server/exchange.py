@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
 from bitespeed import wire
-from bitespeed.api.asgi import CLOSE, JSON, Headers, TooLarge, refused
+from bitespeed.api.asgi import CLOSE, JSON, Headers, refused
 from bitespeed.api.endpoints import MAX_BODY, Endpoints
 from bitespeed.api.keyring import Caller
+from bitespeed.errors import TooLarge
 from bitespeed.service.batching import Outcome
 from bitespeed.telemetry.requests import HEADER, Request
 
