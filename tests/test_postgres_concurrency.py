@@ -20,7 +20,8 @@ import pytest
 
 from bitespeed.jobs.check import check
 from bitespeed.model.identity import Changes
-from bitespeed.stores import Store, open_store
+from bitespeed.stores import open_store
+from bitespeed.stores.protocols import AnyStore
 from support.cluster import COUNTING_SERVER, SLEEPY_SERVER
 from support.load_trial import Trial, contention, damage, under_load
 from support.log_lines import unexpected_errors
@@ -77,7 +78,7 @@ def deadlocks_since(own: OwnPostgres, before: int) -> list[str]:
     return [line for line in own.log()[before:].splitlines() if "deadlock detected" in line]
 
 
-def on_store(url: str, work: Callable[[Store], Awaitable[T]]) -> T:
+def on_store(url: str, work: Callable[[AnyStore], Awaitable[T]]) -> T:
     """What the work makes of a store of the test's own."""
 
     async def run() -> T:

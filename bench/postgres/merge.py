@@ -25,8 +25,9 @@ from bitespeed import wire
 from bitespeed.model.identifiers import Observation, observe
 from bitespeed.rules import identify as rule
 from bitespeed.service.service import DEFAULT_TENANT
-from bitespeed.stores import Store, open_store
+from bitespeed.stores import open_store
 from bitespeed.stores.postgres.bulk.migrate import migrate
+from bitespeed.stores.protocols import AnyStore
 
 WARM_UP = 1  # merges at the beginning that do not count
 
@@ -159,7 +160,7 @@ async def _at_the_store(
     return merges[WARM_UP:]
 
 
-async def _stepwise(store: Store, connection: Connection, case: Case) -> dict[str, float]:
+async def _stepwise(store: AnyStore, connection: Connection, case: Case) -> dict[str, float]:
     """The milliseconds of what the service does with a lone request."""
     observation = case.observation
     assert observation.email is not None

@@ -14,17 +14,18 @@ from bitespeed.caches.answers import AnswerCache
 from bitespeed.queues import Queue, open_queue
 from bitespeed.service.tenants import Tenants
 from bitespeed.settings import Settings
-from bitespeed.stores import Store, open_store
+from bitespeed.stores import open_store
+from bitespeed.stores.protocols import AnyStore
 from bitespeed.telemetry.failures import guard_loop
 from bitespeed.telemetry.logs import use_pseudonym_secret
 
-OpenStore = Callable[[Settings], Awaitable[Store]]
+OpenStore = Callable[[Settings], Awaitable[AnyStore]]
 
 
 class Runtime(NamedTuple):
     """The open parts of a process."""
 
-    store: Store
+    store: AnyStore
     cache: AnswerCache | None
     """None where none is configured."""
     tenants: Tenants
@@ -32,7 +33,7 @@ class Runtime(NamedTuple):
     """None where none is configured."""
 
 
-async def open_configured_store(settings: Settings) -> Store:
+async def open_configured_store(settings: Settings) -> AnyStore:
     """Open the store that the settings name. See `open_store`."""
     return await open_store(settings.database, settings.options)
 
@@ -74,7 +75,7 @@ async def open_runtime(
 
 
 @asynccontextmanager
-async def open_only_store(settings: Settings) -> AsyncGenerator[Store]:
+async def open_only_store(settings: Settings) -> AsyncGenerator[AnyStore]:
     """The store alone, for work that needs nothing else; closed on leaving."""
     store = await open_configured_store(settings)
     try:

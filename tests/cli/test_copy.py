@@ -15,10 +15,11 @@ from bitespeed.jobs.copy import Counts, compare, copy
 from bitespeed.model.api_keys import ApiKey
 from bitespeed.model.records import IdentityRecords
 from bitespeed.service.service import Service
-from bitespeed.stores import Store, open_store
+from bitespeed.stores import open_store
 from bitespeed.stores.options import Options
 from bitespeed.stores.pages import PAGE
 from bitespeed.stores.postgres.bulk import load as postgres_load
+from bitespeed.stores.protocols import AnyStore
 from support.copies import (
     PATIENCE,
     SHOPS,
@@ -176,7 +177,7 @@ def test_a_target_that_holds_something_is_refused(people: str, target: str) -> N
 class Halfway:
     """A source that ends, fails or waits after its first page."""
 
-    def __init__(self, store: Store, then: Callable[[], Any]) -> None:
+    def __init__(self, store: AnyStore, then: Callable[[], Any]) -> None:
         self._store = store
         self._then = then
 

@@ -16,7 +16,7 @@ import pytest
 
 from bitespeed.cli.copy import copy as copy_command
 from bitespeed.jobs.copy import Comparison, compare
-from bitespeed.stores import Store
+from bitespeed.stores.protocols import AnyStore
 from support.copies import (
     PATIENCE,
     contacts,
@@ -110,7 +110,7 @@ def test_the_command_tells_that_the_source_has_changed(
     source, target = f"sqlite:///{tmp_path}/source.db", f"sqlite:///{tmp_path}/target.db"
     asyncio.run(twin(people, source))
 
-    async def compare_later(one: Store, *arguments: Any) -> Comparison:
+    async def compare_later(one: AnyStore, *arguments: Any) -> Comparison:
         await identify(one, ("late@x.example", None))
         return await compare(one, *arguments)
 

@@ -16,9 +16,10 @@ from typing import Any, Protocol
 import psycopg
 from psycopg import sql
 
-from bitespeed.stores import Store, open_store
+from bitespeed.stores import open_store
 from bitespeed.stores.options import Options
 from bitespeed.stores.postgres.bulk.migrate import migrate
+from bitespeed.stores.protocols import AnyStore
 from support.invariants import assert_clean
 from support.postgres_server import ENTRY
 from support.postgrest import DataApi
@@ -56,7 +57,7 @@ class Backend(Protocol):
 
     name: str
 
-    async def open(self) -> Store:
+    async def open(self) -> AnyStore:
         """Another store on it."""
         ...
 
@@ -82,7 +83,7 @@ class SqliteBackend:
     def __init__(self, path: Path) -> None:
         self.path = path
 
-    async def open(self) -> Store:
+    async def open(self) -> AnyStore:
         return await open_store(f"sqlite:///{self.path}")
 
     def query(self, statement: str) -> list[Row]:
@@ -112,7 +113,7 @@ class PostgresBackend:
     url: str
     options: Options
 
-    async def open(self) -> Store:
+    async def open(self) -> AnyStore:
         return await open_store(self.url, self.options)
 
     def query(self, statement: str) -> list[Row]:
@@ -202,9 +203,9 @@ def of_data_api(url: str, api: DataApi) -> PostgresBackend:
 
 
 @asynccontextmanager
-async def stores(backend: Backend, count: int = 1) -> AsyncIterator[list[Store]]:
+async def stores(backend: Backend, count: int = 1) -> AsyncIterator[list[AnyStore]]:
     """Several stores, each with a connection and a memory of its own."""
-    opened: list[Store] = []
+    opened: list[AnyStore] = []
     try:
         while len(opened) < count:
             opened.append(await backend.open())
@@ -214,7 +215,7 @@ async def stores(backend: Backend, count: int = 1) -> AsyncIterator[list[Store]]
             await store.close()
 
 
-def on_one_store(backend: Backend, test: Callable[[Store], Awaitable[None]]) -> None:
+def on_one_store(backend: Backend, test: Callable[[AnyStore], Awaitable[None]]) -> None:
     """Run a test with one store, then check the invariants."""
 
     async def main() -> None:
@@ -225,7 +226,7 @@ def on_one_store(backend: Backend, test: Callable[[Store], Awaitable[None]]) -> 
     asyncio.run(main())
 
 
-def on_two_stores(backend: Backend, test: Callable[[Store, Store], Awaitable[None]]) -> None:
+def on_two_stores(backend: Backend, test: Callable[[AnyStore, AnyStore], Awaitable[None]]) -> None:
     """Run a test with two stores on one database, then check the invariants."""
 
     async def main() -> None:

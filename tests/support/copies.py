@@ -13,8 +13,9 @@ from bitespeed.jobs.copy import copy
 from bitespeed.model.identifiers import observe
 from bitespeed.model.records import IdentityRecords
 from bitespeed.service.service import DEFAULT_TENANT, Service
-from bitespeed.stores import Store, open_store
+from bitespeed.stores import open_store
 from bitespeed.stores.pages import PAGE
+from bitespeed.stores.protocols import AnyStore
 
 PATIENCE = 20.0  # seconds for what takes a moment on an idle machine
 
@@ -39,8 +40,8 @@ SHOPS = (DEFAULT_TENANT, "other shop", "läden\\N\t")
 
 
 @asynccontextmanager
-async def opened(*urls: str) -> AsyncIterator[list[Store]]:
-    found: list[Store] = []
+async def opened(*urls: str) -> AsyncIterator[list[AnyStore]]:
+    found: list[AnyStore] = []
     try:
         for url in urls:
             found += [await open_store(url)]
@@ -50,7 +51,7 @@ async def opened(*urls: str) -> AsyncIterator[list[Store]]:
             await store.close()
 
 
-async def fill(store: Store) -> None:
+async def fill(store: AnyStore) -> None:
     """People of several shops; the newest merge is that of the oldest two."""
     for tenant in SHOPS:
         service = Service(store, tenant=tenant)
@@ -65,7 +66,7 @@ async def fill(store: Store) -> None:
     await identify(store, ("bob@shop.example", "10000"))
 
 
-async def identify(store: Store, *sent: tuple[str | None, str | None]) -> list[int]:
+async def identify(store: AnyStore, *sent: tuple[str | None, str | None]) -> list[int]:
     """The primary contacts of those sent."""
     service = Service(store)
     answers = [await service.identify(observe(email, phone)) for email, phone in sent]
@@ -73,7 +74,7 @@ async def identify(store: Store, *sent: tuple[str | None, str | None]) -> list[i
     return [answer.primary_id for answer in answers]
 
 
-async def everything(store: Store) -> list[IdentityRecords]:
+async def everything(store: AnyStore) -> list[IdentityRecords]:
     found: list[IdentityRecords] = []
     async with aclosing(store.scan()) as pages:
         async for page in pages:

@@ -30,7 +30,8 @@ from bitespeed.server.app import Application
 from bitespeed.server.process import DRAIN, OPTIONS
 from bitespeed.service.service import MAX_ATTEMPTS
 from bitespeed.settings import Settings
-from bitespeed.stores import Store, open_store
+from bitespeed.stores import open_store
+from bitespeed.stores.protocols import AnyStore
 from bitespeed.stores.sqlite import SqliteStore
 from bitespeed.stores.sqlite import write as writing
 from bitespeed.stores.sqlite.database import roll_back
@@ -73,7 +74,7 @@ async def _sleep() -> None:
 class Counting:
     """Any store, and how often others were in the way of a commit; perhaps slow as well."""
 
-    def __init__(self, store: Store, *, is_sleepy: bool) -> None:
+    def __init__(self, store: AnyStore, *, is_sleepy: bool) -> None:
         self._store = store
         self._is_sleepy = is_sleepy
         self._commits = 0

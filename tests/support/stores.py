@@ -12,7 +12,7 @@ from bitespeed.model.records import IdentityRecords
 from bitespeed.rules import identify as rule
 from bitespeed.service.batching import Limits
 from bitespeed.service.service import DEFAULT_TENANT, Service
-from bitespeed.stores import Store
+from bitespeed.stores.protocols import AnyStore
 from bitespeed.stores.sqlite import SqliteStore
 
 Hook = Callable[[], Awaitable[None]]
@@ -28,7 +28,7 @@ async def store_at(path: Path) -> AsyncIterator[SqliteStore]:
 
 
 @asynccontextmanager
-async def service_on(store: Store, limits: Limits | None = None) -> AsyncIterator[Service]:
+async def service_on(store: AnyStore, limits: Limits | None = None) -> AsyncIterator[Service]:
     service = Service(store, limits=limits)
     try:
         yield service
@@ -37,14 +37,14 @@ async def service_on(store: Store, limits: Limits | None = None) -> AsyncIterato
 
 
 async def decide(
-    store: Store, *sent: tuple[str | None, str | None], tenant: str = DEFAULT_TENANT
+    store: AnyStore, *sent: tuple[str | None, str | None], tenant: str = DEFAULT_TENANT
 ) -> Changes:
     """What the store's present state makes of the observations; nothing is written yet."""
     observations = [observe(email, phone) for email, phone in sent]
     return rule.absorb(await snapshot_for(store, observations, tenant), observations)
 
 
-async def write(store: Store, *sent: tuple[str | None, str | None]) -> Committed:
+async def write(store: AnyStore, *sent: tuple[str | None, str | None]) -> Committed:
     """Commit the observations, one commit for each."""
     ids: list[int] = []
     created_at: list[int] = []
@@ -56,7 +56,7 @@ async def write(store: Store, *sent: tuple[str | None, str | None]) -> Committed
 
 
 async def snapshot_for(
-    store: Store, observations: list[Observation], tenant: str = DEFAULT_TENANT
+    store: AnyStore, observations: list[Observation], tenant: str = DEFAULT_TENANT
 ) -> Snapshot:
     return await store.read(
         tenant,
@@ -65,35 +65,35 @@ async def snapshot_for(
     )
 
 
-async def who(store: Store, email: str | None = None, phone: str | None = None) -> Answer:
+async def who(store: AnyStore, email: str | None = None, phone: str | None = None) -> Answer:
     """The answer that the store's present state gives."""
     observation = observe(email, phone)
     snapshot = await snapshot_for(store, [observation])
     return rule.look_up(snapshot, observation.email, observation.phone)
 
 
-async def delete(store: Store, contact: int) -> None:
+async def delete(store: AnyStore, contact: int) -> None:
     """Delete a contact, in one attempt."""
     snapshot = await store.read(DEFAULT_TENANT, contact=contact)
     await store.commit(DEFAULT_TENANT, rule.delete(snapshot, contact))
 
 
-async def another_attaches(store: Store) -> None:
+async def another_attaches(store: AnyStore) -> None:
     """Another writer attaches a contact to the identity of a@x."""
     await write(store, ("a@x", "9"))
 
 
-async def another_takes_the_value(store: Store) -> None:
+async def another_takes_the_value(store: AnyStore) -> None:
     """Another writer creates an identity with new@x."""
     await write(store, ("new@x", "8"))
 
 
-async def another_merges(store: Store) -> None:
+async def another_merges(store: AnyStore) -> None:
     """Another writer merges the identities of a@x and b@x."""
     await write(store, ("b@x", "1"))
 
 
-async def another_deletes(store: Store) -> None:
+async def another_deletes(store: AnyStore) -> None:
     """Another writer deletes contact 1."""
     await delete(store, 1)
 
@@ -104,7 +104,7 @@ class Watched:
     Whoever comes while a door is shut waits there; ``has_come`` tells that somebody did.
     """
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: AnyStore) -> None:
         self._store = store
         self.reads: list[set[str]] = []
         self.commits: list[Changes] = []

@@ -17,7 +17,7 @@ from bitespeed.api.rates import Bucket, Rates, SharedBucket
 from bitespeed.errors import Overloaded
 from bitespeed.model.api_keys import SCOPES, ApiKey, Scope
 from bitespeed.service.service import DEFAULT_TENANT
-from bitespeed.stores import Store
+from bitespeed.stores.protocols import KeyStore
 
 FRESH = 2.0  # seconds after which a key in use is looked up again
 TRUSTED = 5.0  # seconds after which it is not taken without that any more
@@ -68,7 +68,9 @@ class Keyring:
     The entry of `NO_KEY` is good for everything as long as the store has no key at all.
     """
 
-    def __init__(self, store: Store, rates: Rates, now: Callable[[], float] | None = None) -> None:
+    def __init__(
+        self, store: KeyStore, rates: Rates, now: Callable[[], float] | None = None
+    ) -> None:
         """``now`` is the clock by which keys are trusted, else that of the event loop."""
         self._store = store
         self._rates = rates

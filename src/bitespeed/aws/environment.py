@@ -24,7 +24,8 @@ from bitespeed.errors import BitespeedError, DeadlineExceeded, InvalidInput
 from bitespeed.runtime import open_runtime
 from bitespeed.service.tenants import Tenants
 from bitespeed.settings import SETTINGS_ARN, Settings, load_settings
-from bitespeed.stores import Store, open_store
+from bitespeed.stores import open_store
+from bitespeed.stores.protocols import AnyStore
 from bitespeed.telemetry.logs import log
 
 T = TypeVar("T")
@@ -114,7 +115,7 @@ class Environment:
         self._opened = Opened(endpoints, runtime.tenants, runtime.cache, settings, closing)
         return self._opened
 
-    async def _open_store(self, settings: Settings) -> Store:
+    async def _open_store(self, settings: Settings) -> AnyStore:
         """Without migrating: what migrates is not in a function's package."""
         options = replace(settings.options, renew=self._renew, migrate=False)
         return await open_store(settings.database, options)

@@ -4,15 +4,13 @@
 from the cache contains all that was acknowledged before is in docs/decisions/0009-cache.md.
 """
 
-from typing import cast
-
 import msgspec
 
 from bitespeed.caches.answers import TTL, AnswerCache
 from bitespeed.caches.engine import Engine
 from bitespeed.errors import InvalidInput
 from bitespeed.extras import extra
-from bitespeed.stores import CacheableStore, Store
+from bitespeed.stores.protocols import CacheableStore, Store
 
 
 class CacheOptions(msgspec.Struct, frozen=True):
@@ -36,12 +34,12 @@ def open_cache(options: CacheOptions, store: Store) -> AnswerCache | None:
     """
     if not options:
         return None
-    if not hasattr(store, "cache_feed"):
+    if not isinstance(store, CacheableStore):
         raise InvalidInput(
             "A cache needs PostgreSQL or Supabase; without REDIS_URL and UPSTASH_REDIS_REST_URL,"
             " a SQLite file answers as fast"
         )
-    return AnswerCache(_engine(options), cast("CacheableStore", store), ttl=options.ttl)
+    return AnswerCache(_engine(options), store, ttl=options.ttl)
 
 
 def _engine(options: CacheOptions) -> Engine:

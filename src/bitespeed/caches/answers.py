@@ -40,8 +40,8 @@ from bitespeed.caches.epoch import Epoch
 from bitespeed.errors import CacheUnavailable, Conflict, Contention
 from bitespeed.model.identifiers import Observation
 from bitespeed.model.identity import Answer, Changes, Committed, Identity, KeptAnswer, Snapshot
-from bitespeed.stores import CacheableStore
 from bitespeed.stores.epochs import EpochOver
+from bitespeed.stores.protocols import CacheableStore
 from bitespeed.telemetry.failures import failed
 from bitespeed.telemetry.logs import log, tells
 from bitespeed.telemetry.metrics import cache_lookups

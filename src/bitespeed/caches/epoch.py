@@ -10,7 +10,6 @@ from time import monotonic
 from bitespeed.caches.engine import Engine
 from bitespeed.caches.entries import mark_of
 from bitespeed.errors import CacheUnavailable, Unavailable
-from bitespeed.stores import CacheableStore
 from bitespeed.stores.epochs import (
     LICENCE,
     SUSPENSION,
@@ -18,6 +17,7 @@ from bitespeed.stores.epochs import (
     fresh_epoch,
     is_of_server,
 )
+from bitespeed.stores.protocols import CacheableStore
 from bitespeed.telemetry.failures import failed
 from bitespeed.telemetry.logs import log
 from bitespeed.telemetry.metrics import cache_suspensions

@@ -15,7 +15,7 @@ from bitespeed.model.api_keys import tenant_name
 from bitespeed.runtime import open_only_store, open_runtime
 from bitespeed.service.service import DEFAULT_TENANT, Service
 from bitespeed.settings import Settings, load_settings
-from bitespeed.stores import Store
+from bitespeed.stores.protocols import AnyStore
 
 P = ParamSpec("P")
 
@@ -92,7 +92,7 @@ async def opened(
 
 
 @asynccontextmanager
-async def opened_store(database: str | None, **flags: Any) -> AsyncGenerator[Store]:
+async def opened_store(database: str | None, **flags: Any) -> AsyncGenerator[AnyStore]:
     """The store alone, without a cache in front of it."""
     async with open_only_store(load(database=database, **flags)) as store:
         yield store

@@ -13,7 +13,7 @@ from bitespeed.jobs.copy import MAX_DIFFERENCES, Comparison, Counts, compare
 from bitespeed.jobs.copy import copy as copy_store
 from bitespeed.runtime import open_only_store
 from bitespeed.settings import Settings
-from bitespeed.stores import Store
+from bitespeed.stores.protocols import AnyStore, BulkStore, ScannableStore
 
 _SQLITE = "sqlite:///"
 
@@ -35,6 +35,10 @@ async def copy(source: str, target: str, as_json: bool) -> None:
     from_, to = load(database=source), load(database=target)
     _require_file(from_)
     async with open_only_store(from_) as one, open_only_store(to) as other:
+        if not isinstance(other, BulkStore):
+            raise InvalidInput(
+                "The Data API cannot fill a project; use the project's connection string"
+            )
         try:
             copied = await _copy(one, other)
         except asyncio.CancelledError:
@@ -60,12 +64,13 @@ def _require_file(source: Settings) -> None:
         raise InvalidInput(f"There is no file {path} to copy from")
 
 
-async def _copy(source: Store, target: Store) -> Counts:
-    with progress_bar("copying", "contacts", await source.size()) as bar:
+async def _copy(source: AnyStore, target: BulkStore) -> Counts:
+    size = await source.size() if isinstance(source, BulkStore) else None
+    with progress_bar("copying", "contacts", size) as bar:
         return await copy_store(source, target, lambda counts: bar.show(counts.contacts))
 
 
-async def _compare(source: Store, target: Store, copied: Counts) -> Comparison:
+async def _compare(source: ScannableStore, target: ScannableStore, copied: Counts) -> Comparison:
     with progress_bar("comparing", "contacts", copied.contacts) as bar:
         return await compare(source, target, copied, lambda counts: bar.show(counts.contacts))
 

@@ -4,8 +4,10 @@ import click
 
 from bitespeed import wire
 from bitespeed.cli.common import as_json, awaiting, database, opened, region, tenant
+from bitespeed.errors import InvalidInput
 from bitespeed.model.identity import Receipt
 from bitespeed.runtime import open_only_store
+from bitespeed.stores.protocols import BulkStore
 
 
 @click.command(short_help="Erase everything that is stored about one customer.")
@@ -41,6 +43,10 @@ async def erase(
     _print_receipt(receipt, as_json=as_json)
     if vacuum:
         async with open_only_store(settings) as store:
+            if not isinstance(store, BulkStore):
+                raise InvalidInput(
+                    "The Data API cannot vacuum; use the project's connection string"
+                )
             await store.vacuum()
 
 

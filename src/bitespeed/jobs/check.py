@@ -18,7 +18,7 @@ from itertools import pairwise
 from typing import NamedTuple
 
 from bitespeed.model.records import ContactRecord, EventRecord, IdentityRecord, IdentityRecords
-from bitespeed.stores import Store
+from bitespeed.stores.protocols import ScannableStore
 
 INVARIANTS = {
     "I1": "every live identity has exactly one primary",
@@ -43,7 +43,9 @@ class Violation(NamedTuple):
     what: str
 
 
-async def check(store: Store, on_page: Callable[[int], None] = lambda _: None) -> list[Violation]:
+async def check(
+    store: ScannableStore, on_page: Callable[[int], None] = lambda _: None
+) -> list[Violation]:
     """Every broken invariant in the store, up to `MAX_VIOLATIONS`; none when it is sound.
 
     ``on_page`` is told the number of identities looked at, now and then.

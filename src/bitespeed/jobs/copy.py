@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from bitespeed.model.records import IdentityRecords
-from bitespeed.stores import Store
+from bitespeed.stores.protocols import AnyStore, BulkStore, ScannableStore
 
 MAX_DIFFERENCES = 1000  # found before the search ends; by then the cause matters, not the number
 
@@ -62,7 +62,7 @@ class Comparison:
         return not (self.changed or self.differences)
 
 
-async def copy(source: Store, target: Store, on_page: OnPage = lambda _: None) -> Counts:
+async def copy(source: AnyStore, target: BulkStore, on_page: OnPage = lambda _: None) -> Counts:
     """Bring all that the source holds as of one instant into an empty target, ids and all.
 
     Whole or not at all, also when either fails or it is interrupted; but for API keys, which come
@@ -80,7 +80,7 @@ async def copy(source: Store, target: Store, on_page: OnPage = lambda _: None) -
 
 
 async def compare(
-    source: Store, target: Store, copied: Counts, on_page: OnPage = lambda _: None
+    source: ScannableStore, target: ScannableStore, copied: Counts, on_page: OnPage = lambda _: None
 ) -> Comparison:
     """Every identity in which the two differ, up to `MAX_DIFFERENCES`.
 

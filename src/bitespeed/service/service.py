@@ -22,7 +22,7 @@ from bitespeed.rules import erase as erasing
 from bitespeed.rules import identify as rule
 from bitespeed.rules.erase import Subject, SubjectRecords
 from bitespeed.service.batching import MAX_BATCH, Gathering, Limits, Load, Outcome, Pending, Work
-from bitespeed.stores import Store
+from bitespeed.stores.protocols import Store
 from bitespeed.telemetry import metrics, stages, tracing
 from bitespeed.telemetry.events import Asked, changed
 from bitespeed.telemetry.failures import failed

@@ -177,17 +177,17 @@ class FunctionStore(ABC):
         arguments = {"expected": expected, "fresh": fresh_epoch(), "seconds": seconds}
         return _state.decode(await self._fetch("cache_suspend", arguments))
 
-    async def cache_feed(self, since: str | None, most: int) -> Feed:
+    async def cache_feed(self, since: str | None, limit: int) -> Feed:
         """See `CacheableStore.cache_feed`."""
-        return _feed.decode(await self._fetch("cache_feed", {"since": since, "most": most}))
+        return _feed.decode(await self._fetch("cache_feed", {"since": since, "most": limit}))
 
     async def keys(self, ids: Collection[str] | None = None) -> list[ApiKey]:
-        """See `Store.keys`."""
+        """See `KeyStore.keys`."""
         asked = None if ids is None else msgspec.Raw(_encode(list(ids)))
         return _keys.decode(await self._fetch("keys", {"ids": asked}))
 
     async def put_key(self, key: ApiKey) -> None:
-        """See `Store.put_key`."""
+        """See `KeyStore.put_key`."""
         await self._call("put_key", {"key": msgspec.Raw(_encode(key))})
 
     async def _fetch(self, function: Function, arguments: Arguments) -> bytes:

@@ -99,7 +99,7 @@ class PostgresStore(FunctionStore):
         await self._fetch_value(b"select 1 from bitespeed.migration limit 1", [])
 
     async def scan(self) -> AsyncGenerator[list[IdentityRecords]]:
-        """See `Store.scan`."""
+        """See `ScannableStore.scan`."""
         from concurrent.futures import ThreadPoolExecutor
 
         from bitespeed.stores.postgres.bulk.scan import scan
@@ -115,7 +115,7 @@ class PostgresStore(FunctionStore):
             thread.shutdown(wait=False)
 
     async def load(self, pages: AsyncIterable[list[IdentityRecords]]) -> None:
-        """See `Store.load`."""
+        """See `BulkStore.load`."""
         from bitespeed.stores.postgres.bulk.load import load
         from bitespeed.stores.postgres.bulk.sessions import connect_async
 
@@ -124,13 +124,13 @@ class PostgresStore(FunctionStore):
                 await load(connection, pages)
 
     async def size(self) -> int:
-        """See `Store.size`."""
+        """See `BulkStore.size`."""
         from bitespeed.stores.postgres.bulk.load import SIZE
 
         return int(await self._fetch_value(SIZE, []) or 0)
 
     async def vacuum(self) -> None:
-        """See `Store.vacuum`."""
+        """See `BulkStore.vacuum`."""
         await asyncio.to_thread(self._vacuum)
 
     def _vacuum(self) -> None:

@@ -12,13 +12,13 @@ _SQL = named(text("bitespeed.stores.sqlite", "sql/keys.sql"))
 
 
 def keys(connection: sqlite3.Connection, ids: Collection[str] | None) -> list[ApiKey]:
-    """See `Store.keys`."""
+    """See `KeyStore.keys`."""
     parameters = {"ids": None if ids is None else msgspec.json.encode(list(ids)).decode()}
     (document,) = connection.execute(_SQL["keys"], parameters).fetchone()
     return msgspec.json.decode(document, type=list[ApiKey])
 
 
 def put_key(connection: sqlite3.Connection, key: ApiKey) -> None:
-    """See `Store.put_key`; takes the write lock itself."""
+    """See `KeyStore.put_key`; takes the write lock itself."""
     row = msgspec.structs.asdict(key) | {"scopes": msgspec.json.encode(key.scopes).decode()}
     connection.execute(_SQL["put_key"], row)

@@ -35,5 +35,5 @@ class Loading:
 
 
 def size(connection: sqlite3.Connection) -> int:
-    """See `Store.size`."""
+    """See `BulkStore.size`."""
     return connection.execute(_SQL["size"]).fetchone()[0]

@@ -141,7 +141,7 @@ class SqliteStore:
             await self._reading.run(self._patient_reader.ping)
 
     async def scan(self) -> AsyncGenerator[list[IdentityRecords]]:
-        """See `Store.scan`."""
+        """See `ScannableStore.scan`."""
         lane = Lane("scan")
         with closing(connect(self._path)) as connection, closing(lane), translated():
             pages = scan(connection)
@@ -152,7 +152,7 @@ class SqliteStore:
                 await lane.run(pages.close)
 
     async def load(self, pages: AsyncIterable[list[IdentityRecords]]) -> None:
-        """See `Store.load`."""
+        """See `BulkStore.load`."""
         lane = Lane("load")
         with closing(connect(self._path)) as connection, closing(lane), translated():
             loading = Loading(connection)
@@ -166,22 +166,22 @@ class SqliteStore:
                 raise
 
     async def keys(self, ids: Collection[str] | None = None) -> list[ApiKey]:
-        """See `Store.keys`."""
+        """See `KeyStore.keys`."""
         with translated():
             return await self._reading.run(lambda: keys(self._connections[1], ids))
 
     async def put_key(self, key: ApiKey) -> None:
-        """See `Store.put_key`."""
+        """See `KeyStore.put_key`."""
         with translated():
             await self._reading.run(lambda: put_key(self._connections[1], key))
 
     async def size(self) -> int:
-        """See `Store.size`."""
+        """See `BulkStore.size`."""
         with translated():
             return await self._reading.run(lambda: size(self._connections[1]))
 
     async def vacuum(self) -> None:
-        """See `Store.vacuum`; a commit that erases has done so already."""
+        """See `BulkStore.vacuum`; a commit that erases has done so already."""
 
     async def close(self) -> None:
         """See `Store.close`."""

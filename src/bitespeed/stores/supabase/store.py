@@ -5,7 +5,7 @@ here as well. See docs/supabase.md for the key and the settings of the project.
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterable
+from collections.abc import AsyncGenerator
 
 import httpx
 import msgspec
@@ -106,7 +106,7 @@ class SupabaseStore(FunctionStore):
         await self.read("", members=False)
 
     async def scan(self) -> AsyncGenerator[list[IdentityRecords]]:
-        """See `Store.scan`. Raises `StoreUnavailable` at more than `MAX_SCAN` contacts."""
+        """See `ScannableStore.scan`. Raises `StoreUnavailable` at more than `MAX_SCAN` contacts."""
         answer = await self._post("scan", b'{"most":%d}' % MAX_SCAN, SCAN_TIME)
         rows = await asyncio.to_thread(msgspec.json.decode, answer, type=Rows | None)
         if rows is None:
@@ -116,19 +116,6 @@ class SupabaseStore(FunctionStore):
             )
         for page in paged(rows.streams()):
             yield page
-
-    async def load(self, pages: AsyncIterable[list[IdentityRecords]]) -> None:  # noqa: ARG002 - see `Store.load`, which it cannot serve
-        """Raises `InvalidInput`: many calls are not one transaction."""
-        raise InvalidInput(
-            "Nothing can be copied into a project by its Data API; use its connection string"
-        )
-
-    async def size(self) -> None:
-        """See `Store.size`; counting would take as long as the scan."""
-
-    async def vacuum(self) -> None:
-        """Raises `InvalidInput`: it is no function."""
-        raise InvalidInput("The Data API cannot vacuum; use the project's connection string")
 
     async def close(self) -> None:
         """See `Store.close`."""
