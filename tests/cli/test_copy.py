@@ -146,19 +146,6 @@ def test_what_comes_over_the_data_api_is_the_same(
     asyncio.run(test())
 
 
-def test_nothing_is_copied_into_the_data_api(people: str) -> None:
-    async def test() -> None:
-        from bitespeed.stores.supabase.store import SupabaseStore
-
-        far = SupabaseStore("https://project.supabase.example", Options(key="a key"))
-        async with opened(people) as (source,):
-            with pytest.raises(InvalidInput, match="connection string"):
-                await copy(source, far)
-        await far.close()
-
-    asyncio.run(test())
-
-
 # All or nothing
 
 

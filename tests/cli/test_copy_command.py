@@ -13,10 +13,15 @@ from typing import Any
 
 import psycopg
 import pytest
+from click.testing import CliRunner
 
+from bitespeed import runtime
 from bitespeed.cli.copy import copy as copy_command
 from bitespeed.jobs.copy import Comparison, compare
+from bitespeed.stores import open_store
+from bitespeed.stores.options import Options
 from bitespeed.stores.protocols import AnyStore
+from bitespeed.stores.supabase.store import SupabaseStore
 from support.copies import (
     PATIENCE,
     contacts,
@@ -153,3 +158,20 @@ def test_ctrl_c_leaves_the_target_empty(people: str, postgres: Postgres, held: s
         assert process.returncode == 130, told
         assert told.strip() == "Stopped. The target holds nothing of it; run it again."
         assert contacts(target) == 0
+
+
+def test_copying_into_the_data_api_names_the_other_way(
+    people: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def open_unprepared(url: str, options: Options) -> AnyStore:
+        if url == people:
+            return await open_store(url, options)
+        return SupabaseStore(url, Options(key="a key"))
+
+    monkeypatch.setattr(runtime, "open_store", open_unprepared)
+    command = ["--from", people, "--to", "https://project.supabase.example"]
+    done = CliRunner().invoke(copy_command, command)
+    assert done.exit_code == 2
+    assert done.stderr == (
+        "Error: The Data API cannot copy into a project; use the project's connection string\n"
+    )

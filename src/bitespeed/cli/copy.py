@@ -37,7 +37,7 @@ async def copy(source: str, target: str, as_json: bool) -> None:
     async with open_only_store(from_) as one, open_only_store(to) as other:
         if not isinstance(other, BulkStore):
             raise InvalidInput(
-                "The Data API cannot fill a project; use the project's connection string"
+                "The Data API cannot copy into a project; use the project's connection string"
             )
         try:
             copied = await _copy(one, other)
