@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 
 from bitespeed.model.identifiers import observe
-from bitespeed.queues import Message, message
+from bitespeed.queues.messages import Message, message
 from bitespeed.queues.sqs import MAX_RECEIVED
 from bitespeed.queues.worker import work_off
 from bitespeed.rules.erase import Subject

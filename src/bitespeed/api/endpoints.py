@@ -32,7 +32,8 @@ from bitespeed.errors import (
 )
 from bitespeed.model.identifiers import Observation, observe
 from bitespeed.model.identity import Answer
-from bitespeed.queues import MAX_MESSAGE, MAX_OBSERVATIONS, Queue
+from bitespeed.queues import Queue
+from bitespeed.queues.messages import MAX_MESSAGE, MAX_OBSERVATIONS
 from bitespeed.service.batching import Outcome
 from bitespeed.service.tenants import Tenants
 from bitespeed.telemetry.requests import Request

@@ -7,7 +7,7 @@ from typing import Any
 from bitespeed.aws.environment import Context, Environment, Opened
 from bitespeed.aws.metrics import current_counts, emit
 from bitespeed.errors import BitespeedError
-from bitespeed.queues import Message, message
+from bitespeed.queues.messages import Message, message
 from bitespeed.queues.worker import work_off
 
 _environment = Environment()

@@ -8,7 +8,7 @@ from uuid import uuid4
 
 from bitespeed.aws_json import Service, ServiceFailed
 from bitespeed.errors import InvalidInput, Overloaded, QueueUnavailable
-from bitespeed.queues import SENT, TENANT, Message, message
+from bitespeed.queues.messages import SENT, TENANT, Message, message
 
 PATIENCE = 4.0  # seconds; below a request's deadline
 WAIT = 5  # seconds until the queue says that it is empty; whoever is told to stop waits as long

@@ -10,7 +10,7 @@ from bitespeed.errors import BitespeedError, InvalidInput, NotFound, Unavailable
 from bitespeed.model.api_keys import tenant_name
 from bitespeed.model.identifiers import Observation
 from bitespeed.model.identity import Answer
-from bitespeed.queues import MAX_OBSERVATIONS, Message
+from bitespeed.queues.messages import MAX_OBSERVATIONS, Message
 from bitespeed.queues.sqs import Received, SqsQueue
 from bitespeed.service.batching import MAX_BATCH
 from bitespeed.service.service import Service

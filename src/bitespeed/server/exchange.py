@@ -3,9 +3,8 @@ went there. Everything else takes the usual way.
 """
 
 import asyncio
-from typing import TYPE_CHECKING
 
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from bitespeed import wire
 from bitespeed.api.asgi import CLOSE, JSON, Headers, refused
@@ -14,9 +13,6 @@ from bitespeed.api.keyring import Caller
 from bitespeed.errors import TooLarge
 from bitespeed.service.batching import Outcome
 from bitespeed.telemetry.requests import HEADER, Request
-
-if TYPE_CHECKING:
-    from bitespeed.server.connection import Connection
 
 Lines = list[tuple[bytes, bytes]]
 
@@ -30,7 +26,7 @@ class Exchange:
 
     def __init__(
         self,
-        connection: "Connection",
+        connection: HttpToolsProtocol,
         endpoints: Endpoints,
         caller: Caller,
         headers: Headers,
