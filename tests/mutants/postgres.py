@@ -7,7 +7,7 @@ POSTGRES = Suite(
     "postgres and not (thousand or large or odd or published or service or scan)",  # the quick ones
 )
 RACES = Suite(
-    "test_postgres_store.py",
+    "postgres",
     "order or mismatch or second_merge or after_the_locks or gives_up or idle_are or cut_while"
     " or null_character or quote",
 )
