@@ -122,11 +122,11 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _run(options: argparse.Namespace) -> None:
-    asked = options.parts or USUAL
-    measured = [name for name in asked if name != "report"]
+    wanted = options.parts or USUAL
+    measured = [name for name in wanted if name != "report"]
     parts.require(measured)
     output = options.output or (None if options.quick else OUTPUT)
-    kinds = [*pages.PAGES] if "report" in asked else [PARTS[name].kind for name in measured]
+    kinds = [*pages.PAGES] if "report" in wanted else [PARTS[name].kind for name in measured]
     found = {kind: kind() if output is None else pages.read(kind, output) for kind in kinds}
     with (
         _work_folder(options.work_dir, keep=options.keep) as (scratch, cache),
@@ -137,7 +137,7 @@ def _run(options: argparse.Namespace) -> None:
         for name in measured:
             _measure(found[PARTS[name].kind], name, options.date or _today(), site)
     for results in found.values():
-        print(*pages.told(results), sep="\n")
+        print(*pages.summary_lines(results), sep="\n")
         if output is not None:
             pages.write(results, output)
     if output is not None:

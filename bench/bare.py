@@ -5,7 +5,7 @@ option; its entry points are replaced before it is served:
 
 - keys and their rates: everybody is the default tenant, and no header is looked at for it;
 - limits on callers: neither the size of a head nor the time that a caller takes is kept;
-- logs: nothing is told of a commit, nor of identities that grow;
+- logs: no line is written about a commit or a large identity;
 - metrics: no request, batch, stage or commit is counted or timed, and requests have no ids.
 
 What is left of them is the name of the header with the request's id in each answer, and the limits

@@ -119,7 +119,7 @@ def fill(path: Path, contacts: int) -> None:
 
 
 def fill_parameters(contacts: int) -> dict[str, str | int]:
-    """What the SQL that fills a database with that many contacts has to be told."""
+    """The parameters of the SQL that fills a database with that many contacts."""
     if contacts % 10:
         raise BenchmarkFailed("The number of contacts must be a multiple of ten")
     return {"contacts": contacts, "first": FIRST, "began": BEGAN, "tenant": DEFAULT_TENANT}
@@ -140,7 +140,7 @@ def _fingerprint() -> str:
 
 
 def fingerprint(store: str, script: str) -> str:
-    """Of all that decides what a filled database looks like: the store's package, the SQL."""
+    """A hash of all that decides what a filled database contains: the store's package, the SQL."""
     texts = [migration.script for migration in of_package(store)]
     return hashlib.sha256("".join([*texts, script]).encode()).hexdigest()[:8]
 

@@ -33,7 +33,7 @@ where n % 10 <> 0;
 insert into event (seq, tenant, at, kind, identity_id, version, contact_id, merged_id, email, phone)
 with recursive
     series(seq) as (select 1 union all select seq + 1 from series where seq < :contacts / 10 * 11),
-    told(seq, nth, n) as (
+    event_number(seq, nth, n) as (
         select seq, (seq - 1) % 11 + 1,
                (seq - 1) / 11 * 10 + (seq - 1) % 11 + 1 - ((seq - 1) % 11 >= 8)
         from series)
@@ -45,4 +45,4 @@ select seq, :tenant, :began + n * 1000,
        iif(nth = 9, n, null),
        iif(nth = 9, 'c' || (:first + n - 1) || '@example.com', null),
        iif(nth = 9, :first + n, null)
-from told;
+from event_number;

@@ -31,7 +31,7 @@ def handler(event, context):
 
 
 def begun(function: Function) -> float:
-    """Milliseconds of the init phase, as the emulator tells."""
+    """Milliseconds of the init phase, as the emulator reports them."""
     function.ask("GET", "/health")
     found = re.search(r"INIT REPORT\(durationMs: ([\d.]+)\)", function.log())
     assert found, function.log()
@@ -78,12 +78,12 @@ def main() -> None:
                     taken[way].append(begun(function))
                     worked[way].append(spent(function))
         for way in ways:
-            told = [
+            figures = [
                 f"{what} {statistics.median(of[way]):6.1f} ms,"
                 f" {statistics.median(of[way]) / statistics.median(of['bare']):.1f} times"
                 for what, of in (("init", taken), ("processor", worked))
             ]
-            print(f"{way:36} {'; '.join(told)}; least {min(taken[way]):.1f} ms")
+            print(f"{way:36} {'; '.join(figures)}; least {min(taken[way]):.1f} ms")
         with emulated(package, folder, **ways["PostgreSQL, settings from a secret"]) as function:
             for n in range(REQUESTS):
                 function.identify(f"m{n}@hillvalley.edu", f"{n % 700}")

@@ -47,7 +47,7 @@ def write(found: Results, folder: Path) -> None:
         charts.draw_soak(found.soak.figures, folder / "soak.png")
 
 
-def told(found: Results) -> list[str]:
+def summary_lines(found: Results) -> list[str]:
     """The figures in lines to be printed."""
     lines = [
         f"{row.what}: {row.measured.replace('**', '')}; {row.spread}"

@@ -56,7 +56,7 @@ def service(
 ) -> Iterator[Server]:
     """The service as anybody would start it on the database at a URL, else with its defaults.
 
-    ``key`` is for those who ask it; ``environ`` has settings of its own.
+    ``key`` is sent by the load generator; ``environ`` has settings of its own.
     """
     command = ["-m", "bitespeed", "serve", "--database", database, "--workers", str(workers)]
     with _server(command, logs, "/ready", environ) as server:
@@ -139,7 +139,7 @@ def _environment() -> dict[str, str]:
 
 
 def _tail(log: Path) -> str:
-    return log.read_text(encoding="utf-8", errors="replace")[-2000:] or "it said nothing"
+    return log.read_text(encoding="utf-8", errors="replace")[-2000:] or "its log is empty"
 
 
 @dataclass(frozen=True)

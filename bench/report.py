@@ -131,7 +131,7 @@ _PAGE = f"""\
 
 {{taken}}
 
-| What | Asked | Measured, median | Spread | Command |
+| What | Target | Measured, median | Spread | Command |
 |---|---|---|---|---|
 {{rows}}
 
@@ -184,7 +184,7 @@ _SOAK = """\
 
 Repeats of 10,000 customers, with a new customer in every tenth request; these grow the database,
 not the memory, but for caches of a fixed size, which fill at the beginning. The slope is that of
-the line of least squares through a look each second. `python -m bench soak` measures it anew.
+the line of least squares through a value each second. `python -m bench soak` measures it anew.
 """
 
 

@@ -1,7 +1,7 @@
 """Repeats against a small and a very large database, in turns.
 
-Customers are drawn from the whole database, so that of the large one nearly none has been
-asked for before.
+Customers are drawn from the whole database, so nearly every request to the large one is
+for a customer that no request named before.
 """
 
 from itertools import count

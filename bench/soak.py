@@ -16,7 +16,7 @@ from bench.processes import Server
 from bench.scale import CONNECTIONS, PRELOADED, Scale
 from bitespeed.stores.sqlite.database import connect
 
-INTERVAL = 1.0  # seconds between looks at the server's memory
+INTERVAL = 1.0  # seconds between two measurements of the server's memory
 MIB = 1024 * 1024
 
 
@@ -71,7 +71,7 @@ def summary(
     seconds: list[float],
     memory: list[float],
 ) -> Soak:
-    """What looks at the memory say together; it takes two or more after the warm-up."""
+    """The summary of the measurements of memory; two or more must come after the warm-up."""
     warm = [at for at in seconds if at >= warm_up]
     steady = memory[-len(warm) :]
     half = len(warm) // 2

@@ -3,10 +3,10 @@
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
-from bench.asked import ASKED
 from bench.figures import Summary
 from bench.results import Part
 from bench.size import LONE, Sizes
+from bench.targets import TARGETS
 
 Format = Callable[[float], str]
 
@@ -15,7 +15,7 @@ NAMES = {"repeats": "Repeats", "new": "New customers", "mix": "Mix, 90 % repeats
 
 @dataclass(frozen=True)
 class Row:
-    """One line of the table; ``key`` names it in `bench.asked`, ``command`` measures it anew."""
+    """One line of the table; ``key`` names it in `bench.targets`, ``command`` measures it anew."""
 
     key: str
     what: str
@@ -27,17 +27,17 @@ class Row:
 
     def line(self) -> str:
         """The row in Markdown."""
-        cells = self.what, self.asked(), self.measured, self.spread, f"`{self.command}`"
+        cells = self.what, self.target(), self.measured, self.spread, f"`{self.command}`"
         return f"| {' | '.join(cells)} |"
 
-    def asked(self) -> str:
-        """What is asked, and whether it is met; nothing where nothing is."""
-        asked = ASKED.get(self.key)
-        if asked is None:
+    def target(self) -> str:
+        """The target, and whether the figure misses it; empty where the row has none."""
+        target = TARGETS.get(self.key)
+        if target is None:
             return ""
-        bound = "at least" if asked.at_least else "at most"
-        met = "" if asked.is_met(self.value) else " (missed)"
-        return f"{bound} {self.show(asked.bound)}{met}"
+        bound = "at least" if target.at_least else "at most"
+        met = "" if target.is_met(self.value) else " (missed)"
+        return f"{bound} {self.show(target.bound)}{met}"
 
 
 def size_rows(of: Sizes, prefix: str, command: str) -> Iterator[Row]:
@@ -79,7 +79,7 @@ def kilobytes(size: float) -> str:
 
 
 def spread(of: Summary, show: Format) -> str:
-    """Between what most of the values are."""
+    """The range of the middle half of the values."""
     return f"{show(of.low)} to {show(of.high)}" if of.count > 1 else "one run"
 
 
@@ -89,14 +89,14 @@ def lines(of: Iterable[Row]) -> str:
 
 
 def taken(parts: Mapping[str, Part[object] | None]) -> str:
-    """Where and when; once, where that is the same for all."""
-    said: dict[str, list[str]] = {}
+    """Where and when each part was measured; one line where that is the same for all."""
+    by_place: dict[str, list[str]] = {}
     for name, part in parts.items():
         if part is not None:
-            said.setdefault(where(part), []).append(name)
-    if len(said) == 1:
-        return next(iter(said)) + "."
-    return "\n".join(f"- {', '.join(names)}: {place}." for place, names in said.items())
+            by_place.setdefault(where(part), []).append(name)
+    if len(by_place) == 1:
+        return next(iter(by_place)) + "."
+    return "\n".join(f"- {', '.join(names)}: {place}." for place, names in by_place.items())
 
 
 def where(part: Part[object]) -> str:

@@ -101,6 +101,6 @@ def parse(output: str) -> Load:
         if getattr(load, name)
     }
     if failures or not load.requests:
-        told = ", ".join(f"{count} x {name}" for name, count in failures.items())
-        raise BenchmarkFailed(f"Not every request was answered with success: {told or 'none was'}")
+        counts = ", ".join(f"{count} x {name}" for name, count in failures.items())
+        raise BenchmarkFailed(f"Not every request was answered with success: {counts or 'none'}")
     return load

@@ -27,7 +27,7 @@ from bench.size import LONE
 
 START = 10.0  # seconds until the cache answers
 ROUND_TRIPS = 2000  # of GET, for each median
-WARM_UP = 3  # runs, until what is asked for is in the cache
+WARM_UP = 3  # runs, until the answers are in the cache
 NOBODY = "redis://127.0.0.1:1/0"  # where no server is
 
 

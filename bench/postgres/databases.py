@@ -18,7 +18,13 @@ from bitespeed.stores.postgres.bulk.migrate import migrate
 
 PREFIX = "bitespeed_bench_"  # how the names of all our databases begin
 ENTRY = 5  # seconds until the server must have let us in
-TOLD = ("server_version", "shared_buffers", "fsync", "synchronous_commit", "full_page_writes")
+SHOWN = (
+    "server_version",
+    "shared_buffers",
+    "fsync",
+    "synchronous_commit",
+    "full_page_writes",
+)
 
 _FILL = "fill.sql"
 
@@ -29,7 +35,7 @@ class Databases:
     """The databases of a run on the server with a database at ``url``."""
 
     def __init__(self, url: str, *, keep: bool) -> None:
-        """``keep`` tells whether a filled database is to be there for the next run."""
+        """``keep`` leaves a filled database there for the next run."""
         self._url = url
         self._keep = keep
         self.names: list[str] = []  # of those to be dropped
@@ -37,8 +43,8 @@ class Databases:
     def version(self) -> str:
         """The version of the server, and the settings that the figures depend on."""
         with connect(self._url) as connection:
-            version, *rest = (_setting(connection, name) for name in TOLD)
-        shown = (f"{name} {value}" for name, value in zip(TOLD[1:], rest, strict=True))
+            version, *rest = (_setting(connection, name) for name in SHOWN)
+        shown = (f"{name} {value}" for name, value in zip(SHOWN[1:], rest, strict=True))
         return f"PostgreSQL {version}, {', '.join(shown)}"
 
     def fresh(self) -> str:

@@ -41,7 +41,7 @@ select true, %(tenant)s, %(began)s + n * 1000,
        case when nth = 9 then (%(first)s + n)::text end
 from generate_series(1::bigint, %(contacts)s / 10 * 11) as seq,
      lateral (select mod(seq - 1, 11) + 1 as nth) as in_its_eleven,
-     lateral (select (seq - 1) / 11 * 10 + nth - case when nth >= 9 then 1 else 0 end as n) as told
+     lateral (select (seq - 1) / 11 * 10 + nth - case when nth >= 9 then 1 else 0 end as n) as event_number
 order by seq;
 
 -- name: next_contact

@@ -90,7 +90,7 @@ def measure(scale: Scale, databases: Databases) -> Merge:
 
 
 def _cases(url: str, contacts: int) -> Iterator[Case]:
-    """One case after the other, each made when it is asked for."""
+    """One case after the other, each made when the iteration comes to it."""
     for elder in count(1, contacts + 1):
         make(url, Case(elder, contacts))
         yield Case(elder, contacts)
@@ -126,8 +126,8 @@ def _whole(http: HTTPConnection, connection: Connection, case: Case) -> Whole:
 
 def _post(http: HTTPConnection, case: Case) -> tuple[float, bytes]:
     """Milliseconds, and the answer."""
-    asked = case.observation
-    body = msgspec.json.encode({"email": asked.email, "phoneNumber": asked.phone})
+    observation = case.observation
+    body = msgspec.json.encode({"email": observation.email, "phoneNumber": observation.phone})
     start = time.perf_counter()
     http.request("POST", "/identify", body, {"Content-Type": "application/json"})
     response = http.getresponse()
@@ -141,8 +141,8 @@ def _post(http: HTTPConnection, case: Case) -> tuple[float, bytes]:
 
 def require_merged(answer: bytes, case: Case) -> None:
     """Raise `BenchmarkFailed` unless the answer is that to a merge."""
-    told = msgspec.json.decode(answer)["contact"]
-    ids = [told["primaryContatctId"], *told["secondaryContactIds"]]
+    contact = msgspec.json.decode(answer)["contact"]
+    ids = [contact["primaryContatctId"], *contact["secondaryContactIds"]]
     if ids != list(range(case.elder, case.elder + case.contacts + 1)):
         raise BenchmarkFailed("The answer to the merge does not list every contact by age")
 

@@ -26,7 +26,7 @@ SCRIPTS = {
 }
 """What takes the place of each workload, with the weights of its statements."""
 
-SIMPLE, PREPARED = "simple", "prepared"  # protocols; pgbench speaks the first unless told otherwise
+SIMPLE, PREPARED = "simple", "prepared"  # protocols; pgbench speaks the first by default
 
 
 def require() -> Path:

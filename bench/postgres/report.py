@@ -153,14 +153,14 @@ _PAGE = f"""\
 
 {{taken}}
 
-| What | Asked | Measured, median | Spread | Command |
+| What | Target | Measured, median | Spread | Command |
 |---|---|---|---|---|
 {{rows}}
 
 ![Throughput, workers, size and merge, beside their ceilings](postgres.png)
 
-PostgreSQL, the service, pgbench and wrk share the machine. The service has one worker unless it is
-said otherwise, and is asked over HTTP by wrk with one thread and {CONNECTIONS} connections. The
+PostgreSQL, the service, pgbench and wrk share the machine. The service has one worker unless a row
+says otherwise; wrk sends requests by HTTP with one thread, {CONNECTIONS} connections. The
 ceilings are `pgbench -c {CONNECTIONS}` on the same server over TCP, one transaction for each
 request: for repeats a SELECT by the unique column of a table of as many customers as the service
 knows, for new customers an INSERT of one row into a table with two indexes, for the mix nine of

@@ -25,7 +25,7 @@ def test_no_two_runs_share_a_new_customer() -> None:
     assert len({len(phone) for first in firsts for _, phone in [data.customer(first)]}) == 1
 
 
-def test_rows_of_an_import_have_the_shares_promised_and_come_again_with_their_seed() -> None:
+def test_import_rows_have_fixed_shares_and_depend_on_seed() -> None:
     rows = list(data.mixed_rows(10_000, seed=7))
     assert rows == list(data.mixed_rows(10_000, seed=7))
     emails, phones = ({row[position] for row in rows} for position in (0, 1))
@@ -46,15 +46,13 @@ def test_rows_of_an_import_have_the_shares_promised_and_come_again_with_their_se
         "select name, seq from sqlite_sequence order by name",
     ],
 )
-def test_a_filled_database_is_what_the_service_would_have_written(
-    tmp_path: Path, query: str
-) -> None:
+def test_filled_database_equals_one_written_by_the_service(tmp_path: Path, query: str) -> None:
     data.fill(tmp_path / "filled.db", 40)
     asyncio.run(fill_by_service(data.url(tmp_path / "served.db"), 40))
     assert rows_of(tmp_path / "filled.db", query) == rows_of(tmp_path / "served.db", query)
 
 
-def test_a_filled_database_keeps_the_invariants(tmp_path: Path) -> None:
+def test_filled_database_keeps_the_invariants(tmp_path: Path) -> None:
     filled = data.filled(tmp_path, 1_000)
     assert asyncio.run(violations(filled.url)) == []
     assert data.filled(tmp_path, 1_000) == filled
@@ -62,7 +60,7 @@ def test_a_filled_database_keeps_the_invariants(tmp_path: Path) -> None:
     assert rows_of(path, "select count(*) from contact_record") == [(1_000,)]
 
 
-def test_a_disk_that_is_too_small_is_told_before_it_is_full(tmp_path: Path) -> None:
+def test_too_small_disk_is_refused_before_it_fills(tmp_path: Path) -> None:
     with pytest.raises(BenchmarkFailed, match="--work-dir"):
         data.filled(tmp_path, 10**15)
 
@@ -88,7 +86,7 @@ async def _import(file: Path, database: Path) -> None:
     await store.close()
 
 
-def test_the_ceiling_of_an_import_writes_the_very_rows(tmp_path: Path) -> None:
+def test_ceiling_of_an_import_writes_the_same_rows(tmp_path: Path) -> None:
     database, copy = _imported(tmp_path, 2_000), tmp_path / "copy.db"
     with importing.Written(database) as written:
         written.copy(copy, commits=7)
@@ -100,7 +98,7 @@ def test_the_ceiling_of_an_import_writes_the_very_rows(tmp_path: Path) -> None:
     assert asyncio.run(violations(data.url(copy))) == []
 
 
-def test_an_import_file_has_a_header_that_the_import_knows(tmp_path: Path) -> None:
+def test_import_file_has_the_header_of_an_import(tmp_path: Path) -> None:
     data.write_csv(tmp_path / "rows.csv", data.customers(2))
     with (tmp_path / "rows.csv").open(newline="") as file:
         header, *rows = csv.reader(file)

@@ -41,18 +41,18 @@ def _bench(*arguments: str | Path) -> "subprocess.CompletedProcess[str]":
 
 
 @pytest.mark.parametrize(
-    ("url", "told"),
+    ("url", "message"),
     [(NOWHERE, "There is no PostgreSQL server to measure"), ("here", "takes a URL such as")],
 )
-def test_a_missing_server_is_told_before_anything_is_measured(url: str, told: str) -> None:
+def test_missing_server_is_reported_before_anything_is_measured(url: str, message: str) -> None:
     done = _bench("imports", "postgres-merge", "--quick", "--postgres", url)
     assert done.returncode == 1
-    assert f"bench: {told}" in done.stderr.replace("--postgres takes", "takes")
+    assert f"bench: {message}" in done.stderr.replace("--postgres takes", "takes")
     assert "Traceback" not in done.stderr
     assert "imports ..." not in done.stderr
 
 
-def test_an_unknown_part_is_told() -> None:
+def test_unknown_part_is_refused_by_name() -> None:
     done = _bench("postgres-sise")
     assert (done.returncode, "no part postgres-sise" in done.stderr) == (1, True)
 
@@ -76,7 +76,7 @@ def _fail_in_a_new_database(server: Postgres, urls: list[str]) -> None:
             connection.execute("select from nowhere")
 
 
-def test_databases_on_a_server_are_dropped_whatever_happens(server: Postgres) -> None:
+def test_databases_are_dropped_after_a_failure(server: Postgres) -> None:
     urls: list[str] = []
     with pytest.raises(BenchmarkFailed, match="PostgreSQL refused: relation"):
         _fail_in_a_new_database(server, urls)
@@ -84,7 +84,7 @@ def test_databases_on_a_server_are_dropped_whatever_happens(server: Postgres) ->
         databases.connect(urls[0])
 
 
-def test_a_filled_database_on_a_server_is_kept_for_the_next_run_if_asked(server: Postgres) -> None:
+def test_filled_database_is_kept_when_the_run_wants_it(server: Postgres) -> None:
     contacts = 10 * (os.getpid() % 1000 + 1)  # others may test on the same server
     with databases.databases(server.url(), keep=True) as made:
         kept = made.filled(contacts)
@@ -125,20 +125,18 @@ def _rows_on_server(url: str, query: str) -> list[tuple[object, ...]]:
         "select nextval(pg_get_serial_sequence('bitespeed.event', 'seq'))",
     ],
 )
-def test_a_filled_database_on_a_server_is_what_the_service_would_have_written(
+def test_filled_database_equals_one_written_by_the_service(
     filled_and_served: tuple[str, str], query: str
 ) -> None:
     filled, served = filled_and_served
     assert _rows_on_server(filled, query) == _rows_on_server(served, query)
 
 
-def test_a_filled_database_on_a_server_keeps_the_invariants(made: Databases) -> None:
+def test_filled_database_keeps_the_invariants(made: Databases) -> None:
     assert asyncio.run(violations(made.filled(1_000).url)) == []
 
 
-def test_what_is_to_be_merged_keeps_the_invariants_before_and_after(
-    made: Databases, tmp_path: Path
-) -> None:
+def test_merge_case_keeps_the_invariants_before_and_after(made: Databases, tmp_path: Path) -> None:
     scale = replace(Scale(tmp_path), merges=1, merge_contacts=30)
     figures = merge.measure(scale, made)
     url = made.at(made.names[-1])
@@ -151,20 +149,20 @@ def test_what_is_to_be_merged_keeps_the_invariants_before_and_after(
     assert asyncio.run(violations(url)) == []
 
 
-def test_a_merge_that_forgets_somebody_leaves_no_figures() -> None:
+def test_merge_that_loses_a_contact_leaves_no_figures() -> None:
     case = merge.Case(elder=1, contacts=2)
-    told = {"primaryContatctId": 1, "secondaryContactIds": [2, 3]}
-    merge.require_merged(msgspec.json.encode({"contact": told}), case)
-    told["secondaryContactIds"] = [3]
+    contact = {"primaryContatctId": 1, "secondaryContactIds": [2, 3]}
+    merge.require_merged(msgspec.json.encode({"contact": contact}), case)
+    contact["secondaryContactIds"] = [3]
     with pytest.raises(BenchmarkFailed, match="every contact"):
-        merge.require_merged(msgspec.json.encode({"contact": told}), case)
+        merge.require_merged(msgspec.json.encode({"contact": contact}), case)
 
 
 @pytest.mark.skipif(
     not (shutil.which("wrk") and shutil.which("redis-server") and has_pgbench()),
     reason="needs wrk, pgbench and redis-server, as `make bench`",
 )
-def test_everything_on_a_server_is_measured_in_a_rush(server: Postgres, tmp_path: Path) -> None:
+def test_every_part_on_postgres_is_measured_briefly(server: Postgres, tmp_path: Path) -> None:
     parts = [name for name in PARTS if name.startswith("postgres")]
     done = _bench(
         *(*parts, "--quick", "--rounds", "1", "--big-contacts", "20000", "--merges", "1"),

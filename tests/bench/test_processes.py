@@ -26,7 +26,7 @@ def _identify(server: processes.Server, key: str | None) -> tuple[bytes, str]:
         return response.read(), response.headers["x-request-id"]
 
 
-def test_the_bare_service_gives_the_same_answers_and_goes_without_what_it_is_compared_with(
+def test_bare_service_answers_alike_without_keys_and_logs(
     tmp_path: Path,
 ) -> None:
     found: dict[str, tuple[bytes, str, str]] = {}
@@ -45,7 +45,7 @@ def test_the_bare_service_gives_the_same_answers_and_goes_without_what_it_is_com
     assert ["contact.created" in log for _, _, log in found.values()] == [False, True]
 
 
-def test_the_ceiling_answers_as_many_bytes_as_the_service() -> None:
+def test_constant_answer_is_as_long_as_a_real_one() -> None:
     email, phone = data.customer(10_000)
     observation = observe(email, phone)
     assert observation.email is not None

@@ -16,11 +16,11 @@ from bench import (
     soak,
     wrk,
 )
-from bench.asked import ASKED, at_least
 from bench.figures import ratios, slope, summarise
 from bench.postgres import cache, merge, workers
 from bench.postgres import ceilings as postgres_ceilings
 from bench.postgres import report as postgres_report
+from bench.targets import TARGETS, at_least
 from bench.workloads import WORKLOADS
 from support.benchmarks import WRK_OUTPUT
 
@@ -89,7 +89,7 @@ def measured_on_server() -> results.Postgres:
     )
 
 
-def test_results_are_kept(
+def test_results_are_read_as_they_were_written(
     tmp_path: Path, measured: results.Sqlite, measured_on_server: results.Postgres
 ) -> None:
     for found in (measured, measured_on_server):
@@ -98,7 +98,7 @@ def test_results_are_kept(
         assert pages.read(type(found), tmp_path / "nowhere") == type(found)()
 
 
-def test_the_report_has_a_row_for_each_figure_and_says_where_they_are_from(
+def test_report_has_a_row_for_each_figure_and_its_machine(
     measured: results.Sqlite, measured_on_server: results.Postgres
 ) -> None:
     page = report.page(measured)
@@ -110,33 +110,33 @@ def test_the_report_has_a_row_for_each_figure_and_says_where_they_are_from(
     assert "SQLite" not in page
 
 
-def test_whatever_is_asked_has_a_row(
+def test_every_target_has_a_row(
     measured: results.Sqlite, measured_on_server: results.Postgres
 ) -> None:
     rows = [*report.rows(measured), *postgres_report.rows(measured_on_server)]
     keys = [row.key for row in rows]
     assert len(keys) == len(set(keys))
-    assert {*ASKED} <= {*keys}
+    assert {*TARGETS} <= {*keys}
 
 
-def test_the_report_says_what_is_missed(
+def test_report_marks_missed_targets(
     measured: results.Sqlite, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(ASKED, "repeats-cpu", at_least(0.5))
-    monkeypatch.setitem(ASKED, "new-cpu", at_least(0.6))
-    asked = {row.key: row.asked() for row in report.rows(measured)}
-    assert asked["repeats-cpu"] == "at least 50 %"
-    assert asked["new-cpu"] == "at least 60 % (missed)"
+    monkeypatch.setitem(TARGETS, "repeats-cpu", at_least(0.5))
+    monkeypatch.setitem(TARGETS, "new-cpu", at_least(0.6))
+    targets = {row.key: row.target() for row in report.rows(measured)}
+    assert targets["repeats-cpu"] == "at least 50 %"
+    assert targets["new-cpu"] == "at least 60 % (missed)"
 
 
-def test_the_soak_starts_after_its_warm_up(measured: results.Sqlite) -> None:
+def test_figures_of_the_soak_begin_after_its_warm_up(measured: results.Sqlite) -> None:
     assert measured.soak is not None
     assert measured.soak.figures.start == 51.0
     assert measured.soak.figures.slope == pytest.approx(60.0)
     assert "51.0 MiB after 1 s" in report.soak_page(measured.soak)
 
 
-def test_charts_are_drawn_of_what_was_measured(
+def test_charts_are_drawn_only_of_measured_parts(
     tmp_path: Path, measured: results.Sqlite, measured_on_server: results.Postgres
 ) -> None:
     pages.write(results.Postgres(), tmp_path)
@@ -149,7 +149,7 @@ def test_charts_are_drawn_of_what_was_measured(
 
 
 @pytest.mark.parametrize("part", ["ceilings", "imports", "size", "production"])
-def test_a_part_that_was_measured_alone_has_a_page_of_its_own(
+def test_part_measured_alone_gets_a_page(
     tmp_path: Path, measured: results.Sqlite, part: str
 ) -> None:
     pages.write(results.Sqlite(**{part: getattr(measured, part)}), tmp_path)
@@ -158,6 +158,6 @@ def test_a_part_that_was_measured_alone_has_a_page_of_its_own(
     }
 
 
-def test_what_is_kept_can_be_read_by_others(measured: results.Sqlite) -> None:
+def test_results_are_plain_json(measured: results.Sqlite) -> None:
     kept = msgspec.json.decode(msgspec.json.encode(measured))
     assert kept["ceilings"]["figures"]["repeats"]["share"]["median"] == 2.0

@@ -1,14 +1,14 @@
-"""What is asked of the figures; the report puts it beside what was measured.
+"""The targets of the figures; the report puts each beside what was measured.
 
 Shares and ratios are plain numbers, times are in milliseconds, sizes in bytes. A row that is
-missing here is reported without anything asked of it.
+missing here is reported without a target.
 """
 
 from typing import NamedTuple
 
 
-class Asked(NamedTuple):
-    """A bound: at least for shares of a ceiling, at most for times."""
+class Target(NamedTuple):
+    """A bound: a lower one for shares of a ceiling, an upper one for times."""
 
     bound: float
     at_least: bool
@@ -18,15 +18,15 @@ class Asked(NamedTuple):
         return value >= self.bound if self.at_least else value <= self.bound
 
 
-def at_least(bound: float) -> Asked:
-    return Asked(bound, at_least=True)
+def at_least(bound: float) -> Target:
+    return Target(bound, at_least=True)
 
 
-def at_most(bound: float) -> Asked:
-    return Asked(bound, at_least=False)
+def at_most(bound: float) -> Target:
+    return Target(bound, at_least=False)
 
 
-ASKED: dict[str, Asked] = {
+TARGETS: dict[str, Target] = {
     "repeats": at_least(0.5),
     "new": at_least(0.3),
     "p99": at_most(25),
