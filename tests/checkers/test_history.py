@@ -43,9 +43,9 @@ class Model:
             self._merge(*touched, email, phone)
         elif not {email, phone} <= known:
             self._add(touched[0] if touched else None, email, phone)
-        asked = {email, phone} - {None}
+        values = {email, phone} - {None}
         return self.answer(
-            next(self.person[c.id] for c in self.contacts if asked & {c.email, c.phone})
+            next(self.person[c.id] for c in self.contacts if values & {c.email, c.phone})
         )
 
     def _add(self, person: int | None, email: str | None, phone: str | None) -> None:
@@ -134,13 +134,13 @@ seeds = st.integers(0, 2**32)
 
 @given(seeds)
 @settings(max_examples=60, deadline=None)
-def test_requests_one_after_the_other_are_accepted(seed: int) -> None:
+def test_sequential_requests_are_accepted(seed: int) -> None:
     assert check(*serial(seed)) == []
 
 
 @given(seeds)
 @settings(max_examples=60, deadline=None)
-def test_overlapping_requests_that_some_order_explains_are_accepted(seed: int) -> None:
+def test_overlapping_requests_with_a_serial_order_are_accepted(seed: int) -> None:
     assert check(*overlapping(seed)) == []
 
 
@@ -197,7 +197,7 @@ def acknowledged_before(history: History, op: Operation) -> set[str | int]:
 def pick_node(
     history: History, rng: random.Random, of: Callable[[Answer], tuple[str | int, ...]]
 ) -> tuple[Operation, str | int] | None:
-    """An answer and one of its parts that was acknowledged earlier and was not asked for."""
+    """An answer and one of its parts that was acknowledged earlier and was not sent."""
     found = [
         (op, node)
         for op in history
@@ -290,7 +290,7 @@ def double_an_email(history: History, final: Final, rng: random.Random):
     return put(history, op, op._replace(answer=op.answer._replace(emails=emails))), final
 
 
-def forget_what_was_asked(history: History, final: Final, rng: random.Random):
+def forget_a_value_sent(history: History, final: Final, rng: random.Random):
     op = rng.choice([op for op in history if op.answer])
     answer = without(op.answer, rng.choice(op.values()))
     return put(history, op, op._replace(answer=answer)), final
@@ -380,7 +380,7 @@ def close_a_ring(history: History, final: Final, rng: random.Random):
 
 
 def invent_a_contact(history: History, final: Final, rng: random.Random):
-    """A contact that nobody asked for, with its event."""
+    """A contact that no request explains, with its event."""
     identity = rng.choice(final)
     email = identity.contacts[0].email
     return history, with_contact(final, identity, email, "999")
@@ -406,7 +406,7 @@ DAMAGES: list[tuple[Damage, str]] = [
     (show_a_stranger, "future"),
     (double_an_id, "shape"),
     (double_an_email, "shape"),
-    (forget_what_was_asked, "shape"),
+    (forget_a_value_sent, "shape"),
     (swap_the_primary, "shape"),
     (put_values_out_of_order, "shape"),
     (lose_a_contact, "lost"),
@@ -447,7 +447,7 @@ def test_two_halves_of_one_merge_are_torn() -> None:
     assert set(violation.operations) == {left, right}
 
 
-def test_a_stale_answer_is_told_with_the_one_that_it_should_have_seen() -> None:
+def test_stale_answer_is_reported_with_the_answer_it_missed() -> None:
     seen = request(0, 10, "a@x", "2", Answer(1, ("a@x",), ("1", "2"), (2,)))
     stale = request(11, 20, "a@x", "1", Answer(1, ("a@x",), ("1",), ()))
     first = request(0, 5, "a@x", "1", None)
@@ -455,21 +455,21 @@ def test_a_stale_answer_is_told_with_the_one_that_it_should_have_seen() -> None:
     assert (violation.kind, violation.operations) == ("stale", (stale, seen))
 
 
-def test_an_answer_may_lack_what_was_acknowledged_while_it_was_under_way() -> None:
+def test_answer_may_lack_what_was_acknowledged_after_it_began() -> None:
     seen = request(0, 10, "a@x", "2", Answer(1, ("a@x",), ("1", "2"), (2,)))
     late = request(10, 20, "a@x", "1", Answer(1, ("a@x",), ("1",), ()))
     first = request(0, 5, "a@x", "1", None)
     assert check([first, seen, late]) == []
 
 
-def test_an_answer_from_the_future_is_told_with_the_request_that_it_foresaw() -> None:
+def test_answer_from_the_future_is_reported_with_its_request() -> None:
     early = request(0, 10, "a@x", "1", Answer(1, ("a@x",), ("1", "2"), (2,)))
     later = request(11, 20, "a@x", "2", Answer(1, ("a@x",), ("1", "2"), (2,)))
     (violation,) = check([early, later])
     assert (violation.kind, violation.operations) == ("future", (early, later))
 
 
-def test_a_write_seen_to_happen_before_one_that_it_followed_is_out_of_order() -> None:
+def test_write_seen_before_its_predecessor_is_out_of_order() -> None:
     """What no pair of answers gives away: phone 2 came before phone 3, says the store. Somebody
     saw the identity with it until 20 and without 3, and somebody else, who was gone at 10, saw 3.
     """
@@ -492,7 +492,7 @@ def test_a_write_seen_to_happen_before_one_that_it_followed_is_out_of_order() ->
     assert check(without_the_early_one, model.final()) == []
 
 
-def test_an_identity_that_never_was_is_out_of_order() -> None:
+def test_identity_that_never_existed_is_out_of_order() -> None:
     """Both links are there in the end, and all overlap, but the store made them the other way."""
     model = Model()
     model.identify("a@x", "1")
@@ -507,7 +507,7 @@ def test_an_identity_that_never_was_is_out_of_order() -> None:
     assert kinds(history, model.final()) == {"order"}
 
 
-def test_an_unknown_request_may_be_there_in_the_end_or_not() -> None:
+def test_request_of_unknown_outcome_may_be_stored_or_not() -> None:
     done, undone = Model(), Model()
     for model in (done, undone):
         model.identify("a@x", "1")

@@ -37,15 +37,15 @@ class Shop:
         ]
 
     def identify(self, email: str | None, phone: str | None) -> Answer:
-        asked = {email, phone} - {None}
+        values = {email, phone} - {None}
         known = {value: self.person[c.id] for c in self.live() for value in (c.email, c.phone)}
-        persons = sorted({known[value] for value in asked if value in known})
+        persons = sorted({known[value] for value in values if value in known})
         if len(persons) == 2:
             self.person = {
                 id_: persons[0] if person == persons[1] else person
                 for id_, person in self.person.items()
             }
-        elif not asked <= known.keys():
+        elif not values <= known.keys():
             id_ = len(self.contacts) + 1
             self.contacts.append(
                 ContactRecord(id_, "default", 0, email, phone, None, None, id_, id_, None)
@@ -109,13 +109,13 @@ seeds = st.integers(0, 2**32)
 
 @given(seeds)
 @settings(max_examples=100, deadline=None)
-def test_requests_one_after_the_other_are_accepted(seed: int) -> None:
+def test_sequential_requests_are_accepted(seed: int) -> None:
     assert check(*serial(seed)) == []
 
 
 @given(seeds)
 @settings(max_examples=200, deadline=None)
-def test_overlapping_requests_that_some_order_explains_are_accepted(seed: int) -> None:
+def test_overlapping_requests_with_a_serial_order_are_accepted(seed: int) -> None:
     assert check(*overlapping(seed)) == []
 
 
@@ -186,8 +186,8 @@ def keep_what_was_deleted(history: History, final: Final, rng: random.Random) ->
 
 
 def lose_a_contact(history: History, final: Final, rng: random.Random) -> Damaged:
-    told = {id_ for op in answered(history) for id_ in op.answer.ids()}
-    gone = pick([c for i in final for c in i.contacts if c.id in told], rng)
+    answered_ids = {id_ for op in answered(history) for id_ in op.answer.ids()}
+    gone = pick([c for i in final for c in i.contacts if c.id in answered_ids], rng)
     return gone and (
         history,
         [replace(i, contacts=[c for c in i.contacts if c is not gone]) for i in final],
@@ -240,7 +240,7 @@ def test_each_damage_is_caught(damage: Callable[..., Damaged]) -> None:
     assert caught == tried >= 10
 
 
-def test_of_two_answers_that_no_order_gives_both_are_told() -> None:
+def test_two_answers_without_a_serial_order_are_both_reported() -> None:
     """Somebody saw the contact after another had seen it deleted."""
     alone = Answer(1, ("a@x",), ("1",), ())
     both = Answer(1, ("a@x",), ("1", "2"), (2,))

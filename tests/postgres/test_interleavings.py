@@ -146,7 +146,7 @@ def explore(requests: Sequence[Request], variant: Variant) -> Findings:
 
 def outcome(state: State) -> tuple:
     """Every person and every answer."""
-    return state.database.persons(), tuple(run.told for run in state.runs)
+    return state.database.persons(), tuple(run.answers for run in state.runs)
 
 
 def partition(state: State) -> set[frozenset[str]]:

@@ -24,7 +24,7 @@ MAX_ZIPPED = 15_000_000  # bytes
 METHODS = {"get", "post", "put", "patch", "delete"}
 ELF_MACHINE = slice(18, 20)
 ARM64 = b"\xb7\x00"
-PATIENCE = 300.0  # seconds for a build, which may have to download
+BUILD_TIMEOUT = 300.0  # seconds for a build, which may have to download
 
 
 def sam(*arguments: str, **environ: str) -> str:
@@ -34,18 +34,18 @@ def sam(*arguments: str, **environ: str) -> str:
         env=os.environ | QUIET | environ,
         capture_output=True,
         text=True,
-        timeout=PATIENCE,
+        timeout=BUILD_TIMEOUT,
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 
 
-def test_the_template_is_valid() -> None:
+def test_template_is_valid() -> None:
     assert "is a valid SAM Template" in sam("validate", "--lint")
 
 
-def test_what_is_wrong_with_a_template_is_noticed(tmp_path: Path) -> None:
+def test_mistake_in_a_template_is_noticed(tmp_path: Path) -> None:
     broken = tmp_path / "template.yaml"
     broken.write_text(TEMPLATE.replace("VisibilityTimeout", "VisibleTimeout"))
     with pytest.raises(AssertionError, match="VisibleTimeout"):
@@ -60,7 +60,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_each_function_s_package_is_small_and_for_the_default_architecture(built: Path) -> None:
+def test_each_function_package_is_small_and_for_its_architecture(built: Path) -> None:
     for function in ("ApiFunction", "QueueFunction"):
         package = built / function
         zipped = built / f"{function}.zip"
@@ -75,7 +75,7 @@ def test_each_function_s_package_is_small_and_for_the_default_architecture(built
             assert library.read_bytes()[ELF_MACHINE] == ARM64, library.name
 
 
-def test_another_text_than_the_one_to_be_changed_stops_the_build(tmp_path: Path) -> None:
+def test_build_stops_when_a_text_to_change_is_missing(tmp_path: Path) -> None:
     slim = runpy.run_path(str(ROOT / "deploy" / "slim.py"))
     file = tmp_path / "file.py"
     file.write_text("import a\nimport b\n")
@@ -90,15 +90,15 @@ def resources() -> dict[str, Any]:
     """What CloudFormation would get, by name."""
     python = server_programs.sam().path.with_name("python")
     command = [python, ROOT / "deploy" / "check.py", "--translated"]
-    told = subprocess.run(command, capture_output=True, check=True, timeout=PATIENCE)
-    return json.loads(told.stdout)["Resources"]
+    translated = subprocess.run(command, capture_output=True, check=True, timeout=BUILD_TIMEOUT)
+    return json.loads(translated.stdout)["Resources"]
 
 
 def of_type(resources: dict[str, Any], kind: str) -> dict[str, Any]:
     return {name: r["Properties"] for name, r in resources.items() if r["Type"] == kind}
 
 
-def test_no_role_may_do_more_than_is_named(resources: dict[str, Any]) -> None:
+def test_roles_have_only_named_permissions(resources: dict[str, Any]) -> None:
     roles = of_type(resources, "AWS::IAM::Role")
     assert roles.keys() == {"ApiRole", "QueueRole"}
     for role in roles.values():
@@ -116,7 +116,7 @@ def test_no_role_may_do_more_than_is_named(resources: dict[str, Any]) -> None:
         ("SettingsKeyArn", "kms:here:1:key/1-2", "kms:here:1:key/*"),
     ],
 )
-def test_nor_may_one_be_made_to_by_a_parameter(parameter: str, good: str, bad: str) -> None:
+def test_parameters_cannot_widen_a_role(parameter: str, good: str, bad: str) -> None:
     rest = TEMPLATE[TEMPLATE.index(f"\n  {parameter}:\n") :]
     pattern = re.findall(r'AllowedPattern: "(.*)"', rest)[0]
     assert re.fullmatch(pattern, f"arn:aws:{good}")
@@ -135,7 +135,7 @@ def test_every_queue_has_a_dead_letter_queue_that_keeps_longer(resources: dict[s
     assert mapping["FunctionResponseTypes"] == ["ReportBatchItemFailures"]
 
 
-def test_a_message_stays_hidden_for_longer_than_the_function_may_take(
+def test_message_stays_hidden_longer_than_its_function_runs(
     resources: dict[str, Any],
 ) -> None:
     function = of_type(resources, "AWS::Lambda::Function")["QueueFunction"]
@@ -143,7 +143,7 @@ def test_a_message_stays_hidden_for_longer_than_the_function_may_take(
     assert queue["VisibilityTimeout"] >= 6 * function["Timeout"]
 
 
-def test_every_function_logs_to_a_group_that_forgets(resources: dict[str, Any]) -> None:
+def test_every_function_logs_to_a_group_with_retention(resources: dict[str, Any]) -> None:
     groups = of_type(resources, "AWS::Logs::LogGroup")
     for function in of_type(resources, "AWS::Lambda::Function").values():
         logging = function["LoggingConfig"]
@@ -160,7 +160,7 @@ def test_functions_are_small_and_on_arm64_by_default(resources: dict[str, Any]) 
     assert re.search(r"Architecture:\n    Type: String\n    Default: arm64", TEMPLATE)
 
 
-def test_nothing_secret_is_in_a_parameter_or_a_variable(resources: dict[str, Any]) -> None:
+def test_no_secret_is_in_a_parameter_or_variable(resources: dict[str, Any]) -> None:
     secret = {"DATABASE_URL", "SUPABASE_KEY", "REDIS_URL", "UPSTASH_REDIS_REST_TOKEN"}
     for function in of_type(resources, "AWS::Lambda::Function").values():
         assert not secret & function["Environment"]["Variables"].keys()
@@ -168,7 +168,7 @@ def test_nothing_secret_is_in_a_parameter_or_a_variable(resources: dict[str, Any
     assert not re.search(r"^  (Database|Supabase|Redis|Upstash)", parameters, re.MULTILINE)
 
 
-def test_the_gateway_has_the_paths_of_the_description(resources: dict[str, Any]) -> None:
+def test_gateway_has_the_paths_of_the_description(resources: dict[str, Any]) -> None:
     (api,) = of_type(resources, "AWS::ApiGatewayV2::Api").values()
     described = {path: METHODS & item.keys() for path, item in SPEC["paths"].items()}
     del described["/metrics"]  # CloudWatch has them
@@ -180,16 +180,16 @@ def test_the_gateway_has_the_paths_of_the_description(resources: dict[str, Any])
     ("metric", "alarms"),
     {"Errors": 3, "Throttles": 2, "Duration": 1, "ApproximateAgeOfOldestMessage": 1}.items(),
 )
-def test_there_are_alarms(resources: dict[str, Any], metric: str, alarms: int) -> None:
+def test_every_metric_has_its_alarms(resources: dict[str, Any], metric: str, alarms: int) -> None:
     found = of_type(resources, "AWS::CloudWatch::Alarm").values()
     assert sum(alarm["MetricName"] == metric for alarm in found) == alarms
 
 
-def test_each_alarm_is_explained(resources: dict[str, Any]) -> None:
+def test_every_alarm_is_documented(resources: dict[str, Any]) -> None:
     page = (ROOT / "docs" / "deploy-aws.md").read_text()
     table = page.partition("## Alarms")[2].partition("\n## ")[0]
-    told = re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE)
-    assert sorted(told) == sorted(of_type(resources, "AWS::CloudWatch::Alarm"))
+    documented = re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE)
+    assert sorted(documented) == sorted(of_type(resources, "AWS::CloudWatch::Alarm"))
 
 
 def test_dead_letters_raise_an_alarm(resources: dict[str, Any]) -> None:
@@ -197,7 +197,7 @@ def test_dead_letters_raise_an_alarm(resources: dict[str, Any]) -> None:
     assert (alarm["Threshold"], alarm["ComparisonOperator"]) == (0, "GreaterThanThreshold")
 
 
-def test_the_dashboard_is_json(resources: dict[str, Any]) -> None:
+def test_dashboard_is_json(resources: dict[str, Any]) -> None:
     (dashboard,) = of_type(resources, "AWS::CloudWatch::Dashboard").values()
     body = re.sub(r"\$\{[^}]*\}", "x", dashboard["DashboardBody"]["Fn::Sub"])
     assert len(json.loads(body)["widgets"]) == 4

@@ -97,7 +97,7 @@ def lines(text: str) -> list[str]:
     return [line.rstrip() for line in text.strip().splitlines()]
 
 
-def test_the_readme_does_what_it_shows(
+def test_commands_of_the_readme_print_what_it_shows(
     tmp_path: Path, surroundings: tuple[int, dict[str, str]]
 ) -> None:
     port, environment = surroundings
@@ -107,7 +107,7 @@ def test_the_readme_does_what_it_shows(
         assert lines(run(command, port, tmp_path, environment)) == lines(output), command
 
 
-def test_the_test_command_of_the_readme_runs_every_test() -> None:
+def test_test_command_of_the_readme_runs_every_test() -> None:
     rehearsal = subprocess.run(
         [*make_command("make test"), "--dry-run", "--no-print-directory"],
         cwd=ROOT,
@@ -125,14 +125,14 @@ def test_every_link_leads_somewhere(document: Path) -> None:
             assert (document.parent / target).exists(), target
 
 
-def test_every_test_that_a_document_names_exists() -> None:
+def test_every_test_named_in_a_document_exists() -> None:
     sources = "\n".join(path.read_text() for path in ROOT.glob("tests/**/*.py"))
     for document in DOCUMENTS:
         for name in re.findall(r"`(test_\w+)`", document.read_text()):
             assert f"def {name}(" in sources, f"{document.name}: {name}"
 
 
-def test_the_settings_and_the_capacity_are_as_code_and_measurements_have_them() -> None:
+def test_settings_and_capacity_in_documents_are_current() -> None:
     assert operations_page.PAGE.read_text() == operations_page.written_anew(), (
         operations_page.__doc__
     )

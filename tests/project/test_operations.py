@@ -40,13 +40,13 @@ def succeed(*command: str | Path, cwd: Path = ROOT, **environ: str) -> str:
     return done.stdout
 
 
-def test_the_dockerfile_passes_its_linter(tmp_path: Path) -> None:
+def test_dockerfile_passes_its_linter(tmp_path: Path) -> None:
     succeed(BIN / "hadolint", DOCKERFILE)
     (tmp_path / "Dockerfile").write_text("FROM python\nRUN cd /tmp\nADD x y\n")
     assert subprocess.run([BIN / "hadolint", tmp_path / "Dockerfile"], check=False).returncode
 
 
-def test_the_image_has_what_it_copies_and_a_user_without_rights() -> None:
+def test_image_copies_existing_files_and_runs_without_rights() -> None:
     listed = (ROOT / ".dockerignore").read_text().splitlines()
     allowed = {line.removeprefix("!") for line in listed if line.startswith("!")}
     ours = [c.split()[:-1] for c in instructions("COPY") if not c.startswith("--from")]
@@ -56,7 +56,7 @@ def test_the_image_has_what_it_copies_and_a_user_without_rights() -> None:
     assert "--require-hashes" in " ".join(instructions("RUN"))
 
 
-def test_the_health_check_tells_a_server_that_lives_from_none(server: Server) -> None:
+def test_health_check_fails_without_a_server(server: Server) -> None:
     (check,) = instructions("HEALTHCHECK")
     command = json.loads(check[check.index("[") :])
     for port, healthy in ((server.port, True), (free_port(), False)):
@@ -67,7 +67,7 @@ def test_the_health_check_tells_a_server_that_lives_from_none(server: Server) ->
         assert (done.returncode == 0) == healthy
 
 
-def test_the_wheel_has_every_file_of_the_package(tmp_path: Path) -> None:
+def test_wheel_has_every_file_of_the_package(tmp_path: Path) -> None:
     """SQL, Lua, the description: what is no Python too."""
     wheel = ("-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation", ".")
     succeed(sys.executable, *wheel, "--wheel-dir", str(tmp_path))
@@ -83,7 +83,7 @@ def services() -> dict[str, Any]:
     return yaml.safe_load((ROOT / "compose.yaml").read_text())["services"]
 
 
-def test_compose_keeps_no_password_and_lets_nothing_write(services: dict[str, Any]) -> None:
+def test_compose_file_has_no_password_and_read_only_services(services: dict[str, Any]) -> None:
     text = (ROOT / "compose.yaml").read_text()
     secrets = re.findall(r"\$\{(\w*PASSWORD)([^}]*)\}", text)
     assert {name for name, _ in secrets} == {"POSTGRES_PASSWORD", "REDIS_PASSWORD"}
@@ -99,7 +99,7 @@ def test_compose_keeps_no_password_and_lets_nothing_write(services: dict[str, An
     assert "noeviction" in services["redis"]["command"][-1]
 
 
-def test_whoever_stops_it_waits_for_its_shutdown(services: dict[str, Any]) -> None:
+def test_stop_timeouts_are_longer_than_the_shutdown(services: dict[str, Any]) -> None:
     unit = ConfigParser(strict=False, interpolation=None)
     unit.optionxform = str
     unit.read(ROOT / "deploy" / "bitespeed.service")
@@ -109,7 +109,7 @@ def test_whoever_stops_it_waits_for_its_shutdown(services: dict[str, Any]) -> No
 
 
 @pytest.mark.skipif(not shutil.which("systemd-analyze"), reason="systemd has to be there")
-def test_the_unit_is_one_that_systemd_understands(tmp_path: Path) -> None:
+def test_systemd_accepts_the_unit(tmp_path: Path) -> None:
     def complaints(text: str) -> str:
         unit = tmp_path / "bitespeed.service"
         unit.write_text(re.sub(r"^ExecStart=\S+", "ExecStart=/bin/true", text, flags=re.MULTILINE))
@@ -123,7 +123,7 @@ def test_the_unit_is_one_that_systemd_understands(tmp_path: Path) -> None:
     assert complaints(text.replace("@system-service", "@sistem-service")) != ""
 
 
-def test_the_list_of_parts_is_the_lock_and_tells_no_time(tmp_path: Path) -> None:
+def test_sbom_equals_the_lock_and_has_no_time(tmp_path: Path) -> None:
     (command,) = re.findall(r"\$\(BIN\)/(cyclonedx-py .*)", (ROOT / "Makefile").read_text())
     listed = tmp_path / "sbom.json"
     succeed(BIN / "cyclonedx-py", *shlex.split(command)[1:-1], str(listed))
@@ -134,7 +134,7 @@ def test_the_list_of_parts_is_the_lock_and_tells_no_time(tmp_path: Path) -> None
     assert parts == set(re.findall(r"^([\w.-]+)(?:\[\w+\])?==([\w.]+)", lock, re.MULTILINE))
 
 
-def test_a_file_comes_back_from_its_backup(tmp_path: Path) -> None:
+def test_database_file_is_restored_from_its_backup(tmp_path: Path) -> None:
     """By the commands of the page, while a server might be writing."""
     blocks = re.findall(r"^```sh\n(.*?)^```", PAGE.read_text(), re.DOTALL | re.MULTILINE)
     (backup,) = (block for block in blocks if "vacuum into" in block)

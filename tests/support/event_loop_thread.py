@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 T = TypeVar("T")
 
-LOOP_TIMEOUT = 15.0  # seconds until what is asked of the loop must be done; it is idle otherwise
+LOOP_TIMEOUT = 15.0  # seconds for a coroutine to end; it is idle otherwise
 
 
 class Background:

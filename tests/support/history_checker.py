@@ -5,8 +5,8 @@ Its instants come from one monotonic clock that all clients share. A request wit
 (503, time-out, connection cut) may or may not have been carried out.
 
 Because identities only grow and merge, no search over possible orders is needed. Two union-finds,
-one of what had begun and one of what was acknowledged, each filled in the order of time, tell
-stale answers and those from the future; a third, filled in the order of size, tells answers that
+one of what had begun and one of what was acknowledged, each filled in the order of time, find
+stale answers and those from the future; a third, filled in the order of size, finds answers that
 are neither nested nor disjoint. All of it takes time nearly linear in the size of the answers.
 
 With the final state of the store, as `Store.scan` gives it, the partition is checked too, and its
@@ -25,7 +25,7 @@ from typing import NamedTuple
 from bitespeed.model.records import ContactRecord, EventRecord, IdentityRecords
 
 KINDS = {
-    "shape": "lists without doubles, the primary's own values first, then by age; what was asked",
+    "shape": "lists without doubles, the primary's own values first, then by age; the values sent",
     "stale": "I6: an answer contains everything acknowledged before its request began",
     "future": "I6: an answer contains nothing that had not begun before it arrived",
     "torn": "I6: any two answers are nested or disjoint",
@@ -36,9 +36,7 @@ KINDS = {
     "order": "every answer is a state of the store at a time between request and arrival",
 }
 
-MAX_TOLD = (
-    20  # violations of a kind that are told with all operations involved; each costs a search
-)
+MAX_WITNESSES = 20  # violations of a kind reported with a second operation; each costs a search
 
 Node = str | int
 """A value or a contact id. No email is a phone, so values need no kind beside them."""
@@ -83,11 +81,11 @@ class Operation(NamedTuple):
     """The contact that the request deletes; such histories are for `linearizability_checker`."""
     erases: str | None = None
     """The value whose data subject the request erases; likewise."""
-    said: str | None = None
+    refusal: str | None = None
     """The sentence of a refusal."""
 
     def values(self) -> tuple[str, ...]:
-        """The values asked about."""
+        """The values that were sent."""
         return tuple(value for value in (self.email, self.phone) if value is not None)
 
 
@@ -169,23 +167,23 @@ class Blobs:
         return all(self._size[root] == count for root, count in self.touched(nodes).items())
 
 
-class _Teller:
+class _Reporter:
     """Makes violations of one kind; the first ones with a search for the operations involved."""
 
     def __init__(self, kind: str) -> None:
         self._kind = kind
-        self._told = 0
+        self._reported = 0
 
-    def tell(
+    def report(
         self, what: str, operation: Operation, find: Callable[[], Operation | None]
     ) -> Violation:
-        self._told += 1
-        other = find() if self._told <= MAX_TOLD else None
+        self._reported += 1
+        other = find() if self._reported <= MAX_WITNESSES else None
         involved = (operation,) if other is None else (operation, other)
         return Violation(self._kind, what, involved)
 
 
-# What answers tell by themselves
+# What answers show by themselves
 
 
 def _misshapen(answered: list[_Answered]) -> Iterator[Violation]:
@@ -195,7 +193,7 @@ def _misshapen(answered: list[_Answered]) -> Iterator[Violation]:
         if len(nodes) != count:
             yield Violation("shape", "something is listed twice", (operation,))
         if not nodes.issuperset(operation.values()):
-            yield Violation("shape", "what was asked is not in the answer", (operation,))
+            yield Violation("shape", "a value that was sent is not in the answer", (operation,))
         if len(set(ids)) > len(answer.emails) + len(answer.phones):
             yield Violation("repeat", "there are more contacts than values", (operation,))
 
@@ -206,13 +204,13 @@ def _stale(answered: list[_Answered]) -> Iterator[Violation]:
     by_end = sorted(answered, key=lambda a: a.operation.end)
     ended = iter(by_end)
     waiting = next(ended, None)
-    teller = _Teller("stale")
+    reporter = _Reporter("stale")
     for operation, _, nodes in sorted(answered, key=lambda a: a.operation.begin):
         while waiting is not None and waiting.operation.end < operation.begin:
             acknowledged.join(waiting.nodes)
             waiting = next(ended, None)
         if not acknowledged.is_within(nodes):
-            yield teller.tell(
+            yield reporter.report(
                 "something acknowledged before is missing",
                 operation,
                 lambda op=operation, nodes=nodes: next(
@@ -238,14 +236,14 @@ def _from_the_future(
     by_begin = sorted((op for op in history if not op.is_look_up), key=lambda op: op.begin)
     begins = iter(by_begin)
     waiting = next(begins, None)
-    teller = _Teller("future")
+    reporter = _Reporter("future")
     for operation, answer, _ in sorted(answered, key=lambda a: a.operation.end):
         while waiting is not None and waiting.begin <= operation.end:
             begun.join(waiting.values())
             waiting = next(begins, None)
         values = {*answer.emails, *answer.phones}
         if len(begun.touched(values)) > 1 or not all(value in begun for value in values):
-            yield teller.tell(
+            yield reporter.report(
                 "no request begun until then connects all of it",
                 operation,
                 lambda op=operation, values=values: next(
@@ -259,10 +257,10 @@ def _torn(answered: list[_Answered]) -> Iterator[Violation]:
     distinct = {a.nodes: a.operation for a in answered}
     by_size = sorted(distinct.items(), key=lambda item: len(item[0]))
     blobs = Blobs()
-    teller = _Teller("torn")
+    reporter = _Reporter("torn")
     for nodes, operation in by_size:
         if not blobs.is_within(nodes):
-            yield teller.tell(
+            yield reporter.report(
                 "two answers overlap without one being part of the other",
                 operation,
                 lambda nodes=nodes: next(
@@ -272,7 +270,7 @@ def _torn(answered: list[_Answered]) -> Iterator[Violation]:
         blobs.join(nodes)
 
 
-# What they tell beside the store as it is afterwards
+# What they show beside the final state of the store
 
 
 def _not_by_age(
@@ -329,13 +327,13 @@ def _welded(history: Sequence[Operation], final: Sequence[IdentityRecords]) -> I
         groups = {explained.find(value): value for value in values if value in explained}
         if strangers or len(groups) > 1:
             apart = [*strangers, *groups.values()]
-            told = tuple(op for op in history if {*op.values()} & {*apart})[:MAX_TOLD]
-            yield Violation("welded", f"nothing connects {apart}", told)
+            involved = tuple(op for op in history if {*op.values()} & {*apart})[:MAX_WITNESSES]
+            yield Violation("welded", f"nothing connects {apart}", involved)
 
 
 def _repeats(contacts: Iterable[ContactRecord]) -> Iterator[Violation]:
     """There must be an order in which each contact brings a value that none before it had;
-    whether it was the true one, the events tell.
+    the events show whether it was the true one.
 
     From its end: take away, again and again, a contact with a value that no other one has.
     """
@@ -379,7 +377,7 @@ class _Point:
             self.latest, self.before = instant, witness
 
     def has_a_time(self) -> bool:
-        """Whether it can have happened at all; those it follows must have been asked before."""
+        """Whether it can have happened at all; call this for those it follows first."""
         for parent in self.parents:
             self.not_before(parent.earliest, parent.after)
         return self.earliest <= self.latest
@@ -432,7 +430,7 @@ class _Replay:
             source = contact or event
             begin = begun.get((source.email, source.phone))
             if begin is None:
-                self._object("invented", f"no request asked for event {event.seq}")
+                self._object("invented", f"no request explains event {event.seq}")
             new = [] if contact is None else self._brought(contact)
             self._change(_Point(event, [], begin or 0), new)
 
@@ -463,7 +461,7 @@ class _Replay:
 def _out_of_order(
     history: Sequence[Operation], answered: list[_Answered], final: Sequence[IdentityRecords]
 ) -> Iterator[Violation]:
-    """Find a time for every event so that each answer saw its state; or tell which cannot be.
+    """Find a time for every event so that each answer saw its state; report those that have none.
 
     An answer bounds the event that made its state, which came before it arrived, and the one
     that ended the state, which came after its request began. Events of one identity follow

@@ -1,9 +1,9 @@
 """Every interleaving of a few requests on a model of the PostgreSQL store's commit.
 
-`commit_steps` is the protocol. Each step says what it does and for whom it waits, as READ COMMITTED
-has it: a row stays locked until its transaction ends, whoever gets it after a wait sees the newest
-committed row, and an insert waits for whoever has written its key. `Explorer` gives the requests
-their turns in every possible order and judges every end that they come to.
+`commit_steps` is the protocol. Each step says what it does and which run it waits for, as with READ
+COMMITTED: a row stays locked until its transaction ends, a run that gets it after a wait sees the
+newest committed row, and an insert waits for the run that has written its key. `Explorer` gives
+the requests their turns in every possible order and judges every end that they come to.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -53,13 +53,13 @@ class Run(NamedTuple):
     relabelled: tuple[tuple[int, int], ...] = ()  # rows with their new roots
     instant: int = 0  # of the commit, and the age of its contacts
     first_event: int = 0
-    told: tuple | None = None  # its answers; None until it is over
+    answers: tuple | None = None  # its answers; None until it is over
 
     def onward(self, **written: object) -> "Run":
         return self._replace(at=self.at + 1, **written)
 
-    def end(self, told: tuple) -> "Run":
-        return Run(self.place, self.request, self.attempt, told=told)
+    def end(self, answers: tuple) -> "Run":
+        return Run(self.place, self.request, self.attempt, answers=answers)
 
     def roll_back(self) -> "Run":
         """Everything is released, and the next step is to read again."""
@@ -144,7 +144,7 @@ class Read(NamedTuple):
         if decision.changes:
             return [state.then(run._replace(found_in=None, decision=decision))]
         answers = decision.answers(Committed([], []))
-        return [state.then(run.end(state.database.told(answers)))]
+        return [state.then(run.end(state.database.described(answers)))]
 
 
 class Lock(NamedTuple):
@@ -252,8 +252,8 @@ class Commit(NamedTuple):
         committed = Committed([*run.ids], ages)
         writing = Writing(state.database, changes, committed, run.instant)
         after = writing.write(dict(run.relabelled), run.first_event)
-        told = after.told(run.decision.answers(committed))
-        return [state.then(run.end(told), database=after)]
+        answers = after.described(run.decision.answers(committed))
+        return [state.then(run.end(answers), database=after)]
 
 
 # Every schedule
@@ -275,7 +275,7 @@ def in_turn(start: State, requests: Sequence[Request], order: Iterable[int]) -> 
     """The end, if each request is over before the next one begins."""
     state = begun(start, requests)
     for place in order:
-        while (run := state.runs[place]).told is None:
+        while (run := state.runs[place]).answers is None:
             state, *_ = next_step(run, Variant()).take(run, state)
     return state
 
@@ -341,7 +341,7 @@ class Explorer:
 
     def _go_on(self, run: Run, state: State) -> int:
         """The number of schedules in which this request takes the next step."""
-        if run.told is not None:
+        if run.answers is not None:
             return 0
         step = next_step(run, self._variant)
         self._taken.append((run.request.name, step))
@@ -353,7 +353,7 @@ class Explorer:
         waiting = [
             (run.request.name, next_step(run, self._variant))
             for run in state.runs
-            if run.told is None
+            if run.answers is None
         ]
         if is_starved:
             self._findings.starved.append(Bad("starved", [*self._taken], waiting))

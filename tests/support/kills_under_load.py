@@ -65,24 +65,24 @@ async def load_during(
     return load.result()
 
 
-def of(operations: Iterable[Operation]) -> list[Request]:
-    """What was asked, each once."""
+def requests_of(operations: Iterable[Operation]) -> list[Request]:
+    """The requests behind them, each once."""
     return list(dict.fromkeys(Request(op.email, op.phone) for op in operations))
 
 
-def ask(port: int, requests: list[Request], *, look_up: bool = False) -> list[Operation]:
+def send_to(port: int, requests: list[Request], *, look_up: bool = False) -> list[Operation]:
     """Send them to one server."""
     return run(send([port], requests, CLIENTS, look_up=look_up))
 
 
-def rows(servers: Cluster) -> int:
+def count_contacts(servers: Cluster) -> int:
     """The contacts that there are."""
     return sum(len(identity.contacts) for identity in servers.stored())
 
 
 def look_up_acknowledged(port: int, history: list[Operation]) -> list[Operation]:
-    """Ask for everybody who was acknowledged; all must be known still."""
-    seen = ask(port, of(op for op in history if op.answer), look_up=True)
+    """Look up every acknowledged request; all must be known still."""
+    seen = send_to(port, requests_of(op for op in history if op.answer), look_up=True)
     assert {op.status for op in seen} == {200}
     return seen
 
@@ -90,11 +90,11 @@ def look_up_acknowledged(port: int, history: list[Operation]) -> list[Operation]
 def repeat_unknown(servers: Cluster, history: list[Operation]) -> list[Operation]:
     """Send again, twice, what has no answer; the second time nothing may be added."""
     port = servers.ports[0]
-    unknown = of(op for op in history if op.answer is None)
-    once = ask(port, unknown)
-    before = rows(servers)
-    twice = ask(port, unknown)
-    assert rows(servers) == before
+    unknown = requests_of(op for op in history if op.answer is None)
+    once = send_to(port, unknown)
+    before = count_contacts(servers)
+    twice = send_to(port, unknown)
+    assert count_contacts(servers) == before
     assert {op.status for op in once + twice} <= {200}
     return once + twice
 

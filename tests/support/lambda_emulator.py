@@ -1,7 +1,7 @@
 """A Lambda function as it is deployed, under AWS's own runtime client and emulator.
 
-Requests are made into events as API Gateway makes them, so that whatever is asked of a server may
-be asked of a function.
+Requests become events as API Gateway makes them, so every request to a server may also go to a
+function.
 """
 
 import json
@@ -27,7 +27,7 @@ from support.server import START, Reply, Server, free_port
 INVOKE = "/2015-03-31/functions/function/invocations"
 ARCHITECTURE = {"x86_64": "x86_64", "aarch64": "arm64"}[platform.machine()]
 PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
-PATIENCE = 60.0  # seconds for an invocation, the first of which opens everything
+INVOCATION_TIMEOUT = 60.0  # seconds for an invocation, the first of which opens everything
 BUILD = 300.0  # seconds for a build, which may have to download
 
 KINDS = ("http api", "rest api", "function url")
@@ -60,7 +60,9 @@ class Function(Server):
 
     def invoke(self, event: object) -> Any:
         """What the function returns."""
-        with closing(HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE)) as connection:
+        with closing(
+            HTTPConnection("127.0.0.1", self.port, timeout=INVOCATION_TIMEOUT)
+        ) as connection:
             connection.request("POST", INVOKE, json.dumps(event).encode())
             return json.loads(connection.getresponse().read() or b"null")
 
@@ -72,14 +74,14 @@ class Function(Server):
         headers: Mapping[str, str] | None = None,
     ) -> Reply:
         """See `Server.ask`."""
-        told = self.invoke(request_event(self.kind, method, target, body, dict(headers or {})))
-        assert "statusCode" in told, told
-        text = told["body"]
+        response = self.invoke(request_event(self.kind, method, target, body, dict(headers or {})))
+        assert "statusCode" in response, response
+        text = response["body"]
         answered = Message()
-        for name, value in told["headers"].items():
+        for name, value in response["headers"].items():
             answered[name] = value
-        answer = b64decode(text) if told["isBase64Encoded"] else text.encode()
-        return Reply(told["statusCode"], answered, answer)
+        answer = b64decode(text) if response["isBase64Encoded"] else text.encode()
+        return Reply(response["statusCode"], answered, answer)
 
     def query(self, sql: str, *parameters: object) -> list[tuple[Any, ...]]:
         """See `Server.query`."""
@@ -108,13 +110,14 @@ def request_event(
     text = None if body is None else (body.decode() if is_text else b64encode(body).decode())
     common = {"body": text, "isBase64Encoded": not is_text, "headers": headers}
     if kind == "rest api":
-        asked = parse_qs(query, keep_blank_values=True)
+        parameters = parse_qs(query, keep_blank_values=True)
         return common | {
             "resource": path,
             "path": unquote(path),
             "httpMethod": method,
-            "multiValueQueryStringParameters": asked or None,
-            "queryStringParameters": {name: values[-1] for name, values in asked.items()} or None,
+            "multiValueQueryStringParameters": parameters or None,
+            "queryStringParameters": {name: values[-1] for name, values in parameters.items()}
+            or None,
             "requestContext": {"requestId": "r", "stage": "prod", "httpMethod": method},
         }
     return common | {

@@ -8,7 +8,7 @@ makes the contacts that are stored, and leaves behind what is stored in the end.
 nobody can tell that it was not so; if there is none, something was wrong.
 
 Values that no request connects have nothing to do with each other, so there is a search for each
-group of values, its requests and its contacts. It tells nothing of I7, the final partition of all
+group of values, its requests and its contacts. It says nothing of I7, the final partition of all
 histories: deletions make that depend on the order.
 """
 
@@ -171,7 +171,7 @@ class _Search:
         """Carry out at once what changes nothing now and is answered as it was.
 
         An order in which it comes later is as good with it here: there, too, it changes nothing.
-        For had it made a contact, its answer would tell of one that is not there yet, and had it
+        For had it made a contact, its answer would show one that is not there yet, and had it
         merged two persons into one like this, they would not be one already.
         """
         pending = node.pending
@@ -247,8 +247,8 @@ class _Search:
                     yield person, _State(persons, state.unmade - {id_})
 
     def _touched(self, state: _State, op: Operation) -> list[Person]:
-        asked = set(op.values())
-        return [person for person in state.persons if asked & self._values_of(person)]
+        values = set(op.values())
+        return [person for person in state.persons if values & self._values_of(person)]
 
     def _answer(self, person: Person) -> Answer:
         answer = self._answers.get(person)

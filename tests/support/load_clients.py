@@ -22,13 +22,13 @@ from support.history_checker import Answer, Operation
 T = TypeVar("T")
 
 CLIENTS = 32
-PATIENCE = 15.0  # seconds until an outcome counts as unknown; beyond every deadline of the server
-BREATH = 0.02  # seconds that a client who was refused stays away; far less than it is asked to
+TIMEOUT = 15.0  # seconds until an outcome counts as unknown; beyond every deadline of the server
+BREATH = 0.02  # seconds that a client who was refused stays away; far less than the server wants
 REMEMBERED = 200  # requests that may be repeated
 
 
 class Request(NamedTuple):
-    """What is asked."""
+    """What a client sends."""
 
     email: str | None
     phone: str | None
@@ -72,7 +72,7 @@ def random_pairs(rng: random.Random, size: int = 6, each: int = 30, at_once: int
 
 
 def hot_keys(rng: random.Random) -> Bursts:
-    """Everybody asks about one email, with few phones, or without."""
+    """Every client sends one email, with few phones, or without."""
     for world in _worlds(2):
         yield [world(0, rng.choice([None, 0, 1, 2, 3])) for _ in range(24)]
 
@@ -121,7 +121,7 @@ HALVES = 0.4  # ... and of these a part names the email or the phone alone
 
 
 def mix(seed: int, length: int, repeats: float = REPEATS) -> Iterator[Request]:
-    """All workloads at once, and repeats of what was asked not long ago."""
+    """All workloads at once, and repeats of recent requests."""
     return islice(_mix(random.Random(seed), repeats), length)
 
 
@@ -264,9 +264,16 @@ class _Client:
             return None
         begin, end, response = exchanged
         answer = _answer(response.body) if response.status == 200 else None
-        said = response.refusal()
+        refusal = response.refusal()
         return Operation(
-            self._number, begin, end, *request, answer, response.status, self._look_up, said=said
+            self._number,
+            begin,
+            end,
+            *request,
+            answer,
+            response.status,
+            self._look_up,
+            refusal=refusal,
         )
 
     async def _delete(self, contact: int) -> Operation | None:
@@ -276,9 +283,17 @@ class _Client:
         if exchanged is None:
             return None
         begin, end, response = exchanged
-        said = response.refusal()
+        refusal = response.refusal()
         return Operation(
-            self._number, begin, end, None, None, None, response.status, deletes=contact, said=said
+            self._number,
+            begin,
+            end,
+            None,
+            None,
+            None,
+            response.status,
+            deletes=contact,
+            refusal=refusal,
         )
 
     async def _erase(self, value: str) -> Operation | None:
@@ -287,9 +302,17 @@ class _Client:
         if exchanged is None:
             return None
         begin, end, response = exchanged
-        said = response.refusal()
+        refusal = response.refusal()
         return Operation(
-            self._number, begin, end, None, None, None, response.status, erases=value, said=said
+            self._number,
+            begin,
+            end,
+            None,
+            None,
+            None,
+            response.status,
+            erases=value,
+            refusal=refusal,
         )
 
     async def _exchange(self, message: bytes) -> "tuple[int, int, _Response] | None":
@@ -349,9 +372,9 @@ class _Response(NamedTuple):
         """The sentence of a refusal, which must be one; a 503 must say when to come back."""
         if self.status in {0, 200, 204}:
             return None
-        said = _refusals.decode(self.body).error
+        refusal = _refusals.decode(self.body).error
         assert self.status != 503 or b"\r\nretry-after: 1\r\n" in self.head, self.head
-        return said
+        return refusal
 
 
 class _Connection:
@@ -369,7 +392,7 @@ class _Connection:
     async def exchange(self, message: bytes) -> _Response:
         """What is answered."""
         try:
-            async with asyncio.timeout(PATIENCE):
+            async with asyncio.timeout(TIMEOUT):
                 self._writer.write(message)
                 head = (await self._reader.readuntil(b"\r\n\r\n")).lower()
                 body = await self._reader.readexactly(_length(head))
@@ -386,7 +409,7 @@ class _Connection:
 
 
 def _length(head: bytes) -> int:
-    """Of the body; the server always tells it, but with 204 there is none."""
+    """Of the body; the server always sends it, but with 204."""
     if head.startswith(b"http/1.1 204 "):
         return 0
     _, _, rest = head.partition(b"content-length:")

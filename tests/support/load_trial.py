@@ -54,7 +54,7 @@ class Trial(NamedTuple):
     def summary(self) -> str:
         """For people who want to know how hard it was."""
         if not self.history:
-            return "nothing was asked"
+            return "no request was sent"
         span = (max(o.end for o in self.history) - min(o.begin for o in self.history)) / 1e9
         return (
             f"{len(self.history)} requests in {span:.1f} s: {dict(self.statuses())},"
@@ -108,19 +108,21 @@ class Contention(NamedTuple):
 
     def summary(self) -> str:
         """For people."""
-        told = ", ".join(f"{count} at attempt {n}" for n, count in sorted(self.conflicts.items()))
+        by_attempt = ", ".join(
+            f"{count} at attempt {n}" for n, count in sorted(self.conflicts.items())
+        )
         return (
-            f"{self.commits} commits, {self.conflicts.total()} conflicts ({told or 'none'}),"
+            f"{self.commits} commits, {self.conflicts.total()} conflicts ({by_attempt or 'none'}),"
             f" at most {self.attempts()} attempts"
         )
 
 
 def contention(trial: Trial) -> Contention:
-    """What `support.sleepy_server` told at the end of each process."""
+    """The counts that `support.sleepy_server` printed at the end of each process."""
     commits, conflicts = 0, Counter[int]()
-    told = [line for line in trial.log.splitlines() if line.startswith("contention ")]
-    assert len(told) == PROCESSES, trial.log
-    for line in told:
+    printed = [line for line in trial.log.splitlines() if line.startswith("contention ")]
+    assert len(printed) == PROCESSES, trial.log
+    for line in printed:
         mine, by_turn = json.loads(line.removeprefix("contention "))
         commits += mine
         conflicts.update({int(turn): count for turn, count in by_turn.items()})

@@ -109,7 +109,7 @@ class Database:
             found.setdefault(root, IdentityRecords(root)).events.append(event)
         return list(found.values())
 
-    def told(self, answers: list[Answer]) -> tuple:
+    def described(self, answers: list[Answer]) -> tuple:
         """The answers, with each contact called after its values, whatever its id."""
         return tuple(
             (
@@ -152,7 +152,7 @@ class Request:
     deletes: int | None = None
     erases: int | None = None
 
-    def asked(self) -> list[Key]:
+    def wanted_keys(self) -> list[Key]:
         """The values in it."""
         keys = [(("email", o.email), ("phone", o.phone)) for o in self.observations]
         return [(kind, value) for kind, value in chain(*keys) if value is not None]
@@ -188,7 +188,7 @@ def decide(request: Request, found_in: Database, read_from: Database) -> Decisio
 
     Who holds the values is looked up in one database, the identities are read from the other.
     """
-    holders = {key: found_in.holder(key) for key in request.asked()}
+    holders = {key: found_in.holder(key) for key in request.wanted_keys()}
     held = {key: root for key, root in holders.items() if root is not None}
     roots = set(held.values())
     if request.deletes in found_in.contacts:
@@ -239,7 +239,7 @@ class Writing:
         self._identifiers = dict(before.identifiers)
 
     def write(self, new_roots: dict[int, int], first_event: int) -> Database:
-        """The database afterwards. Rows of identities are relabelled as told, no others."""
+        """The database afterwards. Rows of identities are relabelled only as named."""
         self._write_identities()
         for id_, root in new_roots.items():
             if root == GONE:

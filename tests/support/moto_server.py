@@ -13,7 +13,7 @@ from support.processes import Daemon, home
 from support.server import free_port
 
 REGION = "us-east-1"
-PATIENCE = 10.0  # seconds for one call
+CALL_TIMEOUT = 10.0  # seconds for one call
 
 
 class Aws:
@@ -43,8 +43,8 @@ class Aws:
     def count(self, queue: str) -> int:
         """How many messages are on a queue, taken by somebody or not."""
         names = ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"]
-        told = self.sqs("GetQueueAttributes", QueueUrl=queue, AttributeNames=names)
-        return sum(int(told["Attributes"][name]) for name in names)
+        answer = self.sqs("GetQueueAttributes", QueueUrl=queue, AttributeNames=names)
+        return sum(int(answer["Attributes"][name]) for name in names)
 
     def secret(self, name: str, text: str) -> str:
         """The ARN of a new secret."""
@@ -67,7 +67,7 @@ def _secrets() -> Service:
 def _call(service: Service, action: str, **parameters: object) -> dict[str, Any]:
     async def call() -> dict[str, Any]:
         try:
-            return await service.call(action, PATIENCE, **parameters)
+            return await service.call(action, CALL_TIMEOUT, **parameters)
         finally:
             service.close()
 
@@ -101,7 +101,7 @@ def aws() -> Iterator[Aws]:
 
 
 def _is_ready(port: int) -> bool:
-    connection = HTTPConnection("127.0.0.1", port, timeout=PATIENCE)
+    connection = HTTPConnection("127.0.0.1", port, timeout=CALL_TIMEOUT)
     with suppress(OSError):
         connection.request("GET", "/moto-api/data.json")
         status = connection.getresponse().status

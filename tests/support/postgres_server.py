@@ -144,7 +144,7 @@ class OwnPostgres(Postgres):
         self._daemon.start(self._lets_us_in)
 
     def stop(self) -> None:
-        """Shut it down; whoever is connected is told so."""
+        """Shut it down; its clients get an error."""
         self._daemon.stop()
 
     def restart(self, **settings: Setting) -> None:

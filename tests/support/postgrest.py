@@ -80,7 +80,7 @@ def _base64(data: bytes) -> str:
 
 
 def create_roles(database_url: str) -> None:
-    """Have Supabase's roles on the server, once however many ask for it at the same time."""
+    """Have Supabase's roles on the server, once however many callers come at the same time."""
     password = sql.SQL("alter role authenticator password {}").format(PASSWORD)
     with psycopg.connect(on_server(database_url, "postgres"), connect_timeout=ENTRY) as connection:
         connection.execute("select pg_advisory_xact_lock(%s)", [ROLES_LOCK])

@@ -16,7 +16,7 @@ from pathlib import Path
 from signal import SIG_DFL, SIGINT, SIGKILL, Signals, signal
 
 START = 30.0  # seconds until a program must be ready; also recovery after a crash, on a busy disk
-STOP = 30.0  # seconds until it must have ended after it was asked to
+STOP = 30.0  # seconds until it must have ended after its signal
 LOOK = 0.01  # seconds between two looks
 COMMAND = 120.0  # seconds until a command that prepares something must have ended
 
@@ -89,7 +89,7 @@ def runs(*command: str | Path) -> bool:
 
 
 def run(*command: str | Path, enter: Sequence[str] = ()) -> None:
-    """Run a command to its end, as whoever runs the servers; what it said is in the failure."""
+    """Run a command to its end, as whoever runs the servers; its output is in the failure."""
     done = subprocess.run(
         [*enter, *somebody(), *command],
         capture_output=True,
@@ -114,7 +114,7 @@ def children(pid: int) -> list[int]:
 
 
 def is_alive(pid: int) -> bool:
-    """Has it not ended? One that has, and that nobody has asked about yet, is not alive."""
+    """Has it not ended? A zombie is not alive."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_text()
     except (FileNotFoundError, ProcessLookupError):
@@ -140,7 +140,7 @@ class Daemon:
         gently: Signals = SIGINT,
         orphaned: Signals = SIGKILL,
     ) -> None:
-        """``gently`` asks it to end, ``orphaned`` is sent when the test run has died.
+        """``gently`` ends it, ``orphaned`` is sent when the test run has died.
 
         ``enter`` stands before the command, while we are still ourselves.
         """
@@ -205,7 +205,7 @@ class Daemon:
         self._process.send_signal(signal)
 
     def stop(self) -> None:
-        """Ask it to end; force it, and fail, when it does not."""
+        """End it; kill it, and fail, when it does not end."""
         if not self.is_running():
             self.kill()
             return
@@ -236,7 +236,7 @@ class Daemon:
             self._watcher = None
 
     def log(self) -> str:
-        """All that it has said since it was started first."""
+        """All its output since its first start."""
         return self._log.read_text(errors="replace")
 
 

@@ -17,7 +17,7 @@ MOMENT = 10.0  # seconds to wait for an answer
 
 
 class RedisServer:
-    """Keeps nothing over a restart, unless told to write its data down."""
+    """Keeps nothing over a restart, unless a setting makes it write its data."""
 
     def __init__(self, folder: Path, **settings: str) -> None:
         self.port = free_port()

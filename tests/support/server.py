@@ -1,4 +1,4 @@
-"""A real server process on a SQLite file of its own, and clients that send what they are told."""
+"""A real server process on a SQLite file of its own, and clients that send given requests."""
 
 import json
 import os

@@ -19,7 +19,7 @@ ROOT = Path(__file__).parents[2]
 SERVERS = ROOT / ".venv" / "servers"
 SAM = ROOT / ".venv" / "sam"
 
-PATIENCE = 600.0  # seconds for one download on a slow line
+DOWNLOAD_TIMEOUT = 600.0  # seconds for one download on a slow line
 MOMENT = 30.0  # seconds for a program to say its version, on a busy machine
 
 POSTGRES_PROGRAMS = ("initdb", "postgres", "pg_basebackup")
@@ -305,7 +305,7 @@ def _libraries_of(package: str) -> list[str]:
 def _run(*command: str | Path, cwd: Path = SERVERS) -> str:
     """What a command says; its complaint in a failure."""
     done = subprocess.run(
-        command, cwd=cwd, capture_output=True, text=True, timeout=PATIENCE, check=False
+        command, cwd=cwd, capture_output=True, text=True, timeout=DOWNLOAD_TIMEOUT, check=False
     )
     if done.returncode != 0:
         raise Missing(f"{' '.join(map(str, command))} failed:\n{done.stdout}{done.stderr}")

@@ -49,9 +49,9 @@ class SleepyStore(SqliteStore):
         for connection in self._connections:
             connection.set_trace_callback(lambda _: time.sleep(_up_to(BETWEEN_STATEMENTS)))
 
-    async def read(self, tenant: str, **asked: Any) -> Snapshot:
+    async def read(self, tenant: str, **wanted: Any) -> Snapshot:
         await _sleep()
-        snapshot = await super().read(tenant, **asked)
+        snapshot = await super().read(tenant, **wanted)
         await _sleep()
         return snapshot
 
@@ -84,9 +84,9 @@ class Counting:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._store, name)
 
-    async def read(self, tenant: str, **asked: Any) -> Snapshot:
+    async def read(self, tenant: str, **wanted: Any) -> Snapshot:
         await self._doze()
-        snapshot = await self._store.read(tenant, **asked)
+        snapshot = await self._store.read(tenant, **wanted)
         await self._doze()
         return snapshot
 
@@ -130,11 +130,11 @@ class OldSnapshots(SqliteStore):
         *,
         emails: Collection[Any] = (),
         phones: Collection[Any] = (),
-        **asked: Any,
+        **wanted: Any,
     ) -> Snapshot:
         key = frozenset(emails), frozenset(phones)
         if key not in self._believed:
-            fresh = await super().read(tenant, emails=emails, phones=phones, **asked)
+            fresh = await super().read(tenant, emails=emails, phones=phones, **wanted)
             self._believed[key] = fresh
         return self._believed[key]
 

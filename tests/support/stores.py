@@ -99,9 +99,9 @@ async def another_deletes(store: AnyStore) -> None:
 
 
 class Watched:
-    """A store that counts what is asked of it and can be held up, or made to fail, at both doors.
+    """A store that counts its calls and can be stopped, or made to fail, at both doors.
 
-    Whoever comes while a door is shut waits there; ``has_come`` tells that somebody did.
+    A call that comes while a door is shut waits there; ``has_come`` is set when one does.
     """
 
     def __init__(self, store: AnyStore) -> None:
@@ -111,10 +111,10 @@ class Watched:
         self.reading = Door()
         self.committing = Door()
 
-    async def read(self, tenant: str, **asked: Any) -> Snapshot:
-        self.reads.append({*asked.get("emails", ()), *asked.get("phones", ())})
+    async def read(self, tenant: str, **wanted: Any) -> Snapshot:
+        self.reads.append({*wanted.get("emails", ()), *wanted.get("phones", ())})
         await self.reading.pass_through()
-        return await self._store.read(tenant, **asked)
+        return await self._store.read(tenant, **wanted)
 
     async def commit(self, tenant: str, changes: Changes) -> Committed:
         self.commits.append(changes)
@@ -124,8 +124,8 @@ class Watched:
     async def tombstones(self, tenant: str, pseudonyms: Collection[str] = ()) -> Tombstones:
         return await self._store.tombstones(tenant, pseudonyms)
 
-    async def records(self, *asked: Any) -> list[IdentityRecords]:
-        return await self._store.records(*asked)
+    async def records(self, *wanted: Any) -> list[IdentityRecords]:
+        return await self._store.records(*wanted)
 
     async def ping(self) -> None:
         await self._store.ping()

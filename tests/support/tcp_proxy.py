@@ -44,13 +44,13 @@ class TcpProxy:
         self._loop.run(self._cut())
 
     def stall(self) -> None:
-        """Let nothing pass in either direction, and tell nobody, as a network that is parted."""
+        """Let nothing pass in either direction, and close nothing, like a network partition."""
         self._loop.run(self._set(passes=False))
 
     def swallow(self, after: int = 0, *, then_cut: bool = True) -> None:
         """Let so many more bytes of the server's through and no others.
 
-        The server has then done what it was asked, and nobody knows. With ``then_cut`` the
+        The server has then done its work, and no client knows. With ``then_cut`` the
         connection whose answer was swallowed is reset, else it stays and waits.
         """
         self._loop.run(self._set(passes=True, may_answer=after, cuts_then=then_cut))
@@ -129,7 +129,7 @@ class TcpProxy:
 
 
 def _reset(writer: asyncio.StreamWriter) -> None:
-    """Close so that the other side notices at once, unless all was said and done."""
+    """Close so that the other side notices at once, unless all bytes were sent."""
     if not writer.transport.is_closing():
         endpoint = writer.get_extra_info("socket")
         endpoint.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
@@ -142,7 +142,7 @@ async def _close(listener: asyncio.Server) -> None:
 
 @contextmanager
 def tcp_proxy(address: tuple[str, int], encryption: SSLContext | None = None) -> Iterator[TcpProxy]:
-    """A line to this address; clients come to it by TLS where that is told how."""
+    """A line to this address; clients come to it by TLS where ``encryption`` is given."""
     with background() as loop:
         proxy = TcpProxy(address, loop)
         listener = loop.run(asyncio.start_server(proxy.connected, "127.0.0.1", 0, ssl=encryption))

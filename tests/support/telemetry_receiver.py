@@ -15,7 +15,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
 )
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
-PATIENCE = 15.0  # seconds until what must come has come, on a busy machine
+TIMEOUT = 15.0  # seconds until what must come has come, on a busy machine
 LOOK = 0.02  # seconds between two looks
 
 
@@ -69,7 +69,7 @@ class Receiver:
 
     def wait(self, come: Callable[[], bool]) -> None:
         """Return when it has come."""
-        deadline = time.monotonic() + PATIENCE
+        deadline = time.monotonic() + TIMEOUT
         while not come():
             assert time.monotonic() < deadline, self.posted
             time.sleep(LOOK)
