@@ -17,7 +17,7 @@ from bitespeed.model.identifiers import observe
 from bitespeed.model.identity import Answer
 from bitespeed.service.service import Service
 from bitespeed.stores.options import Options
-from bitespeed.stores.postgres.bulk.adopt import Adopted, Wishes, adopt
+from bitespeed.stores.postgres.bulk.adopt import Adopted, AdoptOptions, adopt
 from support.adoption import (
     LIVELY,
     ORDERS,
@@ -62,7 +62,7 @@ def test_a_failure_at_any_step_changes_nothing(database: str, at: int) -> None:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        adopt(database, Options(), Wishes(), nothing, fail)
+        adopt(database, Options(), AdoptOptions(), nothing, fail)
     assert state(database) == before
     adopted(database)
 
@@ -108,10 +108,10 @@ def test_who_is_stopped_before_the_end_leaves_everything(
 def test_who_has_to_wait_for_the_table_gives_up_soon(
     database: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("bitespeed.stores.postgres.bulk.adopt.LOCK_WAIT", "50ms")
+    monkeypatch.setattr("bitespeed.stores.postgres.bulk.adopt.LOCK_TIMEOUT", "50ms")
     fill(database, LIVELY)
     with held(database, "contact"), pytest.raises(StoreUnavailable, match="hold a lock"):
-        adopt(database, Options(), Wishes(), nothing, nothing)
+        adopt(database, Options(), AdoptOptions(), nothing, nothing)
     adopted(database)
 
 
@@ -119,8 +119,8 @@ def test_repeating_it_changes_nothing_and_says_so(database: str, tmp_path: Path)
     fill(database, LIVELY)
     adopted(database)
     before = state(database)
-    assert adopt(database, Options(), Wishes(), nothing, nothing) is None
-    assert adopt(database, Options(), Wishes(dry_run=True), nothing, nothing) is None
+    assert adopt(database, Options(), AdoptOptions(), nothing, nothing) is None
+    assert adopt(database, Options(), AdoptOptions(dry_run=True), nothing, nothing) is None
     done = bitespeed("adopt", cwd=tmp_path, url=database)
     assert (done.returncode, done.stdout) == (
         0,
@@ -137,7 +137,7 @@ def test_of_two_at_once_one_adopts_and_the_other_says_so(database: str) -> None:
     results: list[Adopted | None] = []
 
     def work() -> None:
-        results.append(adopt(database, Options(), Wishes(), nothing, nothing))
+        results.append(adopt(database, Options(), AdoptOptions(), nothing, nothing))
 
     threads = [threading.Thread(target=work) for _ in range(2)]
     with held(database, "contact"):
@@ -193,7 +193,7 @@ def test_a_stranger_that_comes_meanwhile_gets_the_next_number(database: str) -> 
             asking.start()
             waits(database, "select bitespeed.commit%")
 
-    adopt(database, Options(), Wishes(), nothing, ask_first)
+    adopt(database, Options(), AdoptOptions(), nothing, ask_first)
     asking.join(30)
     assert answers == [5]
     assert on_store(database, check) == []

@@ -9,7 +9,7 @@ from bitespeed.jobs.check import check
 from bitespeed.model.identifiers import observe
 from bitespeed.rules.erase import Subject
 from bitespeed.stores.options import Options
-from bitespeed.stores.postgres.bulk.adopt import Wishes, adopt
+from bitespeed.stores.postgres.bulk.adopt import AdoptOptions, adopt
 from support.adoption import LIVELY, ORDERS, adopted, nothing, on_service, on_store
 from support.published_table import fill, query, run, state
 
@@ -69,7 +69,7 @@ HINDRANCES = {
     ),
     "view that needs a table": (
         "create view people as select id, email from contact group by id",
-        "view public.people cannot be made again",
+        "view public.people cannot read the new view",
     ),
 }
 
@@ -81,7 +81,7 @@ def test_what_would_be_lost_is_named_and_refused(database: str, ddl: str, named:
     on_store(database, check)
     before = state(database)
     with pytest.raises(InvalidInput, match=re.escape(named)) as refusal:
-        adopt(database, Options(), Wishes(), nothing, nothing)
+        adopt(database, Options(), AdoptOptions(), nothing, nothing)
     assert "\n" not in str(refusal.value)
     assert state(database) == before
 

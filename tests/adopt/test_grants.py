@@ -68,7 +68,7 @@ def test_row_level_security_without_a_policy_hides_the_view_as_well(readers: str
     )
     result, _ = adopted(readers)
     assert may_read(readers) == {"adopt_passing id", "adopt_passing email"}
-    assert "adopt_all: saw no row for want of a policy, may not read the view" in result.notes
+    assert "adopt_all: saw no row, since there is no policy; may not read the view" in result.notes
 
 
 def test_the_owner_may_go_on_reading(readers: str) -> None:

@@ -8,7 +8,7 @@ from bitespeed.errors import BitespeedError, InvalidInput, StoreUnavailable
 from bitespeed.jobs.check import check
 from bitespeed.model.identifiers import observe
 from bitespeed.stores.options import Options
-from bitespeed.stores.postgres.bulk.adopt import Wishes, adopt
+from bitespeed.stores.postgres.bulk.adopt import AdoptOptions, adopt
 from support.adoption import LIVELY, adopted, nothing, on_service, on_store
 from support.published_table import PUBLISHED_TABLE, UNCHECKED, fill, run, state
 
@@ -16,7 +16,7 @@ THIRD = "; insert into contact (linkprecedence) values ('third')"
 
 
 @pytest.mark.parametrize(
-    ("ddl", "wishes", "told"),
+    ("ddl", "flags", "told"),
     [
         ("select 1", {}, "There is no table public.contact"),
         ("select 1", {"table": "a.b.c.d"}, "There is no table a.b.c.d"),
@@ -42,15 +42,15 @@ THIRD = "; insert into contact (linkprecedence) values ('third')"
         (
             f"{PUBLISHED_TABLE}; alter table contact add name text, add shop text",
             {},
-            "own: name, shop; ",
+            "has extra columns: name, shop; ",
         ),
         (
             f'{PUBLISHED_TABLE}; alter table contact add "Email" text',
             {},
-            "columns of its own: Email; ",
+            "has extra columns: Email; ",
         ),
-        (f"{PUBLISHED_TABLE}; insert into contact (id) values (0)", {}, "no id, or one below 1"),
-        (f"{PUBLISHED_TABLE}; insert into contact (id) values (-5)", {}, "no id, or one below 1"),
+        (f"{PUBLISHED_TABLE}; insert into contact (id) values (0)", {}, "no id, or an id below 1"),
+        (f"{PUBLISHED_TABLE}; insert into contact (id) values (-5)", {}, "no id, or an id below 1"),
         (
             f"{UNCHECKED.replace('primary key', '')}; insert into contact (id) values (3), (3)",
             {},
@@ -64,14 +64,14 @@ THIRD = "; insert into contact (linkprecedence) values ('third')"
     ],
 )
 def test_a_table_that_cannot_be_adopted_is_refused_in_one_sentence(
-    database: str, ddl: str, wishes: dict[str, Any], told: str
+    database: str, ddl: str, flags: dict[str, Any], told: str
 ) -> None:
     run(database, ddl)
     on_store(database, check)
     before = state(database)
     for dry_run in (True, False):
         with pytest.raises(InvalidInput, match=told):
-            adopt(database, Options(), Wishes(**wishes, dry_run=dry_run), nothing, nothing)
+            adopt(database, Options(), AdoptOptions(**flags, dry_run=dry_run), nothing, nothing)
     assert state(database) == before
 
 
@@ -89,7 +89,7 @@ def test_a_stranger_to_the_table_may_look_and_not_take(database: str) -> None:
     try:
         before = state(database)
         with pytest.raises(StoreUnavailable, match="user may not do this"):
-            adopt(url, Options(), Wishes(), nothing, nothing)
+            adopt(url, Options(), AdoptOptions(), nothing, nothing)
         assert state(database) == before
     finally:
         run(database, "drop owned by adopt_stranger", "drop role adopt_stranger")
@@ -98,8 +98,8 @@ def test_a_stranger_to_the_table_may_look_and_not_take(database: str) -> None:
 def test_tables_that_hold_contacts_take_no_more(database: str) -> None:
     fill(database, LIVELY)
     on_service(database, lambda service: service.identify(observe("a@x", None)))
-    with pytest.raises(InvalidInput, match="hold contacts already"):
-        adopt(database, Options(), Wishes(), nothing, nothing)
+    with pytest.raises(InvalidInput, match="tables are not empty"):
+        adopt(database, Options(), AdoptOptions(), nothing, nothing)
 
 
 def test_a_second_table_is_refused(database: str) -> None:
@@ -110,10 +110,10 @@ def test_a_second_table_is_refused(database: str) -> None:
         "create schema other",
         "create table other.contact (like bitespeed.adopted_contact)",
     )
-    with pytest.raises(InvalidInput, match="hold contacts already"):
-        adopt(database, Options(), Wishes(table="other.contact"), nothing, nothing)
+    with pytest.raises(InvalidInput, match="tables are not empty"):
+        adopt(database, Options(), AdoptOptions(table="other.contact"), nothing, nothing)
 
 
 def test_errors_are_ours(database: str) -> None:
     with pytest.raises(BitespeedError):
-        adopt(f"{database}_not", Options(), Wishes(), nothing, nothing)
+        adopt(f"{database}_not", Options(), AdoptOptions(), nothing, nothing)

@@ -181,7 +181,7 @@ class Halfway:
 @pytest.fixture
 def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every page is sent on its own."""
-    monkeypatch.setattr(postgres_load, "CONTACTS", 1)
+    monkeypatch.setattr(postgres_load, "BATCH_CONTACTS", 1)
 
 
 @pytest.mark.usefixtures("at_once")

@@ -14,7 +14,7 @@ from psycopg import sql
 from bitespeed.resources import text
 from bitespeed.stores import open_store
 from bitespeed.stores.options import Options
-from bitespeed.stores.postgres.bulk.adopt import Wishes, adopt
+from bitespeed.stores.postgres.bulk.adopt import AdoptOptions, adopt
 from support.backends import connected, prepared
 from support.database_url import as_user, database_of
 from support.invariants import assert_clean
@@ -204,8 +204,8 @@ def test_the_view_of_an_adopted_table_shows_its_tenant_to_whom_tells_none(plain,
         connection.execute("set search_path = shop")
         connection.execute(PUBLISHED_TABLE)
         connection.execute("insert into contact (email, linkprecedence) values ('a@x', 'primary')")
-    wishes = Wishes("shop.contact", shop)
-    assert adopt(plain, Options(), wishes, lambda _: None, lambda *_: None) is not None
+    adopt_options = AdoptOptions("shop.contact", shop)
+    assert adopt(plain, Options(), adopt_options, lambda _: None, lambda *_: None) is not None
     with connected(plain) as connection:
         for view in ("shop.contact", "bitespeed.contact"):
             shown = f"select email from {view}"

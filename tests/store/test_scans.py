@@ -77,7 +77,7 @@ def test_rows_that_lead_nowhere_come_first(backend):
 
 def test_the_pages_of_a_scan_are_as_of_one_instant(backend, monkeypatch):
     monkeypatch.setattr(pages, "PAGE", 1)
-    monkeypatch.setattr(postgres_scan, "ROWS", 1)
+    monkeypatch.setattr(postgres_scan, "FETCH_ROWS", 1)
 
     async def test(store, other):
         await write(store, *[(f"{n}@x", f"{n}") for n in range(5)])

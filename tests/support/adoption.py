@@ -16,7 +16,7 @@ import pytest
 from bitespeed.jobs.check import check
 from bitespeed.service.service import Service
 from bitespeed.stores.options import Options
-from bitespeed.stores.postgres.bulk.adopt import Adopted, Wishes, adopt
+from bitespeed.stores.postgres.bulk.adopt import Adopted, AdoptOptions, adopt
 from bitespeed.stores.postgres.bulk.adopt.repairs import Repair
 from bitespeed.stores.postgres.store import PostgresStore
 from support.published_table import Row, query
@@ -30,12 +30,12 @@ def nothing(*_: object) -> None:
     pass
 
 
-def adopted(url: str, **wishes: Any) -> tuple[Adopted, list[Repair]]:
+def adopted(url: str, **flags: Any) -> tuple[Adopted, list[Repair]]:
     """Adopt, and see that the result is sound."""
     repairs: list[Repair] = []
-    result = adopt(url, Options(), Wishes(**wishes), repairs.append, nothing)
+    result = adopt(url, Options(), AdoptOptions(**flags), repairs.append, nothing)
     assert result is not None
-    if not wishes.get("dry_run"):
+    if not flags.get("dry_run"):
         assert on_store(url, check) == []
     return result, repairs
 

@@ -81,14 +81,14 @@ def adopt(
     if not settings.database.startswith(("postgresql://", "postgres://")):
         raise InvalidInput("Only a table in PostgreSQL can be adopted: --database postgresql://...")
     with extra("postgres"):
-        from bitespeed.stores.postgres.bulk.adopt import Wishes
+        from bitespeed.stores.postgres.bulk.adopt import AdoptOptions
         from bitespeed.stores.postgres.bulk.adopt import adopt as adopt_table
     tenant_name(flags["tenant"])
-    wishes = Wishes(region=settings.region, **flags)
+    adopt_options = AdoptOptions(region=settings.region, **flags)
     try:
         with _Report(Path(report)) as repairs, progress_bar("waiting for the table") as bar:
             adopted = adopt_table(
-                settings.database, settings.options, wishes, repairs, bar.show_step
+                settings.database, settings.options, adopt_options, repairs, bar.show_step
             )
     except KeyboardInterrupt:
         err.print(
@@ -96,11 +96,11 @@ def adopt(
         )
         raise SystemExit(INTERRUPTED) from None
     if as_json:
-        click.echo(json.dumps(_summary(adopted, repairs, dry_run=wishes.dry_run)))
+        click.echo(json.dumps(_summary(adopted, repairs, dry_run=adopt_options.dry_run)))
     elif adopted is None:
-        click.echo(f"{wishes.table} has been adopted already; there is nothing to do.")
+        click.echo(f"{adopt_options.table} has been adopted already; there is nothing to do.")
     else:
-        _print(adopted, repairs, dry_run=wishes.dry_run)
+        _print(adopted, repairs, dry_run=adopt_options.dry_run)
 
 
 class _Report:

@@ -1,4 +1,4 @@
-"""Reading a whole database, identity by identity, as of one instant."""
+"""Read a whole database, identity by identity, as of one instant."""
 
 from collections.abc import Callable, Generator, Iterator
 from typing import Any
@@ -10,13 +10,16 @@ from bitespeed.resources import named, text
 from bitespeed.stores.pages import paged
 from bitespeed.stores.postgres.errors import translated
 
-ROWS = 5_000  # fetched at a time, of each stream
+FETCH_ROWS = 5_000  # from each stream at a time
 
 _SQL = named(text("bitespeed.stores.postgres.bulk", "sql/scan.sql"))
 
 
 def scan(connect: Callable[[], psycopg.Connection[Any]]) -> Generator[list[IdentityRecords]]:
-    """All identities in pages, rows that belong to none first, on a connection of its own."""
+    """All identities in pages, read through a connection of its own.
+
+    The first page begins with the rows that belong to no identity.
+    """
     with translated(), connect() as connection:
         connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
         connection.read_only = True
@@ -27,7 +30,7 @@ def scan(connect: Callable[[], psycopg.Connection[Any]]) -> Generator[list[Ident
 
 
 def _rows(connection: psycopg.Connection[Any], name: str) -> Iterator[tuple[Any, ...]]:
-    """The rows of a statement, from a cursor in the server."""
+    """The rows of a statement, by a cursor in the server."""
     with connection.cursor(name) as cursor:
-        cursor.itersize = ROWS
+        cursor.itersize = FETCH_ROWS
         yield from cursor.execute(_SQL[name].encode())

@@ -1,5 +1,6 @@
-"""Connections for work that takes longer than a statement, by the whole of psycopg: only who does
-such work imports this.
+"""Connections for work of more than one statement.
+
+These use all of psycopg, so only code that does such work imports this module.
 """
 
 from collections.abc import Generator
@@ -11,29 +12,31 @@ import psycopg
 from bitespeed.errors import InvalidInput
 from bitespeed.stores.postgres.handshake import BEGUN, UNKNOWN, conninfo, parameters
 
-_NOT_BEGUN = "connection is bad: "  # psycopg's words before those of libpq
+_NOT_BEGUN = "connection is bad: "  # what psycopg puts before the message of libpq
 
 _OPTIONS: dict[str, Any] = {
     "autocommit": True,
-    "prepare_threshold": None,  # a pooler in between would hand each statement to another server
+    "prepare_threshold": None,  # a pooler may send each statement to another server process
 }
 
 
-def connect(url: str, patience: float) -> psycopg.Connection[Any]:
-    """A connection to be used in a thread."""
-    with _understood():
-        return psycopg.connect(_told(url, patience), **_OPTIONS)
+def connect(url: str, connect_timeout: float) -> psycopg.Connection[Any]:
+    """A connection for use in a thread. ``connect_timeout`` is in seconds."""
+    with _translated_refusal():
+        return psycopg.connect(_conninfo(url, connect_timeout), **_OPTIONS)
 
 
-async def connect_async(url: str, patience: float) -> psycopg.AsyncConnection[Any]:
-    """The same on the event loop."""
-    with _understood():
-        return await psycopg.AsyncConnection[Any].connect(_told(url, patience), **_OPTIONS)
+async def connect_async(url: str, connect_timeout: float) -> psycopg.AsyncConnection[Any]:
+    """A connection for use on the event loop. ``connect_timeout`` is in seconds."""
+    with _translated_refusal():
+        return await psycopg.AsyncConnection[Any].connect(
+            _conninfo(url, connect_timeout), **_OPTIONS
+        )
 
 
 @contextmanager
-def _understood() -> Generator[None]:
-    """Raise `InvalidInput` for a value in the URL with which libpq does not even begin."""
+def _translated_refusal() -> Generator[None]:
+    """Raise `InvalidInput` for a URL that libpq refuses before it connects."""
     try:
         yield
     except psycopg.OperationalError as error:
@@ -42,5 +45,5 @@ def _understood() -> Generator[None]:
         raise
 
 
-def _told(url: str, patience: float) -> str:
-    return conninfo(parameters(url, patience)).decode()
+def _conninfo(url: str, connect_timeout: float) -> str:
+    return conninfo(parameters(url, connect_timeout)).decode()

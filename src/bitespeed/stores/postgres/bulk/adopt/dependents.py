@@ -1,4 +1,4 @@
-"""What else hangs on the table: what goes along, what is made anew, what stands in the way."""
+"""Objects that depend on the table: those adoption keeps, makes again, drops or refuses."""
 
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -12,7 +12,7 @@ from bitespeed.stores.postgres.bulk.adopt.table import VIEW, Table
 
 
 class View(NamedTuple):
-    """A view that reads the table, as it is to be made again."""
+    """A view that reads the table, with what is needed to create it again."""
 
     schema: str
     name: str
@@ -21,12 +21,12 @@ class View(NamedTuple):
 
     @property
     def shown(self) -> str:
-        """For people."""
+        """The name for messages."""
         return f"{self.schema}.{self.name}"
 
 
 class ForeignKey(NamedTuple):
-    """A constraint of another table that refers to this one."""
+    """A foreign key of another table that refers to this one."""
 
     schema: str
     table: str
@@ -34,36 +34,35 @@ class ForeignKey(NamedTuple):
 
     @property
     def shown(self) -> str:
-        """For people."""
+        """The name for messages."""
         return f"{self.name} of {self.schema}.{self.table}"
 
 
 @dataclass
 class Dependents:
-    """Everything that the catalogue ties to the table from outside."""
+    """All objects that depend on the table, according to the catalogue."""
 
     views: list[View] = field(default_factory=list[View])
     foreign_keys: list[ForeignKey] = field(default_factory=list[ForeignKey])
     others: list[str] = field(default_factory=list[str])
 
     def refuse(self, table: Table, *, drop_foreign_keys: bool) -> None:
-        """Raise `InvalidInput` when something would be lost that nobody agreed to lose."""
+        """Raise `InvalidInput` when adoption would break an object that nobody agreed to drop."""
         reasons: list[str] = []
         if self.others:
             reasons.append(
-                f"{', '.join(self.others)}: a view cannot carry on with these, so drop them first"
+                f"{', '.join(self.others)}: these cannot depend on a view, so drop them first"
             )
         if self.foreign_keys and not drop_foreign_keys:
             names = ", ".join(key.shown for key in self.foreign_keys)
             reasons.append(
-                f"foreign keys {names}: a view cannot be referred to; --drop-foreign-keys drops"
-                " them"
+                f"foreign keys {names}: they cannot refer to a view; --drop-foreign-keys drops them"
             )
         if reasons:
-            raise InvalidInput(f"On {table.shown} depend {'; and '.join(reasons)}")
+            raise InvalidInput(f"These depend on {table.shown}: {'; and '.join(reasons)}")
 
     def notes(self) -> list[str]:
-        """What becomes of each."""
+        """A line for each object that adoption changes or drops."""
         return [
             *(f"view {view.shown}: reads the new view" for view in self.views),
             *(f"foreign key {key.shown}: dropped" for key in self.foreign_keys),
@@ -71,7 +70,10 @@ class Dependents:
 
 
 def find(connection: psycopg.Connection[Any], table: Table) -> Dependents:
-    """All of them, as of now. Names in definitions are qualified, given an empty search path."""
+    """All objects that depend on the table now.
+
+    Names in definitions are qualified as long as the search path is empty.
+    """
     found = Dependents()
     parameters = {"table": table.oid}
     for row in connection.execute(CATALOG["dependents"], parameters).fetchall():
@@ -84,7 +86,7 @@ def find(connection: psycopg.Connection[Any], table: Table) -> Dependents:
         else:
             found.others.append(description)
     parents = connection.execute(CATALOG["parents"], parameters).fetchall()
-    found.others += [f"table {name}, of which it is a part" for (name,) in parents]
+    found.others += [f"table {name}, from which it inherits" for (name,) in parents]
     return found
 
 
@@ -95,7 +97,7 @@ def _view(connection: psycopg.Connection[Any], oid: int) -> tuple[str, list[str]
 
 
 def drop(connection: psycopg.Connection[Any], keys: list[ForeignKey]) -> None:
-    """Drop the constraints; the columns and what they hold stay."""
+    """Drop the constraints; their columns and values stay."""
     for key in keys:
         connection.execute(
             ADOPT["drop_constraint"].format(
@@ -104,11 +106,11 @@ def drop(connection: psycopg.Connection[Any], keys: list[ForeignKey]) -> None:
         )
 
 
-def make_again(connection: psycopg.Connection[Any], views: list[View]) -> None:
-    """Let the views find what now has the table's name; who may read them, and what in turn
-    depends on them, stays.
+def replace(connection: psycopg.Connection[Any], views: list[View]) -> None:
+    """Make the views read the view that now has the table's name. Their grants stay, and so does
+    whatever depends on them.
 
-    Raises `InvalidInput` for one that cannot do with a view what it did with a table.
+    Raises `InvalidInput` for a view that needs a table.
     """
     for view in views:
         head = _replacing(view).as_string(connection)
@@ -116,8 +118,8 @@ def make_again(connection: psycopg.Connection[Any], views: list[View]) -> None:
             connection.execute(f"{head} {view.definition}".encode())
         except (psycopg.ProgrammingError, psycopg.NotSupportedError) as error:
             raise InvalidInput(
-                f"The view {view.shown} cannot be made again on the new view"
-                f" (SQLSTATE {error.sqlstate}); drop it first"
+                f"The view {view.shown} cannot read the new view (SQLSTATE {error.sqlstate});"
+                " drop it first"
             ) from error
 
 

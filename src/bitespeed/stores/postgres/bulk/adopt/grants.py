@@ -1,4 +1,4 @@
-"""Who may read the table may read the view, and nobody else."""
+"""Grants on the view: whoever may read the table may read the view, and nobody else."""
 
 from collections.abc import Iterable
 from typing import Any, NamedTuple
@@ -11,7 +11,10 @@ from bitespeed.stores.postgres.bulk.adopt.table import Table
 
 
 class Grant(NamedTuple):
-    """One privilege of one role, everybody where the name is empty; on a column or on all."""
+    """A privilege of a role on a column, or on all if ``column`` is None.
+
+    An empty ``role`` is `public`.
+    """
 
     role: str
     privilege: str
@@ -21,21 +24,21 @@ class Grant(NamedTuple):
 
     @property
     def shown(self) -> str:
-        """For people."""
+        """The role for messages."""
         return self.role or "public"
 
 
 def find(connection: psycopg.Connection[Any], table: Table) -> list[Grant]:
-    """All but the owner's."""
+    """All grants on the table but the owner's."""
     rows = connection.execute(CATALOG["grants"], {"table": table.oid}).fetchall()
     return [Grant(*row) for row in rows]
 
 
 def carried(table: Table, grants: Iterable[Grant]) -> list[Grant]:
-    """Those that the view gets.
+    """The grants that the view gets.
 
-    With row level security, and no policy, the table shows nothing but to the owner and to roles
-    that pass it; so does the view.
+    Where a table has row level security and no policy, only its owner and the roles that bypass it
+    see rows; only these may read the view.
     """
     return [
         grant
@@ -45,22 +48,22 @@ def carried(table: Table, grants: Iterable[Grant]) -> list[Grant]:
 
 
 def notes(table: Table, grants: list[Grant]) -> list[str]:
-    """What becomes of them."""
+    """A line for each thing that happens to roles."""
     kept = carried(table, grants)
     hidden = {g.shown for g in grants if g.privilege == "select" and g not in kept}
     writers = {g.shown for g in grants if g.privilege != "select"}
-    told = [
+    outcomes = [
         ("may read the view", {g.shown for g in kept}),
-        ("saw no row for want of a policy, may not read the view", hidden),
+        ("saw no row, since there is no policy; may not read the view", hidden),
         ("may not write any more", writers),
     ]
-    return [f"{', '.join(sorted(roles))}: {what}" for what, roles in told if roles]
+    return [f"{', '.join(sorted(roles))}: {what}" for what, roles in outcomes if roles]
 
 
 def carry_over(
     connection: psycopg.Connection[Any], table: Table, view: Table, grants: list[Grant]
 ) -> None:
-    """Grant on the view what was granted on the table, in place of any default privileges."""
+    """Replace the default privileges on the view by the grants on the table."""
     for role in {grant.role for grant in find(connection, view)}:
         connection.execute(ADOPT["revoke"].format(view=view.identifier, role=_role(role)))
     wanted = carried(table, grants)
@@ -72,7 +75,7 @@ def carry_over(
 
 def _grant(connection: psycopg.Connection[Any], view: Table, grant: Grant) -> None:
     name = "grant" if grant.column is None else "grant_on_column"
-    statement = ADOPT[f"{name}_on" if grant.may_grant else name]
+    statement = ADOPT[f"{name}_with_option" if grant.may_grant else name]
     connection.execute(
         statement.format(
             view=view.identifier,

@@ -1,4 +1,4 @@
-"""The rows of the table, brought into canonical form and staged in the database."""
+"""Read the table once, bring its values into canonical form and stage its rows in the database."""
 
 from array import array
 from collections.abc import Callable, Iterator
@@ -10,7 +10,7 @@ from psycopg import sql
 
 from bitespeed.errors import InvalidInput
 from bitespeed.model.identifiers import parse_email, parse_phone
-from bitespeed.stores.postgres.bulk.adopt.partition import Partition
+from bitespeed.rules.partition import Partition
 from bitespeed.stores.postgres.bulk.adopt.repairs import OnRepair, Repair, role
 from bitespeed.stores.postgres.bulk.adopt.statements import ADOPT
 from bitespeed.stores.postgres.bulk.adopt.table import Column, Table
@@ -18,17 +18,17 @@ from bitespeed.stores.postgres.bulk.adopt.table import Column, Table
 T = TypeVar("T", bound=str)
 
 OnStep = Callable[[str, int, int | None], None]
-"""Told what is being done, how far it is, and how far it has to go, if known."""
+"""Called with what is being done, how much of it is done, and how much there is, if known."""
 
-ROWS = 10_000  # fetched and written at a time
+BATCH_ROWS = 10_000  # fetched and written at a time
 
 _PRECEDENCES = ("primary", "secondary", None)
 
 
 class Reading:
-    """Reads the table once, in the order of ids; everything after that works on what it staged.
+    """Reads the table once, in the order of ids; every later step works on the staged rows.
 
-    ``ids`` are the contacts by their places.
+    ``ids`` are the contacts' ids by their places in that order.
     """
 
     def __init__(
@@ -38,19 +38,20 @@ class Reading:
         self._parse_phone = partial(parse_phone, region=region)
         self._on_repair = on_repair
         self._last_age: int = 0
-        self._news = bytearray()  # values of each live contact that no older one carries
+        self._news = bytearray()  # by place: how many values of a live contact no older one carries
         self.ids: array[int] = array("q")
         self.partition = Partition()
 
     def read(self, table: Table, columns: dict[str, Column], on_step: OnStep) -> None:
-        """Stage every row. Raises `InvalidInput` for one that no contact can be made of."""
+        """Stage every row. Raises `InvalidInput` for a row that cannot become a contact."""
         names = {plain: sql.Identifier(column.name) for plain, column in columns.items()}
         extent = ADOPT["extent"].format(table=table.identifier, **names)
         total, self._last_age = _row(self._connection.execute(extent))
-        self._connection.execute(ADOPT["prepare"])
+        self._connection.execute(ADOPT["create_staging"])
+        self._connection.execute(ADOPT["create_members"])
         with self._connection.cursor("rows") as cursor:
             cursor.execute(ADOPT["rows"].format(table=table.identifier, **names))
-            while rows := cursor.fetchmany(ROWS):
+            while rows := cursor.fetchmany(BATCH_ROWS):
                 self._stage(rows)
                 on_step("reading", len(self.ids), total)
         self._connection.execute(ADOPT["staged"])
@@ -74,7 +75,7 @@ class Reading:
     ) -> tuple[Any, ...]:
         id_ = self._number(id_)
         if precedence not in _PRECEDENCES:
-            raise InvalidInput(f"Contact {id_} is neither primary nor secondary but something else")
+            raise InvalidInput(f"Contact {id_} is neither primary nor secondary")
         canonical_email, raw_email = self._value(id_, "email", parse_email, email)
         canonical_phone, raw_phone = self._value(id_, "phone", self._parse_phone, phone)
         if created_at is None or updated_at is None or (is_deleted and deleted_at is None):
@@ -95,15 +96,15 @@ class Reading:
 
     def _number(self, id_: int | None) -> int:
         if id_ is None or id_ < 1:
-            raise InvalidInput("A contact has no id, or one below 1; give it one first")
+            raise InvalidInput("A contact has no id, or an id below 1; give it another first")
         if self.ids and self.ids[-1] == id_:
-            raise InvalidInput(f"Two contacts have the id {id_}; give one of them another first")
+            raise InvalidInput(f"Two contacts have the id {id_}; give one of them another id first")
         return id_
 
     def _value(
         self, id_: int, kind: str, parse: Callable[[str], T | None], text: str | None
     ) -> tuple[T | None, str | None]:
-        """The canonical value, and the raw one where it differs."""
+        """The canonical value, and the raw one if it differs."""
         if text is None:
             return None, None
         try:
@@ -128,8 +129,10 @@ class Reading:
         *,
         is_deleted: bool,
     ) -> tuple[int, int, int | None]:
-        """Ids are given out in order, so a contact without age is as old as the one before it,
-        or older where it was updated or deleted earlier.
+        """Derive the missing ones of the three instants.
+
+        Ids grow with time, so a contact without `createdat` is as old as the contact before it, or
+        older if it was updated or deleted earlier.
         """
         missing = [("createdat", created_at), ("updatedat", updated_at)]
         missing += [("deletedat", deleted_at)] if is_deleted else []
@@ -145,9 +148,8 @@ class Reading:
         return created_at, updated_at, deleted_at
 
     def join(self, on_step: OnStep) -> None:
-        """Stage whom each contact belongs to.
-
-        Make one person of those that are linked, then of those that share a value.
+        """Stage the identity of each contact: join the contacts that are linked, then those that
+        share a value.
         """
         on_step("following links", 0, None)
         self._follow_links()
@@ -160,7 +162,9 @@ class Reading:
 
     def _follow_links(self) -> None:
         for id_, linked_id in self._rows("lost"):
-            self._on_repair(Repair("lost", (id_,), f"was linked to {linked_id}, which is nowhere"))
+            self._on_repair(
+                Repair("lost", (id_,), f"was linked to {linked_id}, which does not exist")
+            )
         for one, other in self._rows("linked"):
             if not self.partition.join(one, other):
                 self._on_repair(Repair("ring", self._named(one, other), "closed a ring"))
@@ -179,9 +183,9 @@ class Reading:
         return tuple(dict.fromkeys(self.ids[place] for place in places))
 
     def _rows(self, name: str) -> Iterator[tuple[Any, ...]]:
-        """The rows of a statement, from a cursor in the server."""
+        """The rows of a statement, by a cursor in the server."""
         with self._connection.cursor(name) as cursor:
-            cursor.itersize = ROWS
+            cursor.itersize = BATCH_ROWS
             yield from cursor.execute(ADOPT[name])
 
     def _stage_members(self) -> None:
@@ -192,7 +196,7 @@ class Reading:
         self._connection.execute(ADOPT["identities"])
 
 
-_NOT_COUNTED = 255  # of values: a contact that is deleted or has none cannot be a repeat
+_NOT_COUNTED = 255  # a contact that is deleted or has no value cannot be a repeat
 
 
 def _row(cursor: psycopg.Cursor[Any]) -> tuple[Any, ...]:

@@ -1,4 +1,4 @@
-"""The statements of adoption, from their files."""
+"""The SQL statements of adoption, by name."""
 
 from typing import LiteralString, cast
 

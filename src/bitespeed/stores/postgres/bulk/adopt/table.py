@@ -1,4 +1,4 @@
-"""The table that is to be adopted: where it is, and whether it has the published columns."""
+"""The table to adopt: where it is, and whether it has the published columns."""
 
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -34,11 +34,11 @@ _NO_NAMES = (
     psycopg.errors.InvalidName,
     psycopg.errors.FeatureNotSupported,
 )
-"""What the server calls a text that can be the name of no table here."""
+"""What the server raises for a text that cannot be the name of a table here."""
 
 
 class Column(NamedTuple):
-    """A column as the catalogue has it; ``size`` is what stands in parentheses after the type."""
+    """A column as in the catalogue; ``size`` is the number in parentheses after the type."""
 
     name: str
     type_schema: str
@@ -55,18 +55,18 @@ class Column(NamedTuple):
 
     @property
     def width(self) -> int | None:
-        """The size that the view needs, to show whatever comes."""
+        """The size that the column of the view needs, so that no new value is too long."""
         return max(self.size, _WIDTHS.get(self.plain, 0)) if self.size is not None else None
 
     def fits(self) -> bool:
-        """Whether the type is one that the column may have."""
-        is_words = self.plain == "linkprecedence" and self.type_kind == "e"
-        return self.type_name in _PUBLISHED[self.plain] or is_words
+        """Whether the column may have this type."""
+        is_enum = self.plain == "linkprecedence" and self.type_kind == "e"
+        return self.type_name in _PUBLISHED[self.plain] or is_enum
 
 
 @dataclass(frozen=True)
 class Table:
-    """A relation, by the name it was asked for."""
+    """A relation. ``is_own``: the present user is its owner."""
 
     oid: int
     schema: str
@@ -78,17 +78,17 @@ class Table:
 
     @property
     def identifier(self) -> sql.Identifier:
-        """For statements."""
+        """The qualified name for statements."""
         return sql.Identifier(self.schema, self.name)
 
     @property
     def shown(self) -> str:
-        """For people."""
+        """The qualified name for messages."""
         return f"{self.schema}.{self.name}"
 
 
 def find(connection: psycopg.Connection[Any], name: str) -> Table:
-    """The relation of that name. Raises `InvalidInput` when there is none."""
+    """The relation with this name. Raises `InvalidInput` when it does not exist."""
     try:
         with connection.transaction():
             row = connection.execute(CATALOG["relation"], {"name": name}).fetchone()
@@ -103,7 +103,10 @@ def find(connection: psycopg.Connection[Any], name: str) -> Table:
 
 
 def columns(connection: psycopg.Connection[Any], table: Table) -> list[Column]:
-    """Its columns in their order. Raises `InvalidInput` unless all published ones are there."""
+    """The columns in their order.
+
+    Raises `InvalidInput` when a published one is missing or has another type.
+    """
     rows = connection.execute(CATALOG["columns"], {"table": table.oid}).fetchall()
     found = [Column(*row) for row in rows]
     missing = _PUBLISHED.keys() - {column.plain for column in found}
@@ -120,12 +123,12 @@ def columns(connection: psycopg.Connection[Any], table: Table) -> list[Column]:
 
 
 def published(found: list[Column]) -> dict[str, Column]:
-    """The published columns among those found, by their plain names; the first of each."""
+    """The published columns by their plain names; the first of two that differ in case."""
     return {c.plain: c for c in reversed(found) if c.plain in _PUBLISHED}
 
 
 def additional(found: list[Column]) -> list[Column]:
-    """All others."""
+    """The columns that are not published."""
     ours = published(found).values()
     return [column for column in found if column not in ours]
 

@@ -1,4 +1,4 @@
-"""From what was staged to the tables of the service, and a view where the table was."""
+"""Write the staged contacts into the tables of the service, and put a view in the table's place."""
 
 from typing import Any
 
@@ -15,7 +15,7 @@ _WRITES = ("write_contacts", "write_identities", "write_identifiers")
 
 
 def write(connection: psycopg.Connection[Any], tenant: str, max_id: int, on_step: OnStep) -> None:
-    """Fill the tables, and let ids and events go on above what they hold."""
+    """Fill the tables; ids and event numbers continue above those written."""
     steps = len(_WRITES) + 2
     for step, name in enumerate(_WRITES):
         on_step("writing", step, steps)
@@ -39,7 +39,7 @@ def _restart(connection: psycopg.Connection[Any], sequence: str, next_: int) -> 
 
 
 def last_id(connection: psycopg.Connection[Any], table: Table) -> int:
-    """The highest id ever given out by the table's own sequence; 0 when it has none."""
+    """The highest id that the table's own sequence has given out; 0 when it has none."""
     return connection.execute(CATALOG["last_id"], {"table": table.oid}).fetchall()[0][0]
 
 
@@ -47,24 +47,24 @@ def swap(
     connection: psycopg.Connection[Any],
     table: Table,
     columns: list[Column],
-    hanging: dependents.Dependents,
+    dependent: dependents.Dependents,
     tenant: str,
     zone: str,
 ) -> None:
-    """Put the table aside, and in its place a view that shows what the service holds."""
+    """Move the table away, and put a view on the service's tables in its place."""
     granted = grants.find(connection, table)
-    dependents.drop(connection, hanging.foreign_keys)
+    dependents.drop(connection, dependent.foreign_keys)
     _put_aside(connection, table)
     connection.execute(ADOPT["remark"].format(remark=sql.Literal(table.shown)))
     connection.execute(_view(table, columns, tenant, zone))
     connection.execute(ADOPT["usual_tenant"].format(tenant=sql.Literal(tenant)))
     view = find(connection, table.identifier.as_string(connection))
     grants.carry_over(connection, table, view, granted)
-    dependents.make_again(connection, hanging.views)
+    dependents.replace(connection, dependent.views)
 
 
 def _put_aside(connection: psycopg.Connection[Any], table: Table) -> None:
-    """Renamed first: the schema it moves to has a view that may be called the same."""
+    """Rename the table, then move it: the other schema may have a view with the table's name."""
     renamed = sql.Identifier(table.schema, "adopted_contact")
     try:
         connection.execute(ADOPT["rename"].format(table=table.identifier))
@@ -92,7 +92,7 @@ def _kept(column: Column) -> sql.Composed:
 
 
 def _column(column: Column, zone: str) -> sql.Composed:
-    """The column under its own name and as its own type."""
+    """The column with the name and type that it has in the table."""
     type_: sql.Composable = sql.Identifier(column.type_schema, column.type_name)
     if column.width is not None:
         type_ = ADOPT["type_with_size"].format(type=type_, size=sql.Literal(column.width))

@@ -1,12 +1,12 @@
--- Adopting a table: its rows in canonical form (adopting), the identity of each (adopting_member)
--- and the identities (adopting_identity) stand in temporary tables before anything is written.
+-- Adopting a table. Temporary tables stage everything before it is written: `adopting` has the rows in
+-- canonical form, `adopting_member` the identity of each row, `adopting_identity` the identities.
 
 -- name: limits
--- For this transaction: it takes as long as it takes, but waits for nobody for long, since all
--- others wait behind it. An instant without zone is read as written in the zone set here.
+-- For this transaction alone. It may run long, but waits for a lock only briefly, since all readers
+-- of the table wait behind it. An instant without a zone is one of the zone set here.
 select set_config('statement_timeout', '0', true),
        set_config('idle_in_transaction_session_timeout', '0', true),
-       set_config('lock_timeout', %(lock_wait)s, true),
+       set_config('lock_timeout', %(lock_timeout)s, true),
        set_config('search_path', 'pg_catalog, pg_temp', true),
        set_config('work_mem', '64MB', true),
        set_config('bitespeed.tenant', '*', true),
@@ -15,16 +15,18 @@ select set_config('statement_timeout', '0', true),
 -- name: lock
 lock table {table} in access exclusive mode
 
--- name: lock_ours
--- In the order in which a commit that founds an identity comes to them.
+-- name: lock_own_tables
+-- In the order in which a commit that creates an identity locks them, so that neither waits for the
+-- other for ever.
 lock table bitespeed.identifier, bitespeed.contact_record, bitespeed.identity, bitespeed.event
 in share row exclusive mode
 
--- name: whole
--- Of the table that is read: fail rather than leave rows out.
+-- name: all_rows
+-- Fail if row level security would hide rows of the table to adopt.
 set local row_security = off
 
--- name: ours
+-- name: own_tables
+-- Row level security of the service's own tables stays in force.
 set local row_security = on
 
 -- name: is_empty
@@ -40,7 +42,7 @@ select count(*),
 from {table}
 
 -- name: rows
--- Infinite instants are as good as none.
+-- An infinite instant counts as missing.
 select {id}::bigint, {linkedid}::bigint, {linkprecedence}::text, {email}::text, {phonenumber}::text,
        (extract(epoch from case when isfinite({createdat}) then {createdat}::timestamptz end) * 1000000)::bigint,
        (extract(epoch from case when isfinite({updatedat}) then {updatedat}::timestamptz end) * 1000000)::bigint,
@@ -49,9 +51,9 @@ select {id}::bigint, {linkedid}::bigint, {linkprecedence}::text, {email}::text, 
 from {table}
 order by {id}
 
--- name: prepare
+-- name: create_staging
 create temporary table adopting (
-    place      integer not null,  -- by id
+    place      integer not null, -- in the order of ids
     id         bigint  not null,
     linked_id  bigint,
     precedence text,
@@ -62,7 +64,9 @@ create temporary table adopting (
     created_at bigint  not null,
     updated_at bigint  not null,
     deleted_at bigint
-) on commit drop;
+) on commit drop
+
+-- name: create_members
 create temporary table adopting_member (
     id          bigint not null,
     identity_id bigint not null
@@ -88,7 +92,7 @@ where linked_id is not null
 order by id
 
 -- name: shared
--- Each live contact that carries a value which an older live one carries, with the oldest of those.
+-- Each live contact with a value that an older live contact has too, and the oldest of these.
 select place, oldest, kind
 from (select place, kind, first_value(place) over (partition by kind, value order by created_at, place) as oldest
       from pg_temp.adopting
@@ -113,7 +117,7 @@ left join (select distinct on (m.identity_id) m.identity_id, a.id, a.created_at
 group by m.identity_id, oldest.id, oldest.created_at
 
 -- name: roles
--- Contacts that the view will show as something else than the table did, and why.
+-- Contacts that the view shows in another role, or with another primary, than the table did, and why.
 select a.id, i.primary_id,
        case when i.primary_id is null then 'released'
             when a.precedence is null then 'unnamed'
@@ -154,7 +158,7 @@ from pg_temp.adopting_identity
 order by id
 
 -- name: write_identifiers
--- Two identities with one value would break its key.
+-- Violates the primary key if two identities have the same value.
 insert into bitespeed.identifier (tenant, kind, value, identity_id)
 select distinct %(tenant)s, v.kind, v.value, m.identity_id
 from pg_temp.adopting a
@@ -164,7 +168,7 @@ where a.deleted_at is null and v.value is not null
 order by 2, 3
 
 -- name: write_events
--- That a contact was deleted before is told as well, so that the feed tells all there is.
+-- A contact that was deleted before gets an event of that too, so that the feed is complete.
 insert into bitespeed.event (seq, tenant, at, kind, identity_id, version, contact_id)
 overriding system value
 select %(seq)s + row_number() over (order by step, a.id), %(tenant)s,
@@ -175,12 +179,12 @@ cross join lateral (values (1, 'contact.adopted'), (2, 'contact.deleted')) as e 
 where step = 1 or a.deleted_at is not null
 
 -- name: sequences
--- Both as the next number to give out.
+-- The next number of each sequence.
 select (select last_value + is_called::integer from bitespeed.contact_id),
        (select last_value + is_called::integer from bitespeed.event_seq_seq)
 
 -- name: restart
--- Not setval, which an interruption would not undo.
+-- setval would stay in force after a rollback.
 alter sequence {sequence} restart with {next}
 
 -- name: written
@@ -196,8 +200,8 @@ alter table {renamed} set schema bitespeed
 comment on table bitespeed.adopted_contact is {remark}
 
 -- name: create_view
--- In the order and with the spelling and the types of the table; a value that is neither an email
--- nor a phone number is shown as it was.
+-- With the order, spelling and types of the table's columns. A value that is neither an email nor a
+-- phone number is shown as it was.
 create view {view} as
 select {columns}
 from (select c.id, coalesce(c.phonenumber, r.raw_phone) as phonenumber, coalesce(c.email, r.raw_email) as email,
@@ -223,7 +227,7 @@ from (select c.id, coalesce(c.phonenumber, r.raw_phone) as phonenumber, coalesce
 left join bitespeed.adopted_contact kept on kept.{id} = contact.id
 
 -- name: usual_tenant
--- Whoever reads the view tells no tenant, and would see nothing under row level security.
+-- Readers of the view set no tenant, and row level security would show them nothing without one.
 create or replace function bitespeed.usual_tenant() returns text language sql stable return {tenant}
 
 -- name: column
@@ -233,7 +237,7 @@ cast(contact.{plain} as {type}) as {name}
 cast(contact.{plain} as {type}) collate {collation} as {name}
 
 -- name: column_of_instant
--- Without a zone, as the table had it: in the one it was written in.
+-- Without a zone, as in the table: in the zone that it was written in.
 cast(contact.{plain} at time zone {zone} as {type}) as {name}
 
 -- name: column_kept
@@ -251,10 +255,10 @@ grant select on {view} to {role}
 -- name: grant_on_column
 grant select ({column}) on {view} to {role}
 
--- name: grant_on
+-- name: grant_with_option
 grant select on {view} to {role} with grant option
 
--- name: grant_on_column_on
+-- name: grant_on_column_with_option
 grant select ({column}) on {view} to {role} with grant option
 
 -- name: drop_constraint

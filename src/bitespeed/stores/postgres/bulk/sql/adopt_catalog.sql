@@ -1,4 +1,4 @@
--- What the catalogue says about the table that is to be adopted.
+-- What the catalogue says about the table to adopt.
 
 -- name: relation
 select c.oid, n.nspname, c.relname, c.relkind::text, c.relrowsecurity, o.rolname,
@@ -23,8 +23,8 @@ where a.attrelid = %(table)s and a.attnum > 0 and not a.attisdropped
 order by a.attnum
 
 -- name: dependents
--- Everything that the catalogue ties to the table or its row type, but for its own parts: those go
--- where it goes.
+-- All objects that depend on the table or its row type, except the table's own parts, which move with
+-- it.
 select distinct d.classid::regclass::text, d.objid,
        coalesce(view.relkind::text, ''), coalesce(fk.conname, ''),
        coalesce(vn.nspname, fn.nspname, ''), coalesce(view.relname, ft.relname, ''),
@@ -60,7 +60,7 @@ select inhparent::regclass::text from pg_inherits where inhrelid = %(table)s
 select pg_get_viewdef(c.oid), coalesce(c.reloptions, '{}') from pg_class c where c.oid = %(view)s
 
 -- name: grants
--- An empty name is everybody; a column where one alone was granted.
+-- An empty role is `public`; a null column is the whole table.
 select coalesce(r.rolname, ''), lower(g.privilege_type), g.is_grantable, g.attname,
        coalesce(r.rolsuper or r.rolbypassrls, false)
 from (select (aclexplode(c.relacl)).*, null::name as attname
@@ -75,7 +75,7 @@ where g.grantee <> (select relowner from pg_class where oid = %(table)s)
 order by 1, 2, 4
 
 -- name: last_id
--- The highest id that the table's own sequence has given out, also to rows that are gone.
+-- The highest id that the table's own sequence has given out, also to rows deleted since.
 select coalesce(max(pg_sequence_last_value(d.objid)), 0)
 from pg_depend d
 join pg_class s on s.oid = d.objid and s.relkind = 'S'

@@ -1,28 +1,20 @@
--- The statements of a load, in their order, in one transaction.
+-- The statements of a load, in the order in which one transaction executes them.
 
--- name: patience
+-- name: lock_timeout
 set local lock_timeout = '4s'
 
 -- name: lock
--- In the order in which a commit comes to the tables. Everybody else waits, and then finds what was
--- loaded.
+-- In the order in which a commit locks the tables. Other transactions wait, then see what was loaded.
 lock table bitespeed.identifier, bitespeed.contact_record, bitespeed.identity, bitespeed.event
 in access exclusive mode
 
 -- name: unforce
--- COPY is refused where row level security is in force; nobody else sees that it is not.
-alter table bitespeed.identity no force row level security;
-alter table bitespeed.contact_record no force row level security;
-alter table bitespeed.identifier no force row level security;
-alter table bitespeed.event no force row level security;
-alter table bitespeed.tombstone no force row level security
+-- For each of the tables that have it: COPY is refused where row level security is in force. No other
+-- transaction sees it off.
+alter table {table} no force row level security
 
 -- name: force
-alter table bitespeed.identity force row level security;
-alter table bitespeed.contact_record force row level security;
-alter table bitespeed.identifier force row level security;
-alter table bitespeed.event force row level security;
-alter table bitespeed.tombstone force row level security
+alter table {table} force row level security
 
 -- name: is_empty
 select not exists (select from bitespeed.identity)
@@ -58,7 +50,7 @@ copy bitespeed.erasure_secret (secret)
 from stdin
 
 -- name: last_numbers
--- Never backwards: a number given out before, if only to a commit that failed, is not given again.
+-- Never backwards: a number that was given out before, even to a commit that failed, is never reused.
 select setval('bitespeed.contact_id', greatest(c.last, (select last_value from bitespeed.contact_id))),
        setval('bitespeed.event_seq_seq', greatest(e.last, (select last_value from bitespeed.event_seq_seq)))
 from (select max(id) as last from bitespeed.contact_record) as c,
@@ -66,5 +58,5 @@ from (select max(id) as last from bitespeed.contact_record) as c,
 where c.last is not null
 
 -- name: size
--- Few contacts are ever removed, so the last id tells how many there are; few are skipped.
+-- An estimate: few contacts are ever erased, and few ids skipped.
 select last_value from bitespeed.contact_id
