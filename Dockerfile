@@ -3,8 +3,8 @@ FROM python:3.11-slim-bookworm AS build
 WORKDIR /build
 # Into an environment without pip, which the image has no use for.
 RUN python -m venv --without-pip /app
-COPY requirements/runtime.txt requirements/
-RUN pip --python /app/bin/python install --no-cache-dir --no-compile --require-hashes -r requirements/runtime.txt
+COPY requirements/image.txt requirements/
+RUN pip --python /app/bin/python install --no-cache-dir --no-compile --require-hashes -r requirements/image.txt
 COPY pyproject.toml README.md ./
 COPY src src
 RUN pip --python /app/bin/python install --no-cache-dir --no-deps --no-build-isolation . \

@@ -2,17 +2,24 @@
 
 PYTHON ?= python3
 BIN := .venv/bin
+EXTRAS := aws otel sentry supabase upstash
 
 .DEFAULT_GOAL := help
-.PHONY: help install serve test lint format bench soak deploy-check lock sbom clean
+.PHONY: help install serve test lint format bench soak deploy-check lock lock-extras sbom clean
 
 help:  ## List the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-install: .venv/installed  ## Install the service into .venv; the command is then .venv/bin/bitespeed
+install: .venv/installed  ## Install the service into .venv, as .venv/bin/bitespeed, for SQLite, PostgreSQL and Redis
 
-serve: .venv/installed  ## Serve on http://127.0.0.1:8000 from a SQLite file in this folder
-	@$(BIN)/bitespeed serve
+# `make serve PORT=9000` sets BITESPEED_PORT. Other variables of the command line, such as DATABASE_URL, are in the
+# environment anyway. A PORT that was in the environment before belongs to somebody else, so it is not taken.
+SETTINGS := HOST PORT PUBLIC WORKERS RATE_LIMIT MAX_CONNECTIONS CLIENT_TIMEOUT REGION DEADLINE MAX_WAITING \
+	MAX_WAITING_PER_TENANT LARGE_IDENTITY CACHE_TTL DATABASE_POOL DATABASE_TIMEOUT MIGRATE LOG_FORMAT LOG_LEVEL SQS_URL
+GIVEN = $(foreach name,$(SETTINGS),$(if $(findstring command line,$(origin $(name))),BITESPEED_$(name)='$($(name))'))
+
+serve: .venv/installed  ## Serve on http://127.0.0.1:8000 from a SQLite file in this folder; PORT=9000 and others change it
+	@$(strip $(GIVEN) $(BIN)/bitespeed serve)
 
 test: .venv/installed-dev  ## Run every test, with the servers that they need
 	@$(BIN)/python tests/support/server_programs.py
@@ -38,18 +45,28 @@ soak: .venv/installed-dev  ## Watch memory through ten minutes of load (needs wr
 deploy-check: .venv/sam/installed  ## Validate and build what runs on AWS, and list what would be created
 	@.venv/sam/bin/python deploy/check.py
 
+# Everything is resolved together first (dev.txt); the other files are parts of it: runtime.txt is what `make serve` needs,
+# image.txt has every extra.
+COMPILE = $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --custom-compile-command "make lock"
+RUNTIME_EXTRAS = $(addprefix --extra ,phone postgres redis)
+IN_RUNTIME = $(addprefix --no-emit-package ,$(shell sed -n '/python_/!s/^\([a-z0-9.-]*\).*==.*/\1/p' requirements/runtime.txt))
+
 lock: .venv/installed-dev  ## Resolve the dependencies anew, with hashes
 	$(BIN)/pip install --quiet uv
-	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --all-extras \
-		--custom-compile-command "make lock" --upgrade -o requirements/runtime.txt pyproject.toml requirements/build.in
-	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --all-extras --group dev \
-		--custom-compile-command "make lock" --upgrade -c requirements/runtime.txt -o requirements/dev.txt pyproject.toml requirements/build.in
-	for name in lambda sam emulator; do $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url \
-		--custom-compile-command "make lock" --upgrade -o requirements/$$name.txt requirements/$$name.in; done
+	$(COMPILE) --all-extras --group dev --upgrade -o requirements/dev.txt pyproject.toml requirements/build.in
+	$(COMPILE) $(RUNTIME_EXTRAS) -c requirements/dev.txt -o requirements/runtime.txt pyproject.toml requirements/build.in
+	$(COMPILE) --all-extras -c requirements/dev.txt -o requirements/image.txt pyproject.toml requirements/build.in
+	$(MAKE) lock-extras
+	for name in lambda sam emulator; do $(COMPILE) --upgrade -o requirements/$$name.txt requirements/$$name.in || exit 1; done
 
-sbom: .venv/installed-dev  ## List what an installation consists of, as CycloneDX, into build/
+# A file for each extra that `make serve` does without: what it needs beyond runtime.txt.
+lock-extras:
+	for name in $(EXTRAS); do $(COMPILE) --extra $$name $(IN_RUNTIME) \
+		-c requirements/dev.txt -o requirements/$$name.txt pyproject.toml || exit 1; done
+
+sbom: .venv/installed-dev  ## List what an image consists of, as CycloneDX, into build/
 	@mkdir -p build
-	$(BIN)/cyclonedx-py requirements requirements/runtime.txt --pyproject pyproject.toml --output-reproducible -o build/sbom.cdx.json
+	$(BIN)/cyclonedx-py requirements requirements/image.txt --pyproject pyproject.toml --output-reproducible -o build/sbom.cdx.json
 
 clean:  ## Remove what was installed and built
 	rm -rf .venv build dist .pytest_cache .ruff_cache .hypothesis .import_linter_cache

@@ -198,10 +198,16 @@ def _refuse_unknown(environ: Mapping[str, str]) -> None:
         if not name.startswith(_PREFIX) or _is_of_kubernetes(name, value):
             continue
         if name not in _KNOWN:
-            from difflib import get_close_matches  # here, as hardly anybody needs it
+            raise InvalidInput(f"There is no setting {name}; the nearest is {_nearest(name)}")
 
-            nearest = get_close_matches(name, _KNOWN, n=1, cutoff=0)[0]
-            raise InvalidInput(f"There is no setting {name}; the nearest is {nearest}")
+
+def _nearest(name: str) -> str:
+    """The known variable that somebody who wrote the name most likely means."""
+    from difflib import get_close_matches  # here, as hardly anybody needs it
+
+    bare = name.removeprefix(_PREFIX)
+    likely = [known for known in _KNOWN if known == bare or known.startswith(f"{name}_")]
+    return get_close_matches(name, likely or _KNOWN, n=1, cutoff=0)[0]
 
 
 def _is_of_kubernetes(name: str, value: str) -> bool:

@@ -2,7 +2,6 @@
 
 import csv
 import json
-import os
 import signal
 import sqlite3
 import subprocess
@@ -11,32 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from support.commands import bitespeed, succeed
 from support.processes import heed_interrupts
 
 HEADER = "email,phone\n"
-
-
-def bitespeed(
-    *arguments: str | Path, cwd: Path, stdin: str | bytes = "", **environment: str
-) -> subprocess.CompletedProcess[str]:
-    clean = {k: v for k, v in os.environ.items() if not k.startswith(("BITESPEED", "DATABASE"))}
-    return subprocess.run(
-        [sys.executable, "-m", "bitespeed", *map(str, arguments)],
-        cwd=cwd,
-        env=clean | environment,
-        input=stdin if isinstance(stdin, str) else stdin.decode("latin-1"),
-        capture_output=True,
-        text=True,
-        encoding="latin-1" if isinstance(stdin, bytes) else "utf-8",
-        timeout=60,
-        check=False,
-    )
-
-
-def succeed(*arguments: str | Path, cwd: Path, stdin: str = "", **environment: str) -> str:
-    done = bitespeed(*arguments, cwd=cwd, stdin=stdin, **environment)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
 
 
 def contacts(folder: Path, name: str = "bitespeed.db") -> int:
@@ -47,7 +24,7 @@ def contacts(folder: Path, name: str = "bitespeed.db") -> int:
         connection.close()
 
 
-def test_identify_founds_links_and_shows_the_published_answer(tmp_path: Path) -> None:
+def test_identify_creates_attaches_and_prints_the_published_answer(tmp_path: Path) -> None:
     succeed("identify", "--email", "A@x.example", "--phone", "12-34", cwd=tmp_path)
     printed = succeed(
         "identify", "--email", "b@x.example", "--phone", "1234", "--json", cwd=tmp_path
@@ -93,7 +70,9 @@ def test_lookup_never_writes(tmp_path: Path) -> None:
         (["lookup", "--phone", "1", "--region", "Utopia"], "ISO 3166"),
     ],
 )
-def test_errors_are_one_sentence(tmp_path: Path, arguments: list[str], sentence: str) -> None:
+def test_error_is_printed_as_one_sentence(
+    tmp_path: Path, arguments: list[str], sentence: str
+) -> None:
     done = bitespeed(*arguments, cwd=tmp_path)
     assert done.returncode == 2
     assert sentence in done.stderr
@@ -102,22 +81,22 @@ def test_errors_are_one_sentence(tmp_path: Path, arguments: list[str], sentence:
 
 
 @pytest.mark.parametrize("tenant", ["*", "a b", "", "é", "a" * 65, "../x"])
-def test_nobody_is_kept_for_a_tenant_that_no_key_can_be_for(tmp_path: Path, tenant: str) -> None:
+def test_name_that_no_tenant_can_have_is_refused(tmp_path: Path, tenant: str) -> None:
     for command in ("identify", "lookup", "erase"):
         done = bitespeed(command, "--email", "a@b.c", "--tenant", tenant, cwd=tmp_path)
         assert (done.returncode, "A tenant is named by" in done.stderr) == (2, True)
 
 
 def test_flags_win_over_the_environment(tmp_path: Path) -> None:
-    elsewhere = {"DATABASE_URL": "sqlite:///environment.db"}
-    succeed("identify", "--phone", "1", cwd=tmp_path, **elsewhere)
+    environment = {"DATABASE_URL": "sqlite:///environment.db"}
+    succeed("identify", "--phone", "1", cwd=tmp_path, **environment)
     succeed(
-        "identify", "--phone", "1", "--database", "sqlite:///flag.db", cwd=tmp_path, **elsewhere
+        "identify", "--phone", "1", "--database", "sqlite:///flag.db", cwd=tmp_path, **environment
     )
     assert sorted(p.name for p in tmp_path.glob("*.db")) == ["environment.db", "flag.db"]
 
 
-def test_region_makes_national_and_international_forms_one(tmp_path: Path) -> None:
+def test_region_makes_national_and_international_forms_equal(tmp_path: Path) -> None:
     succeed("identify", "--phone", "(650) 253-0000", "--region", "US", cwd=tmp_path)
     printed = succeed("identify", "--phone", "+16502530000", cwd=tmp_path, BITESPEED_REGION="US")
     assert "+16502530000" in printed
@@ -133,7 +112,7 @@ CSV = (
 )
 
 
-def test_import_reports_what_was_new_and_sets_rejects_aside(tmp_path: Path) -> None:
+def test_import_counts_what_is_new_and_writes_rejects(tmp_path: Path) -> None:
     (tmp_path / "people.csv").write_text(CSV)
     printed = json.loads(succeed("import", "people.csv", "--json", cwd=tmp_path))
     assert printed == {
@@ -154,7 +133,7 @@ def test_import_reports_what_was_new_and_sets_rejects_aside(tmp_path: Path) -> N
     ]
 
 
-def test_importing_again_adds_nothing(tmp_path: Path) -> None:
+def test_second_import_of_a_file_adds_nothing(tmp_path: Path) -> None:
     (tmp_path / "people.csv").write_text(CSV)
     succeed("import", "people.csv", cwd=tmp_path)
     before = contacts(tmp_path)
@@ -173,7 +152,7 @@ def test_corrected_rejects_can_be_imported(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["-", "/dev/stdin"])
-def test_import_of_ndjson_from_standard_input(tmp_path: Path, name: str) -> None:
+def test_import_reads_ndjson_from_standard_input(tmp_path: Path, name: str) -> None:
     lines = [
         {"email": "a@x.example", "phoneNumber": 1},
         {"email": None, "phone": "1"},
@@ -193,7 +172,7 @@ def test_import_of_ndjson_from_standard_input(tmp_path: Path, name: str) -> None
     ]
 
 
-def test_import_takes_named_columns_and_a_byte_order_mark(tmp_path: Path) -> None:
+def test_import_reads_named_columns_after_a_byte_order_mark(tmp_path: Path) -> None:
     text = "\ufeffMail;no,Kunde Mail,Tel\nx,a@x.example,5\n"
     (tmp_path / "kunden.csv").write_text(text, encoding="utf-8")
     succeed(
@@ -216,7 +195,7 @@ def test_import_takes_named_columns_and_a_byte_order_mark(tmp_path: Path) -> Non
         (CSV, ["--email-column", "mail"], "There is no column mail among email, phone"),
     ],
 )
-def test_import_names_the_columns_when_none_fits(
+def test_import_lists_the_columns_when_none_fits(
     tmp_path: Path, text: str, arguments: list[str], sentence: str
 ) -> None:
     (tmp_path / "people.csv").write_text(text)
@@ -225,7 +204,7 @@ def test_import_names_the_columns_when_none_fits(
     assert sentence in done.stderr
 
 
-def test_import_survives_hostile_rows(tmp_path: Path) -> None:
+def test_import_rejects_hostile_rows_and_goes_on(tmp_path: Path) -> None:
     body = b"".join(
         [
             b"\xff\xfe@x.example,1\n",
@@ -242,7 +221,7 @@ def test_import_survives_hostile_rows(tmp_path: Path) -> None:
     assert "fine@x.example" in succeed("lookup", "--phone", "7", cwd=tmp_path)
 
 
-def test_a_line_of_ndjson_without_end_is_bounded(tmp_path: Path) -> None:
+def test_endless_line_of_ndjson_is_rejected_in_bounded_memory(tmp_path: Path) -> None:
     endless = '{"email": "' + "x" * 3_000_000 + '"}\n{"phoneNumber": "8"}\n'
     (tmp_path / "long.ndjson").write_text(endless)
     succeed("import", "long.ndjson", cwd=tmp_path)
@@ -250,7 +229,7 @@ def test_a_line_of_ndjson_without_end_is_bounded(tmp_path: Path) -> None:
     assert "3,0" not in (tmp_path / "long.ndjson.rejects.csv").read_text()
 
 
-def test_an_interrupted_import_keeps_its_chunks_and_can_be_run_again(tmp_path: Path) -> None:
+def test_interrupted_import_keeps_its_chunks_and_can_be_repeated(tmp_path: Path) -> None:
     succeed("check", cwd=tmp_path)  # makes the file
     rows = "".join(f"u{n}@x.example,{n}\n" for n in range(80_000))
     (tmp_path / "many.csv").write_text(HEADER + rows)
@@ -265,16 +244,16 @@ def test_an_interrupted_import_keeps_its_chunks_and_can_be_run_again(tmp_path: P
         while contacts(tmp_path) == 0:
             assert process.poll() is None
         process.send_signal(signal.SIGINT)
-        _, told = process.communicate(timeout=60)
-    assert process.returncode == 130, told
-    assert "run it again for the rest" in told
+        _, printed = process.communicate(timeout=60)
+    assert process.returncode == 130, printed
+    assert "run it again for the rest" in printed
     assert 0 < contacts(tmp_path) < 80_000
     succeed("import", "many.csv", cwd=tmp_path)
     assert contacts(tmp_path) == 80_000
     assert "sound" in succeed("check", cwd=tmp_path)
 
 
-def test_export_as_ndjson_and_csv(tmp_path: Path) -> None:
+def test_export_writes_ndjson_and_csv(tmp_path: Path) -> None:
     (tmp_path / "people.csv").write_text(CSV)
     succeed("import", "people.csv", cwd=tmp_path)
     (line,) = succeed("export", cwd=tmp_path).splitlines()
@@ -286,7 +265,7 @@ def test_export_as_ndjson_and_csv(tmp_path: Path) -> None:
     ]
 
 
-def test_check_tells_the_ids_of_what_is_broken(tmp_path: Path) -> None:
+def test_check_prints_the_ids_of_what_is_broken(tmp_path: Path) -> None:
     succeed("identify", "--phone", "1", cwd=tmp_path)
     assert "1 identities, sound" in succeed("check", cwd=tmp_path)
     connection = sqlite3.connect(tmp_path / "bitespeed.db")
@@ -301,14 +280,14 @@ def test_check_tells_the_ids_of_what_is_broken(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["", "serve", "identify", "lookup", "import", "export", "check"])
-def test_help_teaches(tmp_path: Path, name: str) -> None:
+def test_help_of_a_command_shows_its_options(tmp_path: Path, name: str) -> None:
     printed = succeed(*([name] if name else []), "--help", cwd=tmp_path)
     assert "Usage: " in printed
     assert "--database" in printed
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_list_of_commands_is_readable(tmp_path: Path) -> None:
+def test_help_lists_commands_with_whole_sentences(tmp_path: Path) -> None:
     printed = succeed("--help", cwd=tmp_path)
     assert "\n    bitespeed import customers.csv\n" in printed
     assert "..." not in printed.partition("Commands:")[2]

@@ -33,7 +33,7 @@ from support.invariants import assert_clean
 from support.postgrest import create_roles, postgrest
 
 
-def test_everything_arrives_on_postgres_and_comes_back(
+def test_copy_to_postgres_and_back_keeps_everything(
     people: str, database: str, tmp_path: Path
 ) -> None:
     create_roles(database)
@@ -60,7 +60,7 @@ def test_everything_arrives_on_postgres_and_comes_back(
     asyncio.run(test())
 
 
-def test_the_people_of_these_tests_are_rich(people: str) -> None:
+def test_people_of_these_tests_have_every_kind_of_row(people: str) -> None:
     """Else the test above would prove little."""
 
     async def test() -> list[IdentityRecords]:
@@ -80,7 +80,7 @@ def test_the_people_of_these_tests_are_rich(people: str) -> None:
     assert kinds == {"contact.created", "contact.deleted", "identities.merged"}
 
 
-def test_the_target_goes_on_where_the_source_stopped(people: str, target: str) -> None:
+def test_new_ids_follow_after_the_copied_ones(people: str, target: str) -> None:
     async def test() -> None:
         async with opened(people, target) as (source, store):
             await copy(source, store)
@@ -101,7 +101,7 @@ def test_the_target_goes_on_where_the_source_stopped(people: str, target: str) -
     asyncio.run(test())
 
 
-def test_an_empty_store_can_be_copied_too(target: str, tmp_path: Path) -> None:
+def test_empty_store_can_be_copied(target: str, tmp_path: Path) -> None:
     async def test() -> None:
         async with opened(f"sqlite:///{tmp_path}/empty.db", target) as (source, store):
             assert await source.size() == 0
@@ -113,7 +113,7 @@ def test_an_empty_store_can_be_copied_too(target: str, tmp_path: Path) -> None:
     asyncio.run(test())
 
 
-def test_the_size_tells_how_many_there_are(people: str, target: str) -> None:
+def test_size_is_the_number_of_contacts(people: str, target: str) -> None:
     async def test() -> None:
         async with opened(people, target) as (source, store):
             await copy(source, store)
@@ -122,7 +122,7 @@ def test_the_size_tells_how_many_there_are(people: str, target: str) -> None:
     asyncio.run(test())
 
 
-def test_what_comes_over_the_data_api_is_the_same(
+def test_copy_from_the_data_api_keeps_everything(
     people: str, database: str, tmp_path: Path
 ) -> None:
     create_roles(database)
@@ -149,7 +149,7 @@ def test_what_comes_over_the_data_api_is_the_same(
 # All or nothing
 
 
-def test_a_target_that_holds_something_is_refused(people: str, target: str) -> None:
+def test_target_that_is_not_empty_is_refused(people: str, target: str) -> None:
     async def test() -> None:
         async with opened(people, target) as (source, store):
             await identify(store, ("somebody@x.example", None))
@@ -185,7 +185,7 @@ def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("at_once")
-def test_a_source_that_fails_leaves_the_target_empty(people: str, target: str) -> None:
+def test_failing_source_leaves_the_target_empty(people: str, target: str) -> None:
     async def fail() -> None:
         raise StoreUnavailable("The source is away")
 
@@ -200,7 +200,7 @@ def test_a_source_that_fails_leaves_the_target_empty(people: str, target: str) -
 
 
 @pytest.mark.usefixtures("at_once")
-def test_a_copy_that_is_cancelled_leaves_the_target_empty(people: str, target: str) -> None:
+def test_cancelled_copy_leaves_the_target_empty(people: str, target: str) -> None:
     async def test() -> None:
         is_halfway = asyncio.Event()
 
@@ -243,7 +243,7 @@ asyncio.run(main())
 """
 
 
-def test_a_copy_that_is_killed_leaves_the_target_empty(people: str, target: str) -> None:
+def test_killed_copy_leaves_the_target_empty(people: str, target: str) -> None:
     with subprocess.Popen(
         [sys.executable, "-c", KILLED, people, target], stdout=subprocess.PIPE, text=True
     ) as process:
@@ -259,7 +259,7 @@ def test_a_copy_that_is_killed_leaves_the_target_empty(people: str, target: str)
     asyncio.run(test())
 
 
-def test_a_write_to_the_target_meanwhile_loses_nothing(people: str, database: str) -> None:
+def test_write_to_the_target_waits_for_the_copy(people: str, database: str) -> None:
     """It waits for the copy, and is then decided in the light of it."""
 
     async def test() -> None:

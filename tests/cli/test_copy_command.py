@@ -49,7 +49,7 @@ def bitespeed(*arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_the_command_copies_there_and_back(people: str, database: str, tmp_path: Path) -> None:
+def test_command_copies_to_postgres_and_back(people: str, database: str, tmp_path: Path) -> None:
     back = f"sqlite:///{tmp_path}/back.db"
     there = bitespeed("copy", "--from", people, "--to", database)
     assert there.returncode == 0, there.stderr
@@ -68,20 +68,20 @@ def test_the_command_copies_there_and_back(people: str, database: str, tmp_path:
         assert bitespeed("check", "--database", url).returncode == 0
 
 
-def test_the_command_does_not_show_a_password(people: str, database: str) -> None:
+def test_command_does_not_print_a_password(people: str, database: str) -> None:
     url = database.replace("postgres@", "postgres:geheim@")
     done = bitespeed("copy", "--from", people, "--to", url)
     assert done.returncode == 0
     assert "geheim" not in done.stdout + done.stderr
 
 
-def test_the_command_refuses_a_target_with_something_in_it(people: str) -> None:
+def test_command_refuses_a_target_that_is_not_empty(people: str) -> None:
     done = bitespeed("copy", "--from", people, "--to", people)
     assert done.returncode == 2
     assert done.stderr.strip() == "Error: The database to copy into is not empty; name an empty one"
 
 
-def test_the_command_does_not_make_the_file_it_is_to_read(tmp_path: Path) -> None:
+def test_command_does_not_create_a_missing_source(tmp_path: Path) -> None:
     missing = tmp_path / "typo.db"
     done = bitespeed(
         "copy", "--from", f"sqlite:///{missing}", "--to", f"sqlite:///{tmp_path}/to.db"
@@ -91,7 +91,7 @@ def test_the_command_does_not_make_the_file_it_is_to_read(tmp_path: Path) -> Non
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_command_tells_differences_by_its_status(
+def test_command_exits_with_1_when_the_copy_differs(
     people: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     target = f"sqlite:///{tmp_path}/target.db"
@@ -104,12 +104,12 @@ def test_the_command_tells_differences_by_its_status(
     with pytest.raises(SystemExit) as ended:
         copy_command.main(["--from", people, "--to", target])
     assert ended.value.code == 1
-    told = capsys.readouterr().out
-    assert "identity 1: events 1\n" in told
-    assert "Do not use the copy" in told
+    printed = capsys.readouterr().out
+    assert "identity 1: events 1\n" in printed
+    assert "Do not use the copy" in printed
 
 
-def test_the_command_tells_that_the_source_has_changed(
+def test_command_exits_with_1_when_the_source_changed(
     people: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     source, target = f"sqlite:///{tmp_path}/source.db", f"sqlite:///{tmp_path}/target.db"
@@ -152,11 +152,11 @@ def test_ctrl_c_leaves_the_target_empty(people: str, postgres: Postgres, held: s
             asyncio.run(waits_for_a_lock(urls[held]))
             process.send_signal(signal.SIGINT)
             if held == "target":
-                _, told = process.communicate(timeout=PATIENCE)
+                _, printed = process.communicate(timeout=PATIENCE)
         if held == "source":
-            _, told = process.communicate(timeout=PATIENCE)
-        assert process.returncode == 130, told
-        assert told.strip() == "Stopped. The target holds nothing of it; run it again."
+            _, printed = process.communicate(timeout=PATIENCE)
+        assert process.returncode == 130, printed
+        assert printed.strip() == "Stopped. The target holds nothing of it; run it again."
         assert contacts(target) == 0
 
 

@@ -49,7 +49,7 @@ TAMPERED = {
 
 
 @pytest.mark.parametrize(("statement", "what"), TAMPERED.values(), ids=TAMPERED.keys())
-def test_a_row_that_differs_is_found(
+def test_comparison_finds_a_row_that_differs(
     people: str, tmp_path: Path, statement: str, what: str
 ) -> None:
     target = f"sqlite:///{tmp_path}/target.db"
@@ -57,7 +57,7 @@ def test_a_row_that_differs_is_found(
     assert found == Comparison(differences=[Difference(1, what)])
 
 
-def test_a_row_that_differs_on_postgres_is_found(people: str, database: str) -> None:
+def test_comparison_finds_a_row_that_differs_on_postgres(people: str, database: str) -> None:
     for statement, what in TAMPERED.values():
 
         def tamper(statement: str = statement) -> None:
@@ -68,7 +68,7 @@ def test_a_row_that_differs_on_postgres_is_found(people: str, database: str) -> 
         query(database, "truncate identity, contact_record, identifier, event")
 
 
-def test_an_identity_that_is_missing_or_too_much_is_found(people: str, tmp_path: Path) -> None:
+def test_comparison_finds_missing_and_additional_identities(people: str, tmp_path: Path) -> None:
     source, target = f"sqlite:///{tmp_path}/source.db", f"sqlite:///{tmp_path}/target.db"
 
     def tamper() -> None:
@@ -90,7 +90,7 @@ def test_an_identity_that_is_missing_or_too_much_is_found(people: str, tmp_path:
     ]
 
 
-def test_rows_of_no_identity_are_copied_and_compared(
+def test_rows_without_identity_are_copied_and_compared(
     people: str, tmp_path: Path, target: str
 ) -> None:
     source = f"sqlite:///{tmp_path}/source.db"
@@ -106,7 +106,7 @@ def test_rows_of_no_identity_are_copied_and_compared(
     assert asyncio.run(test()).differences == [Difference(None, "contacts 700")]
 
 
-def test_the_search_ends_after_enough_differences(tmp_path: Path, people: str) -> None:
+def test_comparison_ends_after_enough_differences(tmp_path: Path, people: str) -> None:
     target = f"sqlite:///{tmp_path}/target.db"
     found = compared(
         people, target, lambda: query(target, "update identity set version = 9") and None
@@ -114,7 +114,7 @@ def test_the_search_ends_after_enough_differences(tmp_path: Path, people: str) -
     assert len(found.differences) == MAX_DIFFERENCES
 
 
-def test_a_source_that_changed_since_is_told_apart(
+def test_changes_in_the_source_since_are_no_differences(
     people: str, target: str, tmp_path: Path
 ) -> None:
     source = f"sqlite:///{tmp_path}/source.db"
@@ -146,13 +146,13 @@ def test_differences_name_no_values(people: str, tmp_path: Path) -> None:
         for statement, _ in TAMPERED.values():
             query(target, statement)
 
-    told = " ".join(what for _, what in compared(people, target, tamper).differences)
-    assert told
-    assert "@" not in told
-    assert "100100" not in told
+    text = " ".join(what for _, what in compared(people, target, tamper).differences)
+    assert text
+    assert "@" not in text
+    assert "100100" not in text
 
 
-def test_the_side_that_is_ahead_does_not_matter() -> None:
+def test_comparison_pairs_pages_that_do_not_line_up() -> None:
     """Pages that do not line up: everything of one store, then nothing of the other."""
 
     class Few:

@@ -1,4 +1,4 @@
-"""Settings that cannot work are refused before anything starts, in words that say what would."""
+"""Settings that cannot work are refused before anything starts, with what would work."""
 
 import subprocess
 import sys
@@ -25,7 +25,7 @@ def refused(**environ: str) -> str:
 
 @pytest.mark.parametrize("variable", [*NUMBERS.values(), "BITESPEED_RATE_LIMIT"])
 @pytest.mark.parametrize("text", ["-1", "nan", "inf", "many", ""])
-def test_a_number_that_means_nothing_is_refused(variable: str, text: str) -> None:
+def test_number_that_cannot_work_is_refused(variable: str, text: str) -> None:
     if text == "":
         assert load_settings(environ={variable: text}) == Settings()  # as if it were not set
     else:
@@ -33,7 +33,7 @@ def test_a_number_that_means_nothing_is_refused(variable: str, text: str) -> Non
 
 
 @pytest.mark.parametrize("variable", [v for v in NUMBERS.values() if v != "BITESPEED_PORT"])
-def test_nothing_may_be_none_at_all(variable: str) -> None:
+def test_zero_is_refused_where_it_would_stop_everything(variable: str) -> None:
     assert refused(**{variable: "0"}) == f"{variable} must be a number above 0"
 
 
@@ -47,15 +47,58 @@ def test_nothing_may_be_none_at_all(variable: str) -> None:
         "BITESPEED_LOG_LEVEL": "one of debug, info, warning, error",
     }.items(),
 )
-def test_what_would_do_is_said_and_what_was_given_is_not(variable: str, words: str) -> None:
+def test_refusal_names_the_form_and_not_the_value(variable: str, words: str) -> None:
     assert refused(**{variable: "sesame"}) == f"{variable} must be {words}"
+
+
+@pytest.mark.parametrize(
+    ("variable", "nearest"),
+    {
+        "BITESPEED_PROT": "BITESPEED_PORT",
+        "BITESPEED_RATE": "BITESPEED_RATE_LIMIT",
+        "BITESPEED_QUEUE_URL": "BITESPEED_SQS_URL",
+        "BITESPEED_METRICS": "BITESPEED_METRICS_DIR",
+        "BITESPEED_DATABASE_URL": "DATABASE_URL",
+    }.items(),
+)
+def test_unknown_setting_is_refused_with_the_nearest(variable: str, nearest: str) -> None:
+    sentence = f"There is no setting {variable}; the nearest is {nearest}"
+    assert refused(**{variable: "sesame"}) == sentence
+
+
+def test_every_known_variable_is_accepted() -> None:
+    known = ("BITESPEED_METRICS_DIR", "BITESPEED_SETTINGS_ARN", *VARIABLES.values())
+    assert load_settings(environ=dict.fromkeys(known, "")) == Settings()
+    assert load_settings(environ={"SUPABASE_URL": "https://x", "PORT": "x", "_BITESPEED_X": "x"})
+
+
+@pytest.mark.parametrize("service", ["BITESPEED", "BITESPEED_IDENTITY"])
+def test_variables_of_a_kubernetes_service_are_ignored(service: str) -> None:
+    injected = {
+        f"{service}_SERVICE_HOST": "10.0.0.1",
+        f"{service}_SERVICE_PORT": "80",
+        f"{service}_SERVICE_PORT_HTTP": "80",
+        f"{service}_PORT_80_TCP": "tcp://10.0.0.1:80",
+        f"{service}_PORT_80_TCP_PROTO": "tcp",
+        f"{service}_PORT_80_TCP_PORT": "80",
+        f"{service}_PORT_80_TCP_ADDR": "10.0.0.1",
+    }
+    if service != "BITESPEED":
+        injected[f"{service}_PORT"] = "tcp://10.0.0.1:80"
+    assert load_settings(environ=injected) == Settings()
+
+
+def test_address_of_a_kubernetes_service_in_the_port_is_explained() -> None:
+    sentence = refused(BITESPEED_PORT="tcp://10.0.0.1:80")
+    assert sentence.startswith("BITESPEED_PORT is the address that Kubernetes gives")
+    assert "enableServiceLinks: false" in sentence
 
 
 @pytest.mark.parametrize(
     ("host", "url"),
     {"::1": "http://[::1]:8000", "127.0.0.1": "http://127.0.0.1:8000"}.items(),
 )
-def test_the_address_is_one_that_callers_can_use(host: str, url: str) -> None:
+def test_url_is_one_that_callers_can_use(host: str, url: str) -> None:
     assert load_settings({"host": host}, {}).url == url
 
 
@@ -75,7 +118,7 @@ def test_the_address_is_one_that_callers_can_use(host: str, url: str) -> None:
         "localhost.example": False,
     }.items(),
 )
-def test_only_what_is_certainly_this_machine_needs_no_key(host: str, is_loopback: bool) -> None:
+def test_only_loopback_addresses_need_no_key(host: str, is_loopback: bool) -> None:
     assert load_settings({"host": host}, {}).is_loopback == is_loopback
 
 
@@ -87,7 +130,7 @@ def test_only_what_is_certainly_this_machine_needs_no_key(host: str, is_loopback
         "REDIS_URL": "redis://sesame",
     }.items(),
 )
-def test_serve_ends_rather_than_start_workers_that_cannot(
+def test_serve_ends_when_its_workers_could_not_start(
     tmp_path: Path, variable: str, text: str
 ) -> None:
     command = [sys.executable, "-m", "bitespeed", "serve", "--port", "0", "--workers", "2"]

@@ -130,7 +130,7 @@ def test_sbom_equals_the_lock_and_has_no_time(tmp_path: Path) -> None:
     sbom = json.loads(listed.read_text())
     assert not {"serialNumber"} & sbom.keys() | {"timestamp"} & sbom["metadata"].keys()
     parts = {(part["name"], part["version"]) for part in sbom["components"]}
-    lock = (ROOT / "requirements" / "runtime.txt").read_text()
+    lock = (ROOT / "requirements" / "image.txt").read_text()
     assert parts == set(re.findall(r"^([\w.-]+)(?:\[\w+\])?==([\w.]+)", lock, re.MULTILINE))
 
 
