@@ -160,7 +160,7 @@ def test_ctrl_c_leaves_the_target_empty(people: str, postgres: Postgres, held: s
         assert contacts(target) == 0
 
 
-def test_copying_into_the_data_api_names_the_other_way(
+def test_command_refuses_the_data_api_as_target(
     people: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def open_unprepared(url: str, options: Options) -> AnyStore:
