@@ -11,10 +11,10 @@ from typing import NamedTuple
 
 from bench.failure import BenchmarkFailed
 from bitespeed.resources import text
-from bitespeed.service.service import DEFAULT_TENANT
 from bitespeed.stores.migrations import of_package
 from bitespeed.stores.sqlite.database import connect, statements
 from bitespeed.stores.sqlite.migrate import migrate
+from bitespeed.tenant import DEFAULT_TENANT
 
 FIRST = 10_000_000_000  # customer n is called FIRST + n, as in lua/common.lua
 LINKED = 10  # each tenth contact of a filled database was linked to the one before it

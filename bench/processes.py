@@ -14,7 +14,7 @@ from urllib.error import URLError
 from urllib.request import urlopen
 
 from bench.failure import BenchmarkFailed
-from bitespeed.service.service import DEFAULT_TENANT
+from bitespeed.tenant import DEFAULT_TENANT
 
 ROOT = Path(__file__).parent.parent
 START = 30.0  # seconds a server may take until it answers

@@ -26,9 +26,10 @@ from bitespeed.caches.upstash import UpstashEngine
 from bitespeed.errors import CacheUnavailable, InvalidInput
 from bitespeed.model.identifiers import Email, Observation, observe
 from bitespeed.model.identity import Answer, Identity, Snapshot
-from bitespeed.service.service import DEFAULT_TENANT, Service
+from bitespeed.service.service import Service
 from bitespeed.stores.epochs import SUSPENSION, EpochOver
 from bitespeed.stores.postgres.store import PostgresStore
+from bitespeed.tenant import DEFAULT_TENANT
 from support.invariants import assert_clean
 from support.log_lines import captured_log_lines
 from support.redis_server import RedisServer, redis_server

@@ -16,7 +16,7 @@ from typing import Any, get_args, get_type_hints
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from bitespeed.model.identity import Event
+from bitespeed.model.changes import Event
 from bitespeed.service.batching import MAX_WAITING
 from bitespeed.telemetry import events, logs
 from bitespeed.telemetry.shared_counters import SharedCounters

@@ -23,11 +23,11 @@ from bench.postgres.databases import Connection, Databases, connect, run, value
 from bench.scale import Scale
 from bitespeed import wire
 from bitespeed.model.identifiers import Observation, observe
-from bitespeed.rules import identify as rule
-from bitespeed.service.service import DEFAULT_TENANT
+from bitespeed.rules.identify import identify
 from bitespeed.stores import open_store
 from bitespeed.stores.postgres.bulk.migrate import migrate
 from bitespeed.stores.protocols import AnyStore
+from bitespeed.tenant import DEFAULT_TENANT
 
 WARM_UP = 1  # merges at the beginning that do not count
 
@@ -171,7 +171,7 @@ async def _stepwise(store: AnyStore, connection: Connection, case: Case) -> dict
         DEFAULT_TENANT, emails=[observation.email], phones=[observation.phone]
     )
     read = time.perf_counter()
-    changes, (reply,) = rule.identify(snapshot, [observation])
+    changes, (reply,) = identify(snapshot, [observation])
     decided = time.perf_counter()
     committed = await store.commit(DEFAULT_TENANT, changes)
     written = time.perf_counter()

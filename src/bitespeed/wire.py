@@ -6,10 +6,11 @@ from typing import Any, TypeVar
 import msgspec
 
 from bitespeed.errors import BitespeedError, InvalidInput, NotFound
+from bitespeed.model.changes import Receipt
 from bitespeed.model.identifiers import Email, Observation, Phone, observe
-from bitespeed.model.identity import Answer, KeptAnswer, Receipt
+from bitespeed.model.identity import Answer, KeptAnswer
 from bitespeed.model.records import ContactRecord, EventRecord, IdentityRecords
-from bitespeed.rules.erase import Subject, SubjectRecords, head
+from bitespeed.rules.erase import Subject, SubjectRecords
 
 T = TypeVar("T")
 
@@ -162,7 +163,7 @@ def encode_person(person: SubjectRecords) -> bytes:
 
 
 def _identity(identity: IdentityRecords) -> dict[str, Any]:
-    row = head(identity)
+    row = identity.head
     return {
         "id": row.id,
         "contacts": [_stored_contact(contact, row.primary_id) for contact in identity.contacts],

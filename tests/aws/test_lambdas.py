@@ -15,8 +15,8 @@ from typing import Any, NamedTuple
 import pytest
 
 from bitespeed.errors import Conflict, Unavailable
+from bitespeed.model.changes import Changes, Committed
 from bitespeed.model.identifiers import observe
-from bitespeed.model.identity import Changes, Committed
 from bitespeed.model.records import IdentityRecords
 from bitespeed.service.batching import Limits
 from bitespeed.service.service import MAX_ATTEMPTS, Service

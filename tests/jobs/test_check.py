@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from bitespeed.jobs.check import INVARIANTS, MAX_VIOLATIONS, Violation, check
+from bitespeed.jobs.check import MAX_VIOLATIONS, check
 from bitespeed.model.identifiers import observe
+from bitespeed.rules.invariants import INVARIANTS, Violation
 from bitespeed.service.service import Service
 from bitespeed.stores import open_store
 

@@ -45,8 +45,8 @@ MUTANTS = [
     Mutant(
         "who has no live contact left stays",
         "rules/erase.py",
-        "if not _live(i) and not values.isdisjoint",
-        "if _live(i) is None and not values.isdisjoint",
+        "if not i.live_contacts and values &",
+        "if i.live_contacts is None and values &",
         ERASURE,
     ),
 ]

@@ -8,8 +8,8 @@ MUTANTS = [
     Mutant(
         "replies are given before they are durable",
         "service/service.py",
-        "if reply.is_settled:",
-        "if reply.is_settled or reply.members:",
+        "if not reply.needs_commit:",
+        "if not reply.needs_commit or reply.members:",
         SERVICE,
     ),
     Mutant(

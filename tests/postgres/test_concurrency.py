@@ -19,7 +19,7 @@ import psycopg
 import pytest
 
 from bitespeed.jobs.check import check
-from bitespeed.model.identity import Changes
+from bitespeed.model.changes import Changes
 from bitespeed.stores import open_store
 from bitespeed.stores.protocols import AnyStore
 from support.cluster import COUNTING_SERVER, SLEEPY_SERVER

@@ -18,7 +18,6 @@ from psycopg import OperationalError, pq
 from bitespeed.errors import Conflict, StoreDamaged, StoreUnavailable
 from bitespeed.model.identifiers import observe
 from bitespeed.model.identity import Answer
-from bitespeed.service.service import DEFAULT_TENANT
 from bitespeed.stores import open_store
 from bitespeed.stores.options import Options
 from bitespeed.stores.postgres import handshake as connecting
@@ -27,6 +26,7 @@ from bitespeed.stores.postgres.handshake import conninfo, parameters
 from bitespeed.stores.postgres.pool import Pool
 from bitespeed.stores.postgres.statement_connection import Connection
 from bitespeed.stores.postgres.store import PostgresStore
+from bitespeed.tenant import DEFAULT_TENANT
 from support.backends import (
     PATIENCE,
     of_postgres,

@@ -11,8 +11,8 @@ from itertools import combinations_with_replacement, permutations
 
 import pytest
 
-from bitespeed.jobs.check import broken
 from bitespeed.model.identifiers import observe
+from bitespeed.rules.invariants import violations_of
 from support.history_checker import Blobs
 from support.interleavings import (
     Explorer,
@@ -133,7 +133,7 @@ def explore(requests: Sequence[Request], variant: Variant) -> Findings:
 
     def judge(state: State) -> str | None:
         for identity in state.database.identities():
-            for violation in broken(identity):
+            for violation in violations_of(identity):
                 return str(violation)
         if outcome(state) not in right:
             return "no order of the requests, one after the other, ends and answers like this"

@@ -18,7 +18,7 @@ from support.backends import (
 from support.database_url import as_user, database_of
 from support.invariants import assert_clean
 from support.postgres_store import SERVING, execute, on, pinged, rows
-from support.stores import delete, service_on, snapshot_for, who, write
+from support.stores import delete_contact, service_on, snapshot_for, who, write
 
 
 @pytest.fixture
@@ -134,7 +134,7 @@ def test_hostile_objects_on_the_search_path_change_no_answer(postgres):
         assert (snapshot.emails, snapshot.phones) == ({"b@x": 2}, {})
         await write(store, ("b@x", "1"))
         assert await who(store, "b@x") == Answer(1, ["a@x", "b@x"], ["1", "2", "3"], [2, 3])
-        await delete(store, 1)
+        await delete_contact(store, 1)
 
     with postgres.fresh_database() as url:
         prepared(url)

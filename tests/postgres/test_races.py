@@ -9,11 +9,12 @@ import pytest
 from psycopg import sql
 
 from bitespeed.errors import Conflict, InvalidInput, StoreDamaged, StoreUnavailable
+from bitespeed.model.changes import Changes
 from bitespeed.model.identifiers import observe
-from bitespeed.model.identity import Answer, Changes
+from bitespeed.model.identity import Answer
 from bitespeed.resources import text
-from bitespeed.service.service import DEFAULT_TENANT
 from bitespeed.stores.epochs import EpochOver
+from bitespeed.tenant import DEFAULT_TENANT
 from support.backends import (
     connected,
     of_postgres,

@@ -27,7 +27,7 @@ from support.postgres_store import (
     terminate,
     until,
 )
-from support.stores import delete, write
+from support.stores import delete_contact, write
 from support.tcp_proxy import proxied
 
 
@@ -121,7 +121,7 @@ def test_a_scan_ended_by_the_server_since_its_reader_was_slow_says_so(postgres, 
 def test_the_contact_view_has_exactly_the_published_columns_and_instants_in_utc(url):
     async def test(store):
         await write(store, ("a@x", "1"), (None, "1"), ("b@x", "1"))
-        await delete(store, 1)
+        await delete_contact(store, 1)
         execute(
             url,
             "update contact_record set created_at = 1700000000123456, updated_at = created_at",

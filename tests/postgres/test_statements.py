@@ -8,7 +8,7 @@ import pytest
 
 from bitespeed.errors import Conflict, StoreUnavailable
 from bitespeed.model.identifiers import observe
-from bitespeed.service.service import DEFAULT_TENANT
+from bitespeed.tenant import DEFAULT_TENANT
 from support.backends import (
     connected,
 )

@@ -627,7 +627,7 @@ def test_looking_up_writes_nothing(path):
             assert await service.look_up("a@x", "9") == Answer(1, ["a@x"], ["1"], [])
             with pytest.raises(NotFound, match="No contact has this"):
                 await service.look_up("c@x", "9")
-            with pytest.raises(NotFound, match="No one identity has both"):
+            with pytest.raises(NotFound, match="belong to different identities"):
                 await service.look_up("a@x", "2")
             assert store.commits == []
 

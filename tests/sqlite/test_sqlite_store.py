@@ -16,12 +16,12 @@ import pytest
 from bitespeed.errors import StoreDamaged, StoreUnavailable
 from bitespeed.model.identity import Answer
 from bitespeed.resources import named, text
-from bitespeed.service.service import DEFAULT_TENANT
 from bitespeed.stores import open_store
 from bitespeed.stores.sqlite import SqliteStore, database, migrate
 from bitespeed.stores.sqlite import write as writing
+from bitespeed.tenant import DEFAULT_TENANT
 from support.invariants import assert_clean
-from support.stores import decide, delete, store_at, who, write
+from support.stores import decide, delete_contact, store_at, who, write
 
 PROCESSES = 12
 
@@ -351,7 +351,7 @@ def test_the_contact_view_tells_values_and_instants(path, clock):
             clock.now = 1_700_000_000_123_456
             await write(store, ("a@x", "1"), ("b@x", "1"), (None, "2"))
             clock.now += 60_000_000
-            await delete(store, 2)
+            await delete_contact(store, 2)
             created = "2023-11-14 22:13:20.123"
             deleted = "2023-11-14 22:14:20.123"
             assert query(path, "select * from contact order by id") == [

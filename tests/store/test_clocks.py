@@ -2,15 +2,15 @@
 
 from bitespeed.model.identifiers import observe
 from bitespeed.model.identity import Answer
-from bitespeed.rules import identify as rule
-from bitespeed.service.service import DEFAULT_TENANT
+from bitespeed.rules.identify import identify
+from bitespeed.tenant import DEFAULT_TENANT
 from support.backends import (
     FAR,
     backdate,
     on_one_store,
     roles,
 )
-from support.stores import decide, delete, snapshot_for, who, write
+from support.stores import decide, delete_contact, snapshot_for, who, write
 
 
 def ages(backend):
@@ -35,7 +35,7 @@ def test_a_contact_is_never_older_than_its_primary_when_the_clock_steps_back(bac
         assert (await write(store, ("a@x", "2"))).created_at == [FAR]
         assert ages(backend) == [FAR, FAR]
         assert await who(store, "a@x") == Answer(1, ["a@x"], ["1", "2"], [2])
-        await delete(store, 2)
+        await delete_contact(store, 2)
         deleted = "select deleted_at, updated_at from contact_record where deleted_at is not null"
         assert backend.query(deleted) == [(FAR, FAR)]
 
@@ -71,7 +71,7 @@ def test_no_reply_takes_a_newcomer_for_the_primary_when_the_clock_steps_back(bac
         await write(store, ("b@x", "2"))
         backdate(backend, 2, FAR)
         observations = [observe("b@x", "3"), observe("a@x", "3")]
-        changes, replies = rule.identify(await snapshot_for(store, observations), observations)
+        changes, replies = identify(await snapshot_for(store, observations), observations)
         committed = await store.commit(DEFAULT_TENANT, changes)
         linked, merged = [reply.answer(committed) for reply in replies]
         assert linked.primary_id == 2

@@ -5,9 +5,10 @@ from collections import Counter
 
 import pytest
 
+from bitespeed.model.changes import Changes
 from bitespeed.model.identifiers import observe
-from bitespeed.model.identity import Answer, Changes
-from bitespeed.service.service import DEFAULT_TENANT
+from bitespeed.model.identity import Answer
+from bitespeed.tenant import DEFAULT_TENANT
 from support.backends import (
     contact_ids,
     on_one_store,
@@ -17,7 +18,7 @@ from support.backends import (
 from support.invariants import assert_clean
 from support.stores import (
     decide,
-    delete,
+    delete_contact,
     service_on,
     who,
     write,
@@ -35,7 +36,7 @@ def test_every_change_of_an_identity_raises_its_version_by_one(backend):
         assert versions() == [(1, 2), (2, 1)]
         await write(store, ("a@x", "2"))
         assert versions() == [(1, 3), (2, 2)]
-        await delete(store, 3)
+        await delete_contact(store, 3)
         assert versions() == [(1, 4), (2, 2)]
 
     on_one_store(backend, test)
@@ -94,7 +95,7 @@ def test_events_tell_who_was_created_merged_and_deleted_in_their_order(backend):
     async def test(store):
         await write(store, ("a@x", "1"), ("b@x", "2"), ("b@x", "3"))
         await store.commit(DEFAULT_TENANT, await decide(store, ("a@x", "3"), ("c@x", "1")))
-        await delete(store, 1)
+        await delete_contact(store, 1)
         columns = "kind, identity_id, version, contact_id, merged_id, email, phone"
         assert backend.query(f"select {columns} from event order by seq") == [
             ("contact.created", 1, 1, 1, None, None, None),
@@ -176,7 +177,7 @@ def test_ids_beyond_32_bits_serve(backend, request):
         await write(store, ("a@x", "1"), ("a@x", "2"), ("b@x", "3"), ("b@x", "1"))
         answer = Answer(large, ["a@x", "b@x"], ["1", "2", "3"], [large + 1, large + 2])
         assert await who(store, "b@x") == answer
-        await delete(store, large)
+        await delete_contact(store, large)
         assert (await who(store, "b@x")).primary_id == large + 1
 
     on_one_store(backend, test)

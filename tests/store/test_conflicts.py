@@ -6,8 +6,8 @@ import pytest
 
 from bitespeed.errors import Conflict
 from bitespeed.model.identity import Answer
-from bitespeed.rules import identify as rule
-from bitespeed.service.service import DEFAULT_TENANT
+from bitespeed.rules.delete import delete
+from bitespeed.tenant import DEFAULT_TENANT
 from support.backends import (
     contact_ids,
     on_two_stores,
@@ -20,7 +20,7 @@ from support.stores import (
     another_merges,
     another_takes_the_value,
     decide,
-    delete,
+    delete_contact,
     who,
     write,
 )
@@ -205,8 +205,8 @@ def test_a_deletion_conflicts_with_a_link_to_the_same_identity(backend):
         snapshot = await store.read(DEFAULT_TENANT, contact=1)
         await write(other, ("b@x", "1"))
         with pytest.raises(Conflict):
-            await store.commit(DEFAULT_TENANT, rule.delete(snapshot, 1))
-        await delete(store, 1)
+            await store.commit(DEFAULT_TENANT, delete(snapshot, 1))
+        await delete_contact(store, 1)
         assert await who(store, None, "1") == Answer(2, ["b@x"], ["1"], [])
 
     on_two_stores(backend, test)
@@ -216,7 +216,7 @@ def test_a_value_freed_meanwhile_is_no_longer_taken_for_known(backend):
     async def test(store, other):
         await write(store, ("a@x", "1"), ("b@x", "1"))
         link = await decide(store, ("b@x", "2"))
-        await delete(other, 2)
+        await delete_contact(other, 2)
         with pytest.raises(Conflict):
             await store.commit(DEFAULT_TENANT, link)
         await write(store, ("b@x", "2"))

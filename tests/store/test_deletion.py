@@ -2,19 +2,19 @@
 
 from bitespeed.model.identity import Answer
 from support.backends import on_one_store
-from support.stores import delete, who, write
+from support.stores import delete_contact, who, write
 
 
 def test_a_deleted_contact_disappears_and_frees_what_it_alone_carried(backend):
     async def test(store):
         await write(store, ("a@x", "1"), ("b@x", "1"), ("b@x", "2"))
-        await delete(store, 1)
+        await delete_contact(store, 1)
         assert await who(store, "b@x") == Answer(2, ["b@x"], ["1", "2"], [3])
-        await delete(store, 2)
+        await delete_contact(store, 2)
         assert await who(store, "b@x") == Answer(3, ["b@x"], ["2"], [])
         values = backend.query("select value from identifier order by value")
         assert values == [("2",), ("b@x",)]
-        await delete(store, 3)
+        await delete_contact(store, 3)
         assert backend.query("select value from identifier") == []
         assert backend.query("select contacts, primary_id from identity") == [(0, None)]
         await write(store, ("a@x", "1"))
@@ -26,7 +26,7 @@ def test_a_deleted_contact_disappears_and_frees_what_it_alone_carried(backend):
 def test_a_deleted_contact_keeps_its_row_and_gets_the_instant(backend):
     async def test(store):
         ids = (await write(store, ("a@x", "1"), ("b@x", "1"))).ids
-        await delete(store, ids[0])
+        await delete_contact(store, ids[0])
         columns = "email, phone, created_at < deleted_at, updated_at = deleted_at"
         stored = backend.query(f"select {columns} from contact_record order by id")
         assert stored == [("a@x", "1", True, True), ("b@x", "1", None, None)]

@@ -6,11 +6,11 @@ import time
 import pytest
 
 from bitespeed.errors import Conflict, NotFound
+from bitespeed.model.changes import Changes
 from bitespeed.model.identifiers import observe
-from bitespeed.model.identity import Answer, Changes
-from bitespeed.rules import erase as erasing
-from bitespeed.rules.erase import Subject
-from bitespeed.service.service import DEFAULT_TENANT
+from bitespeed.model.identity import Answer
+from bitespeed.rules.erase import Subject, erase, erasure_of, subject_records
+from bitespeed.tenant import DEFAULT_TENANT
 from support.backends import (
     TABLES,
     contact_ids,
@@ -22,7 +22,7 @@ from support.invariants import assert_clean
 from support.stores import (
     Watched,
     decide,
-    delete,
+    delete_contact,
     service_on,
     who,
     write,
@@ -47,7 +47,7 @@ def test_nothing_is_left_of_who_is_erased(backend):
             store, ("Ann@Shop.test", "771"), ("ann@work.test", "771"), ("bob@shop.test", "773")
         )
         await write(store, ("cat@shop.test", "772"), ("ann@work.test", "772"))  # 4 ends in 1
-        await delete(other, 2)
+        await delete_contact(other, 2)
         await write(other, (None, "774"))
         before = rows(backend)
         ann = ("ann@shop.test", "Ann@Shop.test", "771", "cat@shop.test", "772")
@@ -79,7 +79,7 @@ def test_deleted_contacts_of_others_lose_what_is_erased(backend):
     async def test(store):
         await write(store, ("a@x", "1"), ("b@x", "1"), ("b@x", "2"), ("c@x", "2"))
         for contact in (1, 3):
-            await delete(store, contact)
+            await delete_contact(store, contact)
         await write(store, ("a@x", "9"))  # a stranger to those before
         receipt = await erased(store, phone="9")
         assert (receipt.identities, receipt.contacts) == (1, 2)
@@ -96,7 +96,7 @@ def test_a_value_of_deleted_contacts_takes_no_person_who_lives(backend):
     async def test(store):
         await write(store, ("a@x", "1"), ("b@x", "1"), ("c@x", "3"), ("d@x", "3"))
         for contact in (2, 3, 4):
-            await delete(store, contact)
+            await delete_contact(store, contact)
         assert (await erased(store, "b@x")).contacts == 1
         assert await who(store, "a@x") == Answer(1, ["a@x"], ["1"], [])
         assert (await erased(store, "c@x")).contacts == 2  # nobody lives there
@@ -105,24 +105,24 @@ def test_a_value_of_deleted_contacts_takes_no_person_who_lives(backend):
     on_one_store(backend, test)
 
 
-async def erasure_of(store, email, secret="s" * 64):
+async def erasure_changes(store, email, secret="s" * 64):
     """What would be committed to erase a person who holds the email."""
-    person = erasing.subject_records(await store.records(DEFAULT_TENANT, [email]), Subject(email))
-    erasure = erasing.erasure(DEFAULT_TENANT, person, "e", secret)
-    return erasing.erase(person, erasure)
+    person = subject_records(await store.records(DEFAULT_TENANT, [email]), Subject(email))
+    erasure = erasure_of(DEFAULT_TENANT, person, "e", secret)
+    return erase(person, erasure)
 
 
 def test_an_erasure_and_a_change_that_did_not_know_of_each_other_conflict(backend):
     async def test(store, other):
         await write(store, ("a@x", "1"), ("b@x", "2"))
         for one, two in ((store, other), (other, store)):
-            change, erasure = await decide(one, ("a@x", "2")), await erasure_of(two, "a@x")
+            change, erasure = await decide(one, ("a@x", "2")), await erasure_changes(two, "a@x")
             await one.commit(DEFAULT_TENANT, change)
             before = rows(backend)
             with pytest.raises(Conflict):
                 await two.commit(DEFAULT_TENANT, erasure)
             assert rows(backend) == before
-            change, erasure = await decide(one, ("c@x", "2")), await erasure_of(two, "a@x")
+            change, erasure = await decide(one, ("c@x", "2")), await erasure_changes(two, "a@x")
             await two.commit(DEFAULT_TENANT, erasure)
             with pytest.raises(Conflict):
                 await one.commit(DEFAULT_TENANT, change)
@@ -134,7 +134,7 @@ def test_an_erasure_and_a_change_that_did_not_know_of_each_other_conflict(backen
 def test_erasures_at_once_agree_on_the_secret(backend):
     async def test(store, other):
         await write(store, ("a@x", "1"), ("b@x", "2"))
-        one, two = await erasure_of(store, "a@x", "s"), await erasure_of(other, "b@x", "t")
+        one, two = await erasure_changes(store, "a@x", "s"), await erasure_of(other, "b@x", "t")
         await store.commit(DEFAULT_TENANT, one)
         with pytest.raises(Conflict):
             await other.commit(DEFAULT_TENANT, two)

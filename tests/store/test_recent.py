@@ -6,9 +6,9 @@ import pytest
 
 from bitespeed.model.identifiers import observe
 from bitespeed.model.identity import Answer, Contact, Identity
-from bitespeed.service.service import DEFAULT_TENANT
 from bitespeed.stores import recent
 from bitespeed.stores.recent import Recent
+from bitespeed.tenant import DEFAULT_TENANT
 from support.backends import (
     on_one_store,
     on_two_stores,
@@ -17,7 +17,7 @@ from support.backends import (
 from support.stores import (
     another_attaches,
     another_merges,
-    delete,
+    delete_contact,
     snapshot_for,
     who,
     write,
@@ -73,11 +73,11 @@ def test_a_remembered_value_that_was_freed_and_taken_by_another_leads_there(back
         await write(store, ("a@x", "1"), ("b@x", "1"), ("c@x", "3"))
         await who(store, "b@x")
         await who(store, "c@x")
-        await delete(other, 2)
+        await delete_contact(other, 2)
         await write(other, ("b@x", "3"))
         assert await who(store, "b@x") == Answer(3, ["c@x", "b@x"], ["3"], [4])
         assert await who(store, "a@x") == Answer(1, ["a@x"], ["1"], [])
-        await delete(other, 1)
+        await delete_contact(other, 1)
         assert not (await store.read(DEFAULT_TENANT, emails=["a@x"], phones=["1"])).identities
 
     on_two_stores(backend, test)
@@ -122,7 +122,7 @@ def test_a_remembered_identity_is_read_again_after_a_change_of_our_own(backend):
         for n in range(3):
             assert (await who(store, "a@x")).phones == ["1", *(f"2{m}" for m in range(n))]
             await write(store, ("a@x", f"2{n}"))
-        await delete(store, 1)
+        await delete_contact(store, 1)
         assert await who(store, "a@x") == Answer(2, ["a@x"], ["20", "21", "22"], [3, 4])
 
     on_one_store(backend, test)

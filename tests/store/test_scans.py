@@ -5,9 +5,9 @@ from contextlib import aclosing
 
 import pytest
 
-from bitespeed.service.service import DEFAULT_TENANT
 from bitespeed.stores import pages
 from bitespeed.stores.postgres.bulk import scan as postgres_scan
+from bitespeed.tenant import DEFAULT_TENANT
 from support.backends import (
     on_one_store,
     on_two_stores,
@@ -15,7 +15,7 @@ from support.backends import (
 )
 from support.stores import (
     decide,
-    delete,
+    delete_contact,
     write,
 )
 
@@ -29,7 +29,7 @@ def test_a_scan_tells_all_that_is_stored_of_every_tenant(backend):
     async def test(store):
         await write(store, (" A@x", "1"), ("b@x", "2"), ("a@x", "3"), ("b@x", "1"))
         await store.commit("other", await decide(store, ("a@x", "1"), tenant="other"))
-        await delete(store, 2)
+        await delete_contact(store, 2)
         merged, alone = await scanned(store)
         assert (merged.root_id, [head.id for head in merged.heads]) == (1, [1, 2])
         assert [(c.id, c.identity_id, c.raw_email) for c in merged.contacts] == [

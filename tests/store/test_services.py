@@ -85,7 +85,7 @@ def test_a_service_looks_up_and_deletes(backend):
             await service.ping()
             assert (await service.look_up("b@x", None)).secondary_ids == [2]
             assert (await service.contact(2)).primary_id == 1
-            with pytest.raises(NotFound, match="No one identity has both"):
+            with pytest.raises(NotFound, match="belong to different identities"):
                 await service.look_up("a@x", "2")
             await service.delete(1)
             assert await service.contact(2) == Answer(2, ["b@x"], ["1"], [])

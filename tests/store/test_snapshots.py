@@ -5,10 +5,11 @@ from contextlib import aclosing
 import pytest
 
 from bitespeed.model.identity import Answer, Contact, Identity
-from bitespeed.rules import identify as rule
-from bitespeed.service.service import DEFAULT_TENANT
+from bitespeed.rules.delete import delete
+from bitespeed.rules.look_up import answer_for_contact
+from bitespeed.tenant import DEFAULT_TENANT
 from support.backends import on_one_store, on_two_stores
-from support.stores import decide, delete, who, write
+from support.stores import decide, delete_contact, who, write
 
 
 def test_nothing_is_known_of_nobody(backend):
@@ -79,7 +80,7 @@ def test_a_contact_leads_to_the_identity_it_belongs_to_by_now(backend):
         for contact in (1, 2, 3):
             (identity,) = (await store.read(DEFAULT_TENANT, contact=contact)).identities.values()
             assert {member.id for member in identity.members} == {1, 2, 3}
-            assert rule.answer_for_contact(
+            assert answer_for_contact(
                 await store.read(DEFAULT_TENANT, contact=contact, emails=["a@x"]), contact
             ) == Answer(1, ["a@x", "b@x", "c@x"], ["1", "2", "3"], [2, 3])
         for nobody in (4, 0, -1, 2**62):
@@ -91,10 +92,10 @@ def test_a_contact_leads_to_the_identity_it_belongs_to_by_now(backend):
 def test_a_contact_of_an_identity_that_is_all_deleted_leads_nowhere(backend):
     async def test(store):
         await write(store, ("a@x", "1"), ("b@x", "1"))
-        await delete(store, 1)
+        await delete_contact(store, 1)
         (identity,) = (await store.read(DEFAULT_TENANT, contact=1)).identities.values()
         assert [member.id for member in identity.members] == [2]
-        await delete(store, 2)
+        await delete_contact(store, 2)
         for contact in (1, 2):
             assert not (await store.read(DEFAULT_TENANT, contact=contact)).identities
 
@@ -125,7 +126,7 @@ def test_a_deletion_frees_the_values_of_its_own_tenant_alone(backend):
         for tenant in ("one", "other"):
             await store.commit(tenant, await decide(store, ("a@x", "1"), tenant=tenant))
         snapshot = await store.read("one", contact=1)
-        await store.commit("one", rule.delete(snapshot, 1))
+        await store.commit("one", delete(snapshot, 1))
         asked = {"emails": ["a@x"], "phones": ["1"]}
         assert not (await store.read("one", **asked)).identities
         assert (await store.read("other", **asked)).identities.keys() == {2}
@@ -184,7 +185,7 @@ def test_odd_values_come_back_as_they_were_and_are_told_apart(backend):
         bystander = await store.read(DEFAULT_TENANT, emails=["a@x"])
         assert len(bystander.identities) == 1
         for email in ODD_EMAILS:
-            await delete(store, ODD_EMAILS.index(email) + 1)
+            await delete_contact(store, ODD_EMAILS.index(email) + 1)
         assert not (await store.read(DEFAULT_TENANT, emails=ODD_EMAILS)).emails
 
     on_two_stores(backend, test)

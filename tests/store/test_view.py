@@ -1,7 +1,7 @@
 """The `contact` view of every store."""
 
 from support.backends import on_one_store, roles, rows
-from support.stores import delete, write
+from support.stores import delete_contact, write
 
 
 def test_the_contact_view_tells_who_is_linked_to_whom(backend):
@@ -16,7 +16,7 @@ def test_the_contact_view_tells_who_is_linked_to_whom(backend):
         await write(store, ("d@x", "1"))
         assert roles(backend)[0] == (1, None, "primary")
         assert roles(backend)[1:] == [(n, 1, "secondary") for n in (2, 3, 4)]
-        await delete(store, 1)
+        await delete_contact(store, 1)
         assert roles(backend)[1] == (2, None, "primary")
         assert [roles(backend)[n] for n in (0, 2, 3)] == [(n, 2, "secondary") for n in (1, 3, 4)]
 

@@ -13,11 +13,11 @@ import pytest
 from bitespeed.errors import Conflict, InvalidInput, StoreDamaged, StoreUnavailable
 from bitespeed.model.identifiers import observe
 from bitespeed.model.identity import Answer
-from bitespeed.service.service import DEFAULT_TENANT
 from bitespeed.stores import open_store
 from bitespeed.stores.options import Options
 from bitespeed.stores.supabase import store as supabase
 from bitespeed.stores.supabase.store import SupabaseStore
+from bitespeed.tenant import DEFAULT_TENANT
 from support.backends import (
     PATIENCE,
     cleared,

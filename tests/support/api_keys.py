@@ -1,6 +1,7 @@
 """API keys for tests, and servers that know them."""
 
 import asyncio
+import os
 import time
 from contextlib import contextmanager
 
@@ -28,7 +29,7 @@ def keep(database, *keys):
 
 
 def made(tenant="shop", scopes=ALL_SCOPES, expires_at=None):
-    return new_key(tenant, scopes, NOW, expires_at)
+    return new_key(tenant, scopes, NOW, expires_at, random_bytes=os.urandom)
 
 
 def bearing(text):

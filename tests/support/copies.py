@@ -12,10 +12,11 @@ import psycopg
 from bitespeed.jobs.copy import copy
 from bitespeed.model.identifiers import observe
 from bitespeed.model.records import IdentityRecords
-from bitespeed.service.service import DEFAULT_TENANT, Service
+from bitespeed.service.service import Service
 from bitespeed.stores import open_store
 from bitespeed.stores.pages import PAGE
 from bitespeed.stores.protocols import AnyStore
+from bitespeed.tenant import DEFAULT_TENANT
 
 PATIENCE = 20.0  # seconds for what takes a moment on an idle machine
 

@@ -12,7 +12,7 @@ from functools import cache
 from itertools import chain, permutations
 from typing import Literal, NamedTuple, Protocol
 
-from bitespeed.model.identity import Committed
+from bitespeed.model.changes import Committed
 from support.model_store import (
     EMPTY,
     GONE,

@@ -7,8 +7,8 @@ from itertools import takewhile
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from bitespeed.jobs.check import broken
 from bitespeed.model.records import ContactRecord, IdentityRecords
+from bitespeed.rules.invariants import violations_of
 from support import linearizability_checker
 from support.cluster import cluster
 from support.erasure_triggers import erasures_recorded
@@ -92,7 +92,7 @@ def under_load(
 
 def damage(final: list[IdentityRecords]) -> list[object]:
     """What is wrong with what is stored."""
-    return [violation for identity in final for violation in broken(identity)]
+    return [violation for identity in final for violation in violations_of(identity)]
 
 
 class Contention(NamedTuple):

@@ -9,17 +9,9 @@ from itertools import chain
 from typing import NamedTuple
 
 from bitespeed.errors import NotFound
+from bitespeed.model.changes import Changes, Committed, NewContact, Ref
 from bitespeed.model.identifiers import Observation
-from bitespeed.model.identity import (
-    Answer,
-    Changes,
-    Committed,
-    Contact,
-    Identity,
-    NewContact,
-    Ref,
-    Snapshot,
-)
+from bitespeed.model.identity import Answer, Contact, Identity, Snapshot
 from bitespeed.model.records import (
     ContactRecord,
     EventRecord,
@@ -27,9 +19,9 @@ from bitespeed.model.records import (
     IdentityRecord,
     IdentityRecords,
 )
-from bitespeed.rules import erase as erasing
-from bitespeed.rules import identify as rule
-from bitespeed.rules.erase import Subject
+from bitespeed.rules.delete import delete
+from bitespeed.rules.erase import Subject, erase, erasure_of, subject_records
+from bitespeed.rules.identify import Reply, identify
 
 TENANT = "default"
 
@@ -165,13 +157,13 @@ class Decision:
         self._request, self._snapshot, self._all = request, snapshot, all_
         self.changes, _ = self._decide()
 
-    def _decide(self) -> tuple[Changes, list[rule.Reply]]:
+    def _decide(self) -> tuple[Changes, list[Reply]]:
         if self._request.deletes is not None:
-            return rule.delete(self._snapshot, self._request.deletes), []
+            return delete(self._snapshot, self._request.deletes), []
         if self._request.erases is not None:
-            person = erasing.subject_records(self._all, Subject(contact=self._request.erases))
-            return erasing.erase(person, erasing.erasure(TENANT, person, "e", "s")), []
-        return rule.identify(self._snapshot, self._request.observations)
+            person = subject_records(self._all, Subject(contact=self._request.erases))
+            return erase(person, erasure_of(TENANT, person, "e", "s")), []
+        return identify(self._snapshot, self._request.observations)
 
     def answers(self, committed: Committed) -> list[Answer]:
         """Decided afresh, since a reply keeps its first answer."""

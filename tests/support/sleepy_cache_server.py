@@ -18,7 +18,7 @@ from sleepy_server import CachedAnswers  # beside it
 from bitespeed.caches.answers import AnswerCache
 from bitespeed.caches.engine import FILL, RELEASE, Word, run
 from bitespeed.caches.redis import _Link
-from bitespeed.model.identity import Changes, Committed
+from bitespeed.model.changes import Changes, Committed
 from bitespeed.server.app import Application
 from bitespeed.server.process import DRAIN, OPTIONS
 from bitespeed.settings import load_settings

@@ -25,7 +25,8 @@ from weakref import WeakKeyDictionary
 import uvicorn
 
 from bitespeed.errors import Conflict
-from bitespeed.model.identity import Changes, Committed, Snapshot
+from bitespeed.model.changes import Changes, Committed
+from bitespeed.model.identity import Snapshot
 from bitespeed.server.app import Application
 from bitespeed.server.process import DRAIN, OPTIONS
 from bitespeed.service.service import MAX_ATTEMPTS

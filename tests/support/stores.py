@@ -6,14 +6,18 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+from bitespeed.model.changes import Changes, Committed, Tombstones
 from bitespeed.model.identifiers import Observation, observe
-from bitespeed.model.identity import Answer, Changes, Committed, Snapshot, Tombstones
+from bitespeed.model.identity import Answer, Snapshot
 from bitespeed.model.records import IdentityRecords
-from bitespeed.rules import identify as rule
+from bitespeed.rules.delete import delete
+from bitespeed.rules.identify import absorb
+from bitespeed.rules.look_up import look_up
 from bitespeed.service.batching import Limits
-from bitespeed.service.service import DEFAULT_TENANT, Service
+from bitespeed.service.service import Service
 from bitespeed.stores.protocols import AnyStore
 from bitespeed.stores.sqlite import SqliteStore
+from bitespeed.tenant import DEFAULT_TENANT
 
 Hook = Callable[[], Awaitable[None]]
 
@@ -41,7 +45,7 @@ async def decide(
 ) -> Changes:
     """What the store's present state makes of the observations; nothing is written yet."""
     observations = [observe(email, phone) for email, phone in sent]
-    return rule.absorb(await snapshot_for(store, observations, tenant), observations)
+    return absorb(await snapshot_for(store, observations, tenant), observations)
 
 
 async def write(store: AnyStore, *sent: tuple[str | None, str | None]) -> Committed:
@@ -69,13 +73,13 @@ async def who(store: AnyStore, email: str | None = None, phone: str | None = Non
     """The answer that the store's present state gives."""
     observation = observe(email, phone)
     snapshot = await snapshot_for(store, [observation])
-    return rule.look_up(snapshot, observation.email, observation.phone)
+    return look_up(snapshot, observation.email, observation.phone)
 
 
-async def delete(store: AnyStore, contact: int) -> None:
+async def delete_contact(store: AnyStore, contact: int) -> None:
     """Delete a contact, in one attempt."""
     snapshot = await store.read(DEFAULT_TENANT, contact=contact)
-    await store.commit(DEFAULT_TENANT, rule.delete(snapshot, contact))
+    await store.commit(DEFAULT_TENANT, delete(snapshot, contact))
 
 
 async def another_attaches(store: AnyStore) -> None:
@@ -95,7 +99,7 @@ async def another_merges(store: AnyStore) -> None:
 
 async def another_deletes(store: AnyStore) -> None:
     """Another writer deletes contact 1."""
-    await delete(store, 1)
+    await delete_contact(store, 1)
 
 
 class Watched:

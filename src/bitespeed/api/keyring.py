@@ -16,8 +16,8 @@ import msgspec
 from bitespeed.api.rates import Bucket, Rates, SharedBucket
 from bitespeed.errors import Overloaded
 from bitespeed.model.api_keys import SCOPES, ApiKey, Scope
-from bitespeed.service.service import DEFAULT_TENANT
 from bitespeed.stores.protocols import KeyStore
+from bitespeed.tenant import DEFAULT_TENANT
 
 FRESH = 2.0  # seconds after which a key in use is looked up again
 TRUSTED = 5.0  # seconds after which it is not taken without that any more

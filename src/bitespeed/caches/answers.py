@@ -38,8 +38,9 @@ from bitespeed.caches.entries import (
 )
 from bitespeed.caches.epoch import Epoch
 from bitespeed.errors import CacheUnavailable, Conflict, Contention
+from bitespeed.model.changes import Changes, Committed
 from bitespeed.model.identifiers import Observation
-from bitespeed.model.identity import Answer, Changes, Committed, Identity, KeptAnswer, Snapshot
+from bitespeed.model.identity import Answer, Identity, KeptAnswer, Snapshot
 from bitespeed.stores.epochs import EpochOver
 from bitespeed.stores.protocols import CacheableStore
 from bitespeed.telemetry.failures import failed

@@ -7,8 +7,9 @@ from functools import lru_cache
 
 import msgspec
 
+from bitespeed.model.changes import Changes
 from bitespeed.model.identifiers import Email, Observation, Phone
-from bitespeed.model.identity import Answer, Changes, Identity, KeptAnswer, Snapshot
+from bitespeed.model.identity import Answer, Identity, KeptAnswer, Snapshot
 from bitespeed.model.pseudonyms import Pseudonyms
 
 MAX_CONTACTS = 200  # of an identity that is cached; a write must fence all that a larger one holds

@@ -24,7 +24,7 @@ from bitespeed.cli.common import (
 from bitespeed.cli.progress import progress_bar
 from bitespeed.errors import InvalidInput
 from bitespeed.extras import extra
-from bitespeed.model.api_keys import tenant_name
+from bitespeed.tenant import tenant_name
 
 if TYPE_CHECKING:  # psycopg is an extra
     from bitespeed.stores.postgres.bulk.adopt import Adopted

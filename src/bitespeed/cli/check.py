@@ -7,8 +7,9 @@ import click
 
 from bitespeed.cli.common import NO, as_json, awaiting, database, opened_store
 from bitespeed.cli.progress import progress_bar
-from bitespeed.jobs.check import INVARIANTS, MAX_VIOLATIONS, Violation
+from bitespeed.jobs.check import MAX_VIOLATIONS
 from bitespeed.jobs.check import check as check_store
+from bitespeed.rules.invariants import INVARIANTS, Violation
 
 
 @click.command()

@@ -11,11 +11,11 @@ from rich.console import Console
 
 from bitespeed.cli.dotenv import read_dotenv
 from bitespeed.errors import BitespeedError, NotFound
-from bitespeed.model.api_keys import tenant_name
 from bitespeed.runtime import open_only_store, open_runtime
-from bitespeed.service.service import DEFAULT_TENANT, Service
+from bitespeed.service.service import Service
 from bitespeed.settings import Settings, load_settings
 from bitespeed.stores.protocols import AnyStore
+from bitespeed.tenant import DEFAULT_TENANT, tenant_name
 
 P = ParamSpec("P")
 

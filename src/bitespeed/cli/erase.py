@@ -5,7 +5,7 @@ import click
 from bitespeed import wire
 from bitespeed.cli.common import as_json, awaiting, database, opened, region, tenant
 from bitespeed.errors import InvalidInput
-from bitespeed.model.identity import Receipt
+from bitespeed.model.changes import Receipt
 from bitespeed.runtime import open_only_store
 from bitespeed.stores.protocols import BulkStore
 

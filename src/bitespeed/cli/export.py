@@ -12,8 +12,8 @@ from bitespeed.cli.common import awaiting, database, opened, opened_store, regio
 from bitespeed.errors import InvalidInput
 from bitespeed.model.identity import Answer, Contact
 from bitespeed.model.records import IdentityRecords
-from bitespeed.rules.identify import consolidate
-from bitespeed.service.service import DEFAULT_TENANT
+from bitespeed.rules.answer import consolidate
+from bitespeed.tenant import DEFAULT_TENANT
 
 
 @click.command(short_help="Write every identity, or all that is stored about one customer.")

@@ -1,6 +1,7 @@
 """``bitespeed keys``."""
 
 import json
+import os
 import re
 import time
 from datetime import UTC, datetime, timedelta
@@ -55,7 +56,7 @@ async def create(tenant: str, scope: str, expires: str | None, database: str | N
     that is lost.
     """
     now = time.time_ns() // 1000
-    key, text = new_key(tenant, scope.split(","), now, _instant(expires))
+    key, text = new_key(tenant, scope.split(","), now, _instant(expires), random_bytes=os.urandom)
     async with opened_store(database) as store:
         await store.put_key(key)
     click.echo(text)

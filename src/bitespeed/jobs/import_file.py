@@ -12,8 +12,8 @@ import msgspec
 
 from bitespeed import wire
 from bitespeed.errors import InvalidInput
+from bitespeed.model.changes import Changes
 from bitespeed.model.identifiers import Observation
-from bitespeed.model.identity import Changes
 from bitespeed.service.service import Service
 
 CHUNK = 5_000  # rows read, decided and committed together: a few megabytes, a fifth of a second

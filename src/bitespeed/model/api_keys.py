@@ -1,22 +1,21 @@
-"""API keys: how they look, and what is kept of them.
+"""API keys: their form, and what is kept of them.
 
-A key is `bsk_<id>_<secret>`: scanners for leaked secrets know it by its beginning, and the id tells
-people which one it is. Only the SHA-256 of it is kept. The secret has 256 random bits, which nobody
-finds by trying; a slow hash is for passwords, which people choose, and would be in each request's
-way here.
+A key is `bsk_<id>_<secret>`. Scanners for leaked secrets recognise the prefix, and people tell keys
+apart by the id. Only the SHA-256 of a key is kept. A fast hash will do, since nobody can guess 256
+random bits; a slow one is for passwords that people choose, and would delay every request.
 """
 
 import hashlib
 import math
-import os
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from hmac import compare_digest
 from typing import Literal, get_args
 
 import msgspec
 
 from bitespeed.errors import InvalidInput
+from bitespeed.tenant import tenant_name
 
 Scope = Literal["identify", "read", "delete", "admin", "metrics"]
 SCOPES: tuple[Scope, ...] = get_args(Scope)
@@ -24,11 +23,10 @@ SCOPES: tuple[Scope, ...] = get_args(Scope)
 _ID = 6  # bytes
 _SECRET = 32  # bytes
 _KEY = re.compile(rf"bsk_([0-9a-f]{{{2 * _ID}}})_[0-9a-f]{{{2 * _SECRET}}}", re.ASCII)
-_TENANT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", re.ASCII)
 
 
 class ApiKey(msgspec.Struct, frozen=True):
-    """What is kept of a key; instants in microseconds since 1970, UTC."""
+    """A key as it is kept; instants in microseconds since 1970, UTC."""
 
     id: str
     tenant: str
@@ -39,22 +37,30 @@ class ApiKey(msgspec.Struct, frozen=True):
     revoked_at: int | None = None
 
     def seconds_left(self, now: float) -> float:
-        """How long it is good for, seen from an instant in seconds; 0 or less when no more."""
+        """Seconds from ``now`` until the key expires; 0 or less when it is no longer valid."""
         if self.revoked_at is not None:
             return 0
         return math.inf if self.expires_at is None else self.expires_at / 1e6 - now
 
     def fits(self, text: bytes) -> bool:
-        """Whether this is the key, in a time that does not depend on how much of it is right."""
+        """Whether the text is this key; takes equally long however much of it is right."""
         return compare_digest(_hash(text), self.hash)
 
 
 def new_key(
-    tenant: str, scopes: Iterable[str], now: int, expires_at: int | None = None
+    tenant: str,
+    scopes: Iterable[str],
+    now: int,
+    expires_at: int | None = None,
+    *,
+    random_bytes: Callable[[int], bytes],
 ) -> tuple[ApiKey, str]:
-    """A key, and its text, which is nowhere else. Raises `InvalidInput`."""
-    id_ = os.urandom(_ID).hex()
-    text = f"bsk_{id_}_{os.urandom(_SECRET).hex()}"
+    """A key, and its text, which is kept nowhere. Raises `InvalidInput`.
+
+    ``random_bytes`` must be fit for secrets, as `os.urandom` is.
+    """
+    id_ = random_bytes(_ID).hex()
+    text = f"bsk_{id_}_{random_bytes(_SECRET).hex()}"
     try:
         granted = msgspec.convert(sorted(set(scopes)), tuple[Scope, ...])
     except msgspec.ValidationError:
@@ -67,18 +73,9 @@ def new_key(
 
 
 def id_in(text: str) -> str | None:
-    """The id of what looks like a key, else None."""
-    found = _KEY.fullmatch(text)
-    return found and found[1]
-
-
-def tenant_name(text: str) -> str:
-    """The name of a tenant. Raises `InvalidInput` when it cannot be one."""
-    if not _TENANT.fullmatch(text):
-        raise InvalidInput(
-            "A tenant is named by up to 64 letters, digits, dots, hyphens and underscores"
-        )
-    return text
+    """The id of a text that has the form of a key, else None."""
+    match = _KEY.fullmatch(text)
+    return match and match[1]
 
 
 def _hash(text: bytes) -> str:

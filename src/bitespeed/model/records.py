@@ -1,4 +1,4 @@
-"""All that is stored about an identity, for those who verify, export, copy or erase it."""
+"""Rows as they are stored, for code that checks, exports, copies or erases them."""
 
 from typing import NamedTuple
 
@@ -59,7 +59,7 @@ class IdentityRecord(NamedTuple):
 
 
 class TombstoneRecord(NamedTuple):
-    """What an erasure leaves of an identifier; see `bitespeed.rules.erase.pseudonym`."""
+    """What an erasure leaves of an identifier; `bitespeed.rules.erase.pseudonym` makes it."""
 
     tenant: str
     pseudonym: str
@@ -68,17 +68,17 @@ class TombstoneRecord(NamedTuple):
 
 
 class SecretRecord(NamedTuple):
-    """What the pseudonyms of tombstones are made with; there is none before the first erasure."""
+    """The key of the pseudonyms of tombstones; there is none before the first erasure."""
 
     secret: str
 
 
 class IdentityRecords(msgspec.Struct):
-    """Everything whose root is ``root_id``; None for rows that lead to no identity at all.
+    """Every row whose root is ``root_id``; None for rows that belong to no identity.
 
-    ``heads`` are the rows of the identity and of all that were merged into it;
-    ``contacts`` come by age, ``events`` in the order of the feed. Tombstones and their secret lead
-    to no identity.
+    ``heads`` are the rows of the identity and of all that were merged into it; ``contacts`` are
+    sorted by age, ``events`` by the order of the feed. Tombstones and their secret belong to no
+    identity.
     """
 
     root_id: int | None
@@ -89,6 +89,19 @@ class IdentityRecords(msgspec.Struct):
     tombstones: list[TombstoneRecord] = []
     secrets: list[SecretRecord] = []
 
+    @property
+    def head(self) -> IdentityRecord:
+        """The row of the identity itself. Raises `LookupError` when damaged data have none."""
+        for row in self.heads:
+            if row.id == self.root_id:
+                return row
+        raise LookupError(self.root_id)
+
+    @property
+    def live_contacts(self) -> list[ContactRecord]:
+        """The contacts that are not deleted, by age."""
+        return [contact for contact in self.contacts if contact.deleted_at is None]
+
 
 PARTS = {
     "heads": IdentityRecord,
@@ -98,4 +111,4 @@ PARTS = {
     "tombstones": TombstoneRecord,
     "secrets": SecretRecord,
 }
-"""What a stored identity consists of, in the order of scans and loads."""
+"""The kinds of rows of an identity, in the order of scans and loads."""

@@ -7,7 +7,7 @@ first.
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from bitespeed.service.service import DEFAULT_TENANT
+from bitespeed.tenant import DEFAULT_TENANT
 
 MAX_MESSAGE = 256 * 1024  # bytes; what every SQS queue takes unless its owner has set it lower
 MAX_OBSERVATIONS = 1000  # in one message: a few hundred milliseconds of work

@@ -7,7 +7,6 @@ from typing import NamedTuple
 
 from bitespeed import wire
 from bitespeed.errors import BitespeedError, InvalidInput, NotFound, Unavailable
-from bitespeed.model.api_keys import tenant_name
 from bitespeed.model.identifiers import Observation
 from bitespeed.model.identity import Answer
 from bitespeed.queues.messages import MAX_OBSERVATIONS, Message
@@ -16,6 +15,7 @@ from bitespeed.service.batching import MAX_BATCH
 from bitespeed.service.service import Service
 from bitespeed.service.tenants import Tenants
 from bitespeed.telemetry.logs import log
+from bitespeed.tenant import tenant_name
 
 WORKERS = 4  # messages are received and taken off by some while others reconcile
 PAUSE = 1.0  # seconds before the next attempt when the queue or the database is away

@@ -1,14 +1,16 @@
-"""What is held about a person, and what has to be removed so that nothing of it is left.
+"""What is stored about a person, and what has to be removed so that nothing of it is left.
 
-Pure functions like those of `rule.py`, but over all that is stored, deleted contacts included:
+Pure functions like those of `identify.py`, but over all stored rows, deleted contacts included. The
+records about a subject are:
 
-- the person who has the value or the contact named is held **whole**, with every identity that
-  was merged into it; so is whoever has no live contact left and had one of the person's values;
-- of everybody else, a deleted contact that carries one of these values is held **elsewhere**;
-- a value that somebody else has by now is that one's, and stays.
+- ``identities``: every identity with a live contact that the subject names, whole, with all that
+  was merged into it; and every identity without a live contact that had one of the person's values;
+- ``contacts_elsewhere``: deleted contacts of other identities that carry one of the values.
 
-An erasure removes it all, and leaves a tombstone for each value, so that an import of old rows
-does not bring them back.
+A value that a live contact of another identity carries by now belongs to that one, and stays.
+
+An erasure removes all these records. It leaves a tombstone for each value, so that an import of old
+rows does not bring them back.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -16,48 +18,40 @@ from itertools import zip_longest
 from typing import NamedTuple
 
 from bitespeed.errors import NotFound
+from bitespeed.model.changes import Changes, Erasure, Event, IdentityChange, Receipt
 from bitespeed.model.identifiers import Email, Observation, Phone
-from bitespeed.model.identity import (
-    Changes,
-    Contact,
-    Erasure,
-    Event,
-    Identity,
-    IdentityChange,
-    Receipt,
-    Snapshot,
-)
+from bitespeed.model.identity import Contact, Identity, Snapshot
 from bitespeed.model.pseudonyms import Pseudonyms
-from bitespeed.model.records import ContactRecord, EventRecord, IdentityRecord, IdentityRecords
+from bitespeed.model.records import ContactRecord, EventRecord, IdentityRecords
 
 Value = Email | Phone
 
-PSEUDONYM_BYTES = 32  # bytes; it is kept for good, so no two values may ever meet
+PSEUDONYM_BYTES = 32  # tombstones are never removed, so no two values may ever have the same
 
 
 class Subject(NamedTuple):
-    """Who is meant: by one of the three."""
+    """A person, named by one of the three."""
 
     email: Email | None = None
     phone: Phone | None = None
     contact: int | None = None
 
     def values(self) -> set[Value]:
-        """Those of the three that are values."""
+        """The email or the phone, if the person is named by one."""
         return {value for value in (self.email, self.phone) if value is not None}
 
 
 class ContactsElsewhere(NamedTuple):
-    """Deleted contacts of somebody else that carry a value of the person's."""
+    """Deleted contacts of another identity that carry a value of the person."""
 
     identity: IdentityRecords
     contacts: list[ContactRecord]
 
 
 class SubjectRecords(NamedTuple):
-    """All that is held about one person.
+    """All records about one person.
 
-    ``values`` are theirs alone; ``all_values`` are also those that somebody else has by now.
+    ``values`` are the person's own; ``all_values`` includes those that another identity has by now.
     """
 
     identities: list[IdentityRecords]
@@ -66,23 +60,24 @@ class SubjectRecords(NamedTuple):
     all_values: set[Value]
 
 
-def subject_records(found: Sequence[IdentityRecords], subject: Subject) -> SubjectRecords:
-    """What is held about a person, as far as ``found`` goes: every identity in which any contact,
-    live or deleted, is the one meant or carries one of ``all_values``.
+def subject_records(stored: Sequence[IdentityRecords], subject: Subject) -> SubjectRecords:
+    """The records about a person among ``stored``.
 
-    Raises `NotFound` when nothing is.
+    They are complete if ``stored`` has every identity in which any contact, live or deleted, is
+    the one named or carries one of the ``all_values`` returned. Raises `NotFound` when there are
+    none.
     """
-    asked = subject.values()
-    identities = [identity for identity in found if _is_meant(identity, subject)]
+    named = subject.values()
+    identities = [identity for identity in stored if _is_named(identity, subject)]
     while True:
         roots = {identity.root_id for identity in identities}
-        others = [identity for identity in found if identity.root_id not in roots]
-        all_values = asked.union(*(_values(identity.contacts) for identity in identities))
-        values = all_values.difference(*(_values(_live(identity)) for identity in others))
-        nobody = [i for i in others if not _live(i) and not values.isdisjoint(_values(i.contacts))]
-        if not nobody:
+        others = [identity for identity in stored if identity.root_id not in roots]
+        all_values = named.union(*(_values(identity.contacts) for identity in identities))
+        values = all_values.difference(*(_values(identity.live_contacts) for identity in others))
+        emptied = [i for i in others if not i.live_contacts and values & _values(i.contacts)]
+        if not emptied:
             break
-        identities += nobody
+        identities += emptied
     carriers = [
         ContactsElsewhere(i, [c for c in i.contacts if values & _values([c])]) for i in others
     ]
@@ -92,14 +87,14 @@ def subject_records(found: Sequence[IdentityRecords], subject: Subject) -> Subje
     return SubjectRecords(identities, contacts_elsewhere, values, all_values)
 
 
-def erasure(tenant: str, person: SubjectRecords, id_: str, secret: str) -> Erasure:
-    """What is to be removed, and what is left.
+def erasure_of(tenant: str, person: SubjectRecords, id_: str, secret: str) -> Erasure:
+    """What to remove, and the tombstones to leave.
 
-    ``secret`` is the one that the store has, or a fresh one where it has none.
+    ``secret`` is the store's, or a fresh one if it has none.
     """
     return Erasure(
         id_,
-        [head(identity).id for identity in person.identities],
+        [identity.head.id for identity in person.identities],
         [contact.id for one in person.contacts_elsewhere for contact in one.contacts],
         [event.seq for event in _events_elsewhere(person)],
         secret,
@@ -108,10 +103,10 @@ def erasure(tenant: str, person: SubjectRecords, id_: str, secret: str) -> Erasu
 
 
 def erase(person: SubjectRecords, erasure: Erasure) -> Changes:
-    """Remove all that is held about a person."""
-    identities = [head(identity) for identity in person.identities]
+    """The changes that remove all records about a person."""
+    identities = [identity.head for identity in person.identities]
     contacts_elsewhere = [
-        (head(identity), contacts) for identity, contacts in person.contacts_elsewhere
+        (identity.head, contacts) for identity, contacts in person.contacts_elsewhere
     ]
     identifiers = [row for identity in person.identities for row in identity.identifiers]
     return Changes(
@@ -137,8 +132,8 @@ def erase(person: SubjectRecords, erasure: Erasure) -> Changes:
     )
 
 
-def receipt(person: SubjectRecords, erasure: Erasure, at: int) -> Receipt:
-    """What to show for an erasure that was committed at an instant."""
+def receipt_of(person: SubjectRecords, erasure: Erasure, at: int) -> Receipt:
+    """How much an erasure has removed that was committed at an instant."""
     return Receipt(
         erasure.id,
         at,
@@ -151,9 +146,9 @@ def receipt(person: SubjectRecords, erasure: Erasure, at: int) -> Receipt:
 
 
 def pseudonym(secret: str, tenant: str, value: Value) -> str:
-    """What stands for a value where the value itself must not, see `Pseudonyms`.
+    """The pseudonym of a value in a tombstone.
 
-    No email is a phone number, so the kind need not be in it.
+    No email is a phone number, so the kind of the value need not be part of it.
     """
     return Pseudonyms(secret, PSEUDONYM_BYTES, "erasure")(f"{tenant}\0{value}")
 
@@ -163,7 +158,7 @@ def not_erased(
     made_at: Sequence[int | None],
     erased_at: Mapping[Value, int],
 ) -> list[Observation]:
-    """Those that name nothing which was erased after they were made."""
+    """The observations without those for which `is_erased` holds."""
     return [
         observation
         for observation, at in zip_longest(observations, made_at)
@@ -174,16 +169,16 @@ def not_erased(
 def is_erased(
     observation: Observation, made_at: int | None, erased_at: Mapping[Value, int]
 ) -> bool:
-    """Whether it names what was erased after it was made.
+    """Whether one of its values was erased after the observation was made.
 
-    One of which it is not told when it was made is taken to be older than any erasure.
+    An observation without ``made_at`` counts as older than every erasure.
     """
     named = (value for value in (observation.email, observation.phone) if value in erased_at)
     return any(made_at is None or made_at <= erased_at[value] for value in named if value)
 
 
-def snapshot(person: SubjectRecords) -> Snapshot:
-    """Those who are erased as they are read for answers."""
+def snapshot_of(person: SubjectRecords) -> Snapshot:
+    """The identities that are erased, as a store would read them for an answer."""
     identities = [
         Identity(
             h.id,
@@ -191,26 +186,17 @@ def snapshot(person: SubjectRecords) -> Snapshot:
             h.primary_id,
             h.primary_at or 0,
             h.contacts,
-            [Contact(c.id, c.created_at, c.email, c.phone) for c in _live(identity)],
+            [Contact(c.id, c.created_at, c.email, c.phone) for c in identity.live_contacts],
         )
         for identity in person.identities
-        if (h := head(identity)).primary_id is not None
+        if (h := identity.head).primary_id is not None
     ]
     return Snapshot({identity.id: identity for identity in identities}, {}, {})
 
 
-def head(identity: IdentityRecords) -> IdentityRecord:
-    """The row of the identity itself."""
-    return next(row for row in identity.heads if row.id == identity.root_id)
-
-
-def _is_meant(identity: IdentityRecords, subject: Subject) -> bool:
+def _is_named(identity: IdentityRecords, subject: Subject) -> bool:
     has_contact = any(contact.id == subject.contact for contact in identity.contacts)
-    return has_contact or not subject.values().isdisjoint(_values(_live(identity)))
-
-
-def _live(identity: IdentityRecords) -> list[ContactRecord]:
-    return [contact for contact in identity.contacts if contact.deleted_at is None]
+    return has_contact or not subject.values().isdisjoint(_values(identity.live_contacts))
 
 
 def _values(contacts: Iterable[ContactRecord]) -> set[Value]:
@@ -218,7 +204,7 @@ def _values(contacts: Iterable[ContactRecord]) -> set[Value]:
 
 
 def _events_elsewhere(person: SubjectRecords) -> list[EventRecord]:
-    """Those that name one of the values."""
+    """The events of other identities that show one of the values."""
     return [
         event
         for identity, _ in person.contacts_elsewhere

@@ -16,11 +16,25 @@ from bitespeed.errors import (
     NotFound,
     StoreUnavailable,
 )
+from bitespeed.model.changes import Changes, Committed, Receipt
 from bitespeed.model.identifiers import Email, Observation, Phone
-from bitespeed.model.identity import Answer, Changes, Committed, Receipt, Snapshot
-from bitespeed.rules import erase as erasing
-from bitespeed.rules import identify as rule
-from bitespeed.rules.erase import Subject, SubjectRecords
+from bitespeed.model.identity import Answer, Snapshot
+from bitespeed.rules.delete import delete
+from bitespeed.rules.erase import (
+    Subject,
+    SubjectRecords,
+    Value,
+    erase,
+    erasure_of,
+    is_erased,
+    not_erased,
+    pseudonym,
+    receipt_of,
+    snapshot_of,
+    subject_records,
+)
+from bitespeed.rules.identify import Reply, absorb, identify
+from bitespeed.rules.look_up import answer_for_contact, look_up
 from bitespeed.service.batching import MAX_BATCH, Gathering, Limits, Load, Outcome, Pending, Work
 from bitespeed.stores.protocols import Store
 from bitespeed.telemetry import metrics, stages, tracing
@@ -128,8 +142,8 @@ class Service:
             )
             # After the read: who is erased from here on has changed since, which is a conflict.
             erased_at = await self._erased_at(observations)
-            kept = erasing.not_erased(observations, made_at, erased_at)
-            changes = rule.absorb(snapshot, kept)
+            kept = not_erased(observations, made_at, erased_at)
+            changes = absorb(snapshot, kept)
             try:
                 if changes:
                     committed = await self._store.commit(self._tenant, changes)
@@ -140,13 +154,13 @@ class Service:
                 return changes, len(observations) - len(kept)
         raise _contention()
 
-    async def _erased_at(self, observations: Sequence[Observation]) -> Mapping[erasing.Value, int]:
+    async def _erased_at(self, observations: Sequence[Observation]) -> Mapping[Value, int]:
         """When values that the observations name were erased, of those that were."""
         secret = (await self._store.tombstones(self._tenant)).secret
         if secret is None:
             return {}
         values = {v for o in observations for v in (o.email, o.phone) if v is not None}
-        pseudonyms = {value: erasing.pseudonym(secret, self._tenant, value) for value in values}
+        pseudonyms = {value: pseudonym(secret, self._tenant, value) for value in values}
         known = await self._store.tombstones(self._tenant, pseudonyms.values())
         return {v: known.erased_at[r] for v, r in pseudonyms.items() if r in known.erased_at}
 
@@ -154,7 +168,7 @@ class Service:
         """Those that name nothing erased since they were made; the others are refused."""
         erased_at = await self._erased_at([pending.observation for pending in waiting])
         for pending in waiting:
-            if erasing.is_erased(pending.observation, pending.made_at, erased_at):
+            if is_erased(pending.observation, pending.made_at, erased_at):
                 pending.settle(NotFound("Subject it names was erased after it was made"))
         return [pending for pending in waiting if not pending.is_settled]
 
@@ -167,12 +181,12 @@ class Service:
                 phones=[phone] if phone else [],
             )
         )
-        return rule.look_up(snapshot, email, phone)
+        return look_up(snapshot, email, phone)
 
     async def contact(self, contact_id: int) -> Answer:
         """The identity that a live contact belongs to by now. Raises `NotFound`."""
         snapshot = await self._gathering.bounded(self._store.read(self._tenant, contact=contact_id))
-        return rule.answer_for_contact(snapshot, contact_id)
+        return answer_for_contact(snapshot, contact_id)
 
     async def delete(self, contact_id: int, request: Request | None = None) -> None:
         """Delete one contact softly, see `rule.delete`. Raises `NotFound`."""
@@ -181,7 +195,7 @@ class Service:
     async def _delete(self, contact_id: int, request: Request | None) -> None:
         for pause in _pauses():
             snapshot = await self._store.read(self._tenant, contact=contact_id)
-            changes = rule.delete(snapshot, contact_id)
+            changes = delete(snapshot, contact_id)
             try:
                 await self._commit(changes, snapshot, [(Observation(None, None), request)])
             except Conflict:
@@ -200,8 +214,8 @@ class Service:
             person = await self.subject_records(subject)
             known = await self._store.tombstones(self._tenant)
             secret = known.secret or os.urandom(SECRET).hex()
-            erasure = erasing.erasure(self._tenant, person, id_, secret)
-            changes, snapshot = erasing.erase(person, erasure), erasing.snapshot(person)
+            erasure = erasure_of(self._tenant, person, id_, secret)
+            changes, snapshot = erase(person, erasure), snapshot_of(person)
             try:
                 committed = await self._commit(
                     changes, snapshot, [(Observation(None, None), request)]
@@ -209,7 +223,7 @@ class Service:
             except Conflict:
                 await _step_aside(pause)
             else:
-                return erasing.receipt(person, erasure, committed.at)
+                return receipt_of(person, erasure, committed.at)
         raise _contention()
 
     async def subject_records(self, subject: Subject) -> SubjectRecords:
@@ -217,7 +231,7 @@ class Service:
         asked = subject.values()
         for _ in range(MAX_LOOKS):
             found = await self._store.records(self._tenant, asked, subject.contact)
-            person = erasing.subject_records(found, subject)
+            person = subject_records(found, subject)
             if person.all_values <= asked:
                 return person
             asked |= person.all_values
@@ -339,11 +353,11 @@ class Service:
         for pause in _pauses() if batch else ():
             snapshot, waiting = await self._read(waiting)
             with stage("rule"):
-                changes, replies = rule.identify(snapshot, [p.observation for p in waiting])
+                changes, replies = identify(snapshot, [p.observation for p in waiting])
             settled: list[tuple[Observation, Answer]] = []
-            unsettled: list[tuple[Pending, rule.Reply]] = []
+            unsettled: list[tuple[Pending, Reply]] = []
             for pending, reply in zip(waiting, replies, strict=True):
-                if reply.is_settled:
+                if not reply.needs_commit:
                     answer = reply.answer()
                     pending.settle(answer)
                     settled.append((pending.observation, answer))

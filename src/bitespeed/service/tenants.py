@@ -5,9 +5,10 @@ from functools import partial
 
 from bitespeed.caches.answers import AnswerCache
 from bitespeed.service.batching import Limits, Load
-from bitespeed.service.service import DEFAULT_TENANT, Service
+from bitespeed.service.service import Service
 from bitespeed.stores.protocols import Store
 from bitespeed.telemetry import metrics
+from bitespeed.tenant import DEFAULT_TENANT
 
 MAX_SERVICES = 1000  # kept though idle; each takes a few kilobytes and is soon made again
 

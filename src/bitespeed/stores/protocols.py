@@ -14,8 +14,9 @@ from collections.abc import AsyncGenerator, AsyncIterable, Collection
 from typing import Protocol, runtime_checkable
 
 from bitespeed.model.api_keys import ApiKey
+from bitespeed.model.changes import Changes, Committed, Tombstones
 from bitespeed.model.identifiers import Email, Phone
-from bitespeed.model.identity import Changes, Committed, Snapshot, Tombstones
+from bitespeed.model.identity import Snapshot
 from bitespeed.model.records import IdentityRecords
 from bitespeed.stores.epochs import CacheState, Feed
 

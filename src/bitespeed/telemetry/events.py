@@ -4,8 +4,8 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import msgspec
 
+from bitespeed.model.changes import Changes, Committed, Event
 from bitespeed.model.identifiers import Email, Observation, Phone
-from bitespeed.model.identity import Changes, Committed, Event
 from bitespeed.telemetry import logs, metrics
 from bitespeed.telemetry.requests import Request
 
@@ -62,10 +62,10 @@ def _lines(
             at,
             _NAMES.get(event.kind, event.kind),
             tenant,
-            committed.stored(event.identity),
+            committed.id_of(event.identity),
             "info",
-            None if event.contact is None else committed.stored(event.contact),
-            None if event.merged is None else committed.stored(event.merged),
+            None if event.contact is None else committed.id_of(event.contact),
+            None if event.merged is None else committed.id_of(event.merged),
             email and refer(email),
             phone and refer(phone),
             request and request.id.decode(),

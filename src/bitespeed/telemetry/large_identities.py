@@ -4,7 +4,7 @@ or somebody who tries what happens.
 
 import time
 
-from bitespeed.model.identity import Changes, Committed
+from bitespeed.model.changes import Changes, Committed
 from bitespeed.telemetry import metrics
 from bitespeed.telemetry.logs import log
 
@@ -24,7 +24,7 @@ class LargeIdentities:
         """Tell of identities that have grown, or merged, to a size that gives cause for concern."""
         for change in changes.identities:
             if change.contacts >= self._large and change.root == change.id:
-                self._notice(tenant, committed.stored(change.id), change.contacts)
+                self._notice(tenant, committed.id_of(change.id), change.contacts)
 
     def _notice(self, tenant: str, identity: int, contacts: int) -> None:
         now = time.monotonic()

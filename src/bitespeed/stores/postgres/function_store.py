@@ -13,8 +13,9 @@ import msgspec
 
 from bitespeed.errors import Conflict, Contention
 from bitespeed.model.api_keys import ApiKey
+from bitespeed.model.changes import Changes, Committed, Tombstones
 from bitespeed.model.identifiers import Email, Phone
-from bitespeed.model.identity import Changes, Committed, Identity, Snapshot, Tombstones
+from bitespeed.model.identity import Identity, Snapshot
 from bitespeed.model.records import IdentityRecords
 from bitespeed.stores.epochs import WITHOUT_CACHE, CacheState, EpochOver, Feed, fresh_epoch
 from bitespeed.stores.pages import Rows, paged

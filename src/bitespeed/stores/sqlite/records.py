@@ -5,8 +5,8 @@ from collections.abc import Collection
 
 import msgspec
 
+from bitespeed.model.changes import Tombstones
 from bitespeed.model.identifiers import Email, Phone
-from bitespeed.model.identity import Tombstones
 from bitespeed.model.records import IdentityRecords
 from bitespeed.resources import named, text
 from bitespeed.stores.pages import paged

@@ -12,8 +12,9 @@ from functools import partial
 from pathlib import Path
 
 from bitespeed.model.api_keys import ApiKey
+from bitespeed.model.changes import Changes, Committed, Tombstones
 from bitespeed.model.identifiers import Email, Phone
-from bitespeed.model.identity import Changes, Committed, Snapshot, Tombstones
+from bitespeed.model.identity import Snapshot
 from bitespeed.model.records import IdentityRecords
 from bitespeed.stores.sqlite.database import (
     LOCK_WAIT,

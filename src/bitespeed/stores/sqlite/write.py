@@ -5,7 +5,7 @@ import time
 from collections.abc import Iterable
 
 from bitespeed.errors import Conflict
-from bitespeed.model.identity import Changes, Committed, Erasure, Ref
+from bitespeed.model.changes import Changes, Committed, Erasure, Ref
 from bitespeed.resources import named, text
 
 _SQL = named(text("bitespeed.stores.sqlite", "sql/commit.sql"))

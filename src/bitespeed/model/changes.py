@@ -1,0 +1,158 @@
+"""What a decision wants written, and what became of it.
+
+Plain values without behaviour of their own. The rules make them, the stores write them. Structs
+marked ``array_like`` travel to the stores as JSON arrays, so the order of their fields is part of
+each store's SQL.
+
+A `Ref` names a contact or an identity inside changes: a positive number is an id that the store
+gave out, ``-n`` stands for the n-th contact created by the same changes. An identity has the id of
+its first contact.
+"""
+
+from typing import Literal
+
+import msgspec
+
+from bitespeed.model.identifiers import Email, Phone
+
+Ref = int
+
+
+class NewContact(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """A contact to be created in ``identity``.
+
+    ``new_email`` and ``new_phone`` say which of its values belong to no identity yet. Its
+    ``created_at`` will be the instant of the commit, but not below ``not_before``.
+    """
+
+    identity: Ref
+    email: Email | None
+    phone: Phone | None
+    raw_email: str | None
+    raw_phone: str | None
+    new_email: bool
+    new_phone: bool
+    not_before: int
+
+
+class IdentityChange(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """What one touched identity will be.
+
+    ``root`` is the identity itself while it lives, else the one it is merged into. ``version`` is
+    the one that was read, 0 for an identity created by the same changes; the store writes the next
+    one. ``primary_at`` is None if the primary is created by the same changes; ``primary`` is None
+    if no contact is left.
+    """
+
+    id: Ref
+    root: Ref
+    primary: Ref | None
+    primary_at: int | None
+    contacts: int
+    version: int
+
+
+class Event(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """One thing that happened to ``identity``, which got ``version`` by it.
+
+    In a merge, ``merged`` is the identity that ended, and ``email`` and ``phone`` are the
+    observation that joined the two. An adopted contact was a contact of ``identity`` in a table of
+    others, so it need not have brought anything new. An erasure removes all other events of what
+    it erases.
+    """
+
+    kind: Literal[
+        "contact.created",
+        "contact.adopted",
+        "identities.merged",
+        "contact.deleted",
+        "contact.erased",
+        "identity.erased",
+    ]
+    identity: Ref
+    version: int
+    contact: Ref | None = None
+    merged: Ref | None = None
+    email: Email | None = None
+    phone: Phone | None = None
+
+
+class Erasure(msgspec.Struct, frozen=True):
+    """What an erasure removes: ``identities`` with everything that has them as root, ``contacts``
+    of other identities, and the values in ``events`` (numbers) of other identities.
+
+    It leaves a tombstone for each of ``pseudonyms``. They are made with ``secret``, which the store
+    keeps if it has none yet.
+    """
+
+    id: str
+    identities: list[int]
+    contacts: list[int]
+    events: list[int]
+    secret: str
+    pseudonyms: list[str]
+
+
+class Changes(msgspec.Struct, frozen=True):
+    """What a decision wants written, all of it or nothing; false when that is nothing.
+
+    An identity that the same changes create and merge is in both ``created_identities`` and
+    ``ended_identities``.
+    """
+
+    identities: list[IdentityChange]
+    contacts: list[NewContact]
+    events: list[Event]
+    deleted: list[int] = []
+    freed_emails: list[Email] = []
+    freed_phones: list[Phone] = []
+    erasure: Erasure | None = None
+
+    def __bool__(self) -> bool:
+        return bool(self.identities)
+
+    @property
+    def created_identities(self) -> list[Ref]:
+        """The identities that begin with these changes."""
+        return [change.id for change in self.identities if change.id < 0]
+
+    @property
+    def ended_identities(self) -> list[Ref]:
+        """The identities that these changes merge into another one."""
+        return [change.id for change in self.identities if change.root != change.id]
+
+
+class Committed(msgspec.Struct, frozen=True):
+    """The outcome of a commit: an id and a ``created_at`` for each contact of the changes, in their
+    order, and ``at``, the instant of the commit.
+    """
+
+    ids: list[int]
+    created_at: list[int]
+    at: int = 0
+
+    def id_of(self, ref: Ref) -> int:
+        """The stored id of a contact or an identity, new or not."""
+        return ref if ref > 0 else self.ids[-1 - ref]
+
+
+class Receipt(msgspec.Struct, frozen=True):
+    """How much an erasure has removed; it does not say whose."""
+
+    id: str
+    at: int
+    identities: int
+    contacts: int
+    identifiers: int
+    events: int
+    pseudonyms: list[str]
+
+
+class Tombstones(msgspec.Struct, frozen=True):
+    """When the values behind pseudonyms were erased, in microseconds since 1970.
+
+    ``secret`` is None as long as nothing was ever erased.
+    """
+
+    secret: str | None
+    erased_at: dict[str, int]

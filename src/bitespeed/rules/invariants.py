@@ -1,0 +1,215 @@
+"""Do the rows of an identity keep the invariants?
+
+I1 every live identity has exactly one primary; I2 it is the oldest contact; I3 every
+secondary points straight at it; I4 no identifier in two identities, none without a live
+contact, no live contact's value without its identifier; I5 every contact brought something
+new; I7 an identity is what its observations connect, no more; I8 counts and versions are
+true. I6 is about answers at the time they are given, so stored rows cannot show it.
+
+Contacts that were adopted from a table of others need not have brought anything new, and those
+adopted into one identity count as connected. After an erasure, I7 is not checked: what connected
+the contacts may have been erased.
+"""
+
+from collections import Counter
+from collections.abc import Iterator
+from itertools import pairwise
+from typing import NamedTuple
+
+from bitespeed.model.records import ContactRecord, EventRecord, IdentityRecord, IdentityRecords
+from bitespeed.rules.partition import Partition
+
+INVARIANTS = {
+    "I1": "every live identity has exactly one primary",
+    "I2": "the primary is the oldest contact",
+    "I3": "every secondary points straight at the primary",
+    "I4": "identifiers and the values of live contacts agree",
+    "I5": "every contact brought something new",
+    "I7": "every identity is connected by its observations",
+    "I8": "counts and versions are true",
+}
+
+Value = tuple[str, str]
+"""Its kind and itself."""
+
+
+class Violation(NamedTuple):
+    """One broken invariant; ``what`` names rows by their ids alone, so it may be logged."""
+
+    invariant: str
+    identity: int | None
+    what: str
+
+
+def violations_of(identity: IdentityRecords) -> Iterator[Violation]:
+    """The broken invariants of the rows under one root."""
+    root = identity.root_id
+    if root is None and _is_left_by_erasures(identity):
+        return
+    head = next((h for h in identity.heads if h.id == root), None)
+    if head is None or head.root_id != root:
+        ids = sorted(c.id for c in identity.contacts) or sorted(h.id for h in identity.heads)
+        yield Violation("I3", root, f"leads to no live identity: {_some(ids)}")
+        return
+    live = identity.live_contacts
+    broken: list[tuple[str, str]] = [
+        *_primary(head, live),
+        *_tenant(head, identity),
+        *_identifiers(identity, live),
+        *_events(identity),
+        *_novelty(identity),
+        *_connection(identity),
+        *_numbers(head, identity, live),
+    ]
+    for invariant, what in broken:
+        yield Violation(invariant, root, what)
+
+
+def _is_left_by_erasures(identity: IdentityRecords) -> bool:
+    """Whether there is nothing but the events of identities that were erased whole."""
+    rows = (identity.heads, identity.contacts, identity.identifiers)
+    return not any(rows) and all(event.kind == "identity.erased" for event in identity.events)
+
+
+def _primary(head: IdentityRecord, live: list[ContactRecord]) -> Iterator[tuple[str, str]]:
+    if not live:
+        if head.primary_id is not None:
+            yield "I1", f"primary {head.primary_id} of an identity without live contacts"
+        return
+    primary = next((c for c in live if c.id == head.primary_id), None)
+    if primary is None:
+        yield "I1", f"primary {head.primary_id} is none of its live contacts"
+        return
+    oldest = min(live, key=lambda c: (c.created_at, c.id))
+    if primary is not oldest:
+        yield "I2", f"primary {primary.id} is younger than contact {oldest.id}"
+    if head.primary_at != primary.created_at:
+        yield "I8", f"age of primary {primary.id} is wrong"
+
+
+def _tenant(head: IdentityRecord, identity: IdentityRecords) -> Iterator[tuple[str, str]]:
+    for row in (*identity.heads, *identity.contacts, *identity.identifiers):
+        if row.tenant != head.tenant:
+            yield "I4", "has rows of two tenants"
+            return
+
+
+def _identifiers(identity: IdentityRecords, live: list[ContactRecord]) -> Iterator[tuple[str, str]]:
+    carried = {value: contact.id for contact in live for value in _values(contact)}
+    stored = Counter((i.kind, i.value) for i in identity.identifiers)
+    for value, contact in carried.items():
+        if value not in stored:
+            yield "I4", f"the {value[0]} of contact {contact} has no identifier here"
+    for value, count in stored.items():
+        if value not in carried:
+            yield "I4", f"an identifier ({value[0]}) that no live contact carries"
+        elif count > 1:
+            yield "I4", f"the {value[0]} of contact {carried[value]} has {count} identifiers"
+
+
+def _events(identity: IdentityRecords) -> Iterator[tuple[str, str]]:
+    """Each contact must be created or adopted by one event and, if it is deleted, deleted by one;
+    each identity that ended must be merged by one.
+    """
+    erased = _erased(identity)
+    recorded = Counter(
+        (event.kind, event.contact_id or event.merged_id)
+        for event in identity.events
+        if event.contact_id is None or event.contact_id not in erased
+    )
+    expected: Counter[tuple[str, int | None]] = Counter()
+    adopted = _adopted(identity)
+    for contact in identity.contacts:
+        expected["contact.adopted" if contact.id in adopted else "contact.created", contact.id] += 1
+        if contact.deleted_at is not None:
+            expected["contact.deleted", contact.id] += 1
+    for head in identity.heads:
+        if head.id != identity.root_id:
+            expected["identities.merged", head.id] += 1
+    for kind, id_ in (recorded - expected) | (expected - recorded):
+        yield "I8", f"events do not tell the truth: {kind} {id_}"
+
+
+def _novelty(identity: IdentityRecords) -> Iterator[tuple[str, str]]:
+    """Replay the events: a contact must bring a value that no live one carried at its creation."""
+    contacts = {contact.id: contact for contact in identity.contacts}
+    carriers: Counter[Value] = Counter()
+    for event in identity.events:
+        contact = contacts.get(event.contact_id or 0)
+        if contact is None:
+            continue
+        if event.kind == "contact.created":
+            if all(carriers[value] for value in _values(contact)):
+                yield "I5", f"contact {contact.id} brought nothing new"
+            carriers.update(_values(contact))
+        elif event.kind == "contact.adopted":
+            carriers.update(_values(contact))
+        elif event.kind == "contact.deleted":
+            carriers.subtract(_values(contact))
+
+
+def _connection(identity: IdentityRecords) -> Iterator[tuple[str, str]]:
+    """The contacts, deleted ones too, and the observations that merged identities must connect
+    all of its contacts.
+    """
+    if _erased(identity):
+        return
+    values: dict[Value, int] = {}
+    partition = Partition()
+
+    def place(value: Value) -> int:
+        if value not in values:
+            values[value] = partition.add()
+        return values[value]
+
+    for one, other in _connected_values(identity):
+        partition.join(place(one), place(other))
+    first_contacts: dict[int, int] = {}
+    for contact in identity.contacts:
+        for value in _values(contact)[:1]:
+            first_contacts.setdefault(partition.oldest(place(value)), contact.id)
+    if len(first_contacts) > 1:
+        yield "I7", f"nothing connects contacts {_some(sorted(first_contacts.values()))}"
+
+
+def _connected_values(identity: IdentityRecords) -> Iterator[tuple[Value, Value]]:
+    """Pairs of values from one observation, and from contacts adopted into one identity."""
+    for row in (*identity.contacts, *identity.events):
+        yield from pairwise(_values(row))
+    adopted = _adopted(identity)
+    for contact in identity.contacts:
+        if contact.id in adopted:
+            for value in _values(contact)[:1]:
+                yield value, ("adopted into", str(contact.identity_id))
+
+
+def _adopted(identity: IdentityRecords) -> set[int | None]:
+    return {event.contact_id for event in identity.events if event.kind == "contact.adopted"}
+
+
+def _erased(identity: IdentityRecords) -> set[int | None]:
+    return {event.contact_id for event in identity.events if event.kind == "contact.erased"}
+
+
+def _numbers(
+    head: IdentityRecord, identity: IdentityRecords, live: list[ContactRecord]
+) -> Iterator[tuple[str, str]]:
+    if head.contacts != len(live):
+        yield "I8", f"counts {head.contacts} live contacts, has {len(live)}"
+    version = max((e.version for e in identity.events if e.identity_id == head.id), default=0)
+    if head.version != version:
+        yield "I8", f"is at version {head.version}, its events at {version}"
+
+
+def _values(row: ContactRecord | EventRecord) -> list[Value]:
+    values: list[Value] = []
+    if row.email is not None:
+        values.append(("email", row.email))
+    if row.phone is not None:
+        values.append(("phone", row.phone))
+    return values
+
+
+def _some(ids: list[int], limit: int = 10) -> str:
+    shown = ", ".join(map(str, ids[:limit]))
+    return shown if len(ids) <= limit else f"{shown} and {len(ids) - limit} more"
