@@ -134,7 +134,10 @@ def test_an_erasure_and_a_change_that_did_not_know_of_each_other_conflict(backen
 def test_erasures_at_once_agree_on_the_secret(backend):
     async def test(store, other):
         await write(store, ("a@x", "1"), ("b@x", "2"))
-        one, two = await erasure_changes(store, "a@x", "s"), await erasure_of(other, "b@x", "t")
+        one, two = (
+            await erasure_changes(store, "a@x", "s"),
+            await erasure_changes(other, "b@x", "t"),
+        )
         await store.commit(DEFAULT_TENANT, one)
         with pytest.raises(Conflict):
             await other.commit(DEFAULT_TENANT, two)

@@ -103,9 +103,5 @@ def _is_of(identity: IdentityRecords, tenant: str) -> bool:
 
 def _answer(identity: IdentityRecords) -> Answer | None:
     """The answer for a stored identity; None when all of its contacts are deleted."""
-    live = [
-        Contact(c.id, c.created_at, c.email, c.phone)
-        for c in identity.contacts
-        if c.deleted_at is None
-    ]
+    live = [Contact(c.id, c.created_at, c.email, c.phone) for c in identity.live_contacts]
     return consolidate(live) if live else None

@@ -75,10 +75,10 @@ class Tally:
 
     def add(self, changes: Changes) -> None:
         """Count what has been written."""
-        founded = sum(change.id < 0 for change in changes.identities)
-        self.primaries += founded
-        self.secondaries += len(changes.contacts) - founded
-        self.merges += sum(event.kind == "identities.merged" for event in changes.events)
+        created = len(changes.created_identities)
+        self.primaries += created
+        self.secondaries += len(changes.contacts) - created
+        self.merges += len(changes.ended_identities)
 
 
 async def import_rows(

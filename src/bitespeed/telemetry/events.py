@@ -19,10 +19,8 @@ def changed(tenant: str, changes: Changes, committed: Committed, asked: Asked = 
     """Tell what has been written, and on whose request."""
     metrics.contacts_created.add(len(changes.contacts))
     metrics.contacts_deleted.add(len(changes.deleted))
-    founded = [change for change in changes.identities if change.id < 0]
-    ended = [change for change in changes.identities if change.root != change.id]
-    metrics.identities_created.add(len(founded))
-    metrics.identities_merged.add(len(ended))
+    metrics.identities_created.add(len(changes.created_identities))
+    metrics.identities_merged.add(len(changes.ended_identities))
     if logs.tells("info"):
         logs.write(_lines(tenant, changes, committed, _by_values(asked)))
 
