@@ -13,7 +13,7 @@ from support.published_table import Row, fill, query, run
 DOCUMENT = Path(__file__).parents[2] / "docs" / "adopt.md"
 
 
-def test_the_service_goes_on_with_the_adopted(database: str) -> None:
+def test_service_works_on_adopted_contacts(database: str) -> None:
     fill(
         database,
         [
@@ -57,7 +57,7 @@ def test_the_service_goes_on_with_the_adopted(database: str) -> None:
     ) == [(14, 1, 14)]
 
 
-def test_the_documented_way_back_leads_back(database: str) -> None:
+def test_documented_way_back_restores_the_table(database: str) -> None:
     fill(database, LIVELY)
     before = query(database, f"select {COLUMNS} from contact order by id")
     adopted(database)

@@ -37,7 +37,7 @@ from support.published_table import dump, fill, query, run, state
 TRIES = 10  # each waits for up to four seconds
 
 
-def test_a_dry_run_changes_nothing(database: str) -> None:
+def test_dry_run_changes_nothing(database: str) -> None:
     fill(database, LIVELY)
     before, dumped = state(database), dump(database)
     result, repairs = adopted(database, dry_run=True)
@@ -49,7 +49,7 @@ def test_a_dry_run_changes_nothing(database: str) -> None:
 
 
 @pytest.mark.parametrize("at", range(7))
-def test_a_failure_at_any_step_changes_nothing(database: str, at: int) -> None:
+def test_failure_at_any_step_changes_nothing(database: str, at: int) -> None:
     fill(database, LIVELY)
     on_store(database, check)  # makes the tables
     before = state(database)
@@ -71,9 +71,7 @@ AT_THE_END = "alter table % drop constraint%"
 
 
 @pytest.mark.parametrize("end", ["kill", "interrupt", "server"])
-def test_who_is_stopped_before_the_end_leaves_everything(
-    database: str, tmp_path: Path, end: str
-) -> None:
+def test_stopped_adoption_changes_nothing(database: str, tmp_path: Path, end: str) -> None:
     fill(database, LIVELY)
     run(database, ORDERS)
     on_store(database, check)
@@ -105,7 +103,7 @@ def test_who_is_stopped_before_the_end_leaves_everything(
     adopted(database, drop_foreign_keys=True)
 
 
-def test_who_has_to_wait_for_the_table_gives_up_soon(
+def test_adoption_gives_up_on_a_locked_table(
     database: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("bitespeed.stores.postgres.bulk.adopt.LOCK_TIMEOUT", "50ms")
@@ -115,7 +113,7 @@ def test_who_has_to_wait_for_the_table_gives_up_soon(
     adopted(database)
 
 
-def test_repeating_it_changes_nothing_and_says_so(database: str, tmp_path: Path) -> None:
+def test_second_adoption_changes_nothing_and_says_so(database: str, tmp_path: Path) -> None:
     fill(database, LIVELY)
     adopted(database)
     before = state(database)
@@ -131,7 +129,7 @@ def test_repeating_it_changes_nothing_and_says_so(database: str, tmp_path: Path)
     assert state(database) == before
 
 
-def test_of_two_at_once_one_adopts_and_the_other_says_so(database: str) -> None:
+def test_one_of_two_concurrent_adoptions_adopts(database: str) -> None:
     fill(database, LIVELY)
     on_store(database, check)
     results: list[Adopted | None] = []
@@ -158,7 +156,7 @@ async def insisting(service: Service, *sent: str | None) -> Answer:
     pytest.fail("There was no answer.")
 
 
-def test_a_request_that_comes_meanwhile_meets_the_adopted(database: str) -> None:
+def test_request_during_adoption_sees_the_adopted_contacts(database: str) -> None:
     fill(database, LIVELY)
     run(database, ORDERS)
     on_store(database, check)
@@ -177,7 +175,7 @@ def test_a_request_that_comes_meanwhile_meets_the_adopted(database: str) -> None
     assert on_store(database, check) == []
 
 
-def test_a_stranger_that_comes_meanwhile_gets_the_next_number(database: str) -> None:
+def test_new_customer_during_adoption_gets_the_next_id(database: str) -> None:
     fill(database, LIVELY)
     on_store(database, check)
     answers: list[int] = []

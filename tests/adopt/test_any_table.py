@@ -60,7 +60,7 @@ def naive_partition(rows: list[Row]) -> set[frozenset[int]]:
     return {frozenset(s) for s in sets}
 
 
-def test_any_table_is_adopted_rightly(database: str) -> None:
+def test_random_tables_match_a_naive_partition(database: str) -> None:
     run(database, UNCHECKED)
     sample = settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
 

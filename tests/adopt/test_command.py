@@ -9,7 +9,7 @@ from support.adoption import LIVELY, ORDERLY, S, bitespeed
 from support.published_table import Row, fill, query
 
 
-def test_only_postgresql_has_tables_to_adopt(tmp_path: Path) -> None:
+def test_adoption_of_sqlite_is_refused(tmp_path: Path) -> None:
     done = bitespeed("adopt", cwd=tmp_path, url="sqlite:///some.db")
     assert done.returncode == 2
     assert (
@@ -19,7 +19,7 @@ def test_only_postgresql_has_tables_to_adopt(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_command_tells_what_it_did(database: str, tmp_path: Path) -> None:
+def test_command_prints_and_reports_repairs(database: str, tmp_path: Path) -> None:
     fill(database, LIVELY)
     done = bitespeed("adopt", "--dry-run", cwd=tmp_path, url=database)
     assert done.returncode == 0, done.stderr
@@ -42,7 +42,7 @@ def test_the_command_tells_what_it_did(database: str, tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["adopt.report.csv"]
 
 
-def test_many_repairs_are_in_the_report_alone(database: str, tmp_path: Path) -> None:
+def test_many_repairs_are_only_in_the_report(database: str, tmp_path: Path) -> None:
     fill(database, [Row(n, f"P{n}@x") for n in range(1, 40)])
     done = bitespeed("adopt", "--report", "all.ndjson", cwd=tmp_path, url=database)
     assert "respelled: contact" not in done.stdout
@@ -55,7 +55,7 @@ def test_many_repairs_are_in_the_report_alone(database: str, tmp_path: Path) -> 
     assert len(lines) == 39
 
 
-def test_scripts_get_json(database: str, tmp_path: Path) -> None:
+def test_json_flag_prints_a_summary(database: str, tmp_path: Path) -> None:
     fill(database, ORDERLY)
     printed = bitespeed("adopt", "--json", cwd=tmp_path, url=database).stdout
     assert json.loads(printed) == {
@@ -73,7 +73,7 @@ def test_scripts_get_json(database: str, tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_report_that_cannot_be_written_stops_it(database: str, tmp_path: Path) -> None:
+def test_unwritable_report_stops_the_adoption(database: str, tmp_path: Path) -> None:
     fill(database, LIVELY)
     done = bitespeed("adopt", "--report", "nowhere/report.csv", cwd=tmp_path, url=database)
     assert (done.returncode, done.stderr) == (
@@ -83,7 +83,7 @@ def test_a_report_that_cannot_be_written_stops_it(database: str, tmp_path: Path)
     assert query(database, "select count(*) from bitespeed.contact_record") == [(0,)]
 
 
-def test_no_value_is_told(database: str, tmp_path: Path) -> None:
+def test_output_and_report_contain_no_value(database: str, tmp_path: Path) -> None:
     fill(
         database,
         [Row(1, "Canary@x", "00-7 7"), Row(2, "canary@x", "canary", 1, S), Row(3, "canary")],

@@ -75,7 +75,7 @@ HINDRANCES = {
 
 
 @pytest.mark.parametrize(("ddl", "named"), HINDRANCES.values(), ids=HINDRANCES.keys())
-def test_what_would_be_lost_is_named_and_refused(database: str, ddl: str, named: str) -> None:
+def test_dependent_object_is_named_and_refused(database: str, ddl: str, named: str) -> None:
     fill(database, LIVELY)
     run(database, ddl)
     on_store(database, check)
@@ -86,7 +86,7 @@ def test_what_would_be_lost_is_named_and_refused(database: str, ddl: str, named:
     assert state(database) == before
 
 
-def test_foreign_keys_are_dropped_if_agreed(database: str) -> None:
+def test_foreign_keys_are_dropped_with_the_flag(database: str) -> None:
     fill(database, LIVELY)
     run(
         database,
@@ -112,7 +112,7 @@ def test_foreign_keys_are_dropped_if_agreed(database: str) -> None:
     assert query(database, "select contact from orders") == [(None,)]
 
 
-def test_views_read_the_new_view(database: str) -> None:
+def test_dependent_views_read_the_new_view(database: str) -> None:
     fill(database, LIVELY)
     run(
         database,

@@ -30,7 +30,7 @@ def may_read(url: str) -> set[str]:
     return {name for (name,) in found}
 
 
-def test_who_might_read_the_table_may_read_the_view(readers: str) -> None:
+def test_readers_of_the_table_may_read_the_view(readers: str) -> None:
     fill(readers, LIVELY)
     run(
         readers,
@@ -51,7 +51,7 @@ def test_who_might_read_the_table_may_read_the_view(readers: str) -> None:
     assert query(readers, again) == [(True,)]
 
 
-def test_everybody_might_and_may(readers: str) -> None:
+def test_public_grant_is_carried_to_the_view(readers: str) -> None:
     fill(readers, LIVELY)
     run(readers, "grant select on contact to public")
     result, _ = adopted(readers)
@@ -59,7 +59,7 @@ def test_everybody_might_and_may(readers: str) -> None:
     assert result.notes == ["public: may read the view"]
 
 
-def test_row_level_security_without_a_policy_hides_the_view_as_well(readers: str) -> None:
+def test_roles_hidden_by_row_security_cannot_read_the_view(readers: str) -> None:
     fill(readers, LIVELY)
     run(
         readers,
@@ -71,7 +71,7 @@ def test_row_level_security_without_a_policy_hides_the_view_as_well(readers: str
     assert "adopt_all: saw no row, since there is no policy; may not read the view" in result.notes
 
 
-def test_the_owner_may_go_on_reading(readers: str) -> None:
+def test_owner_of_the_table_may_read_the_view(readers: str) -> None:
     fill(readers, LIVELY)
     run(readers, "alter table contact owner to adopt_writer")
     adopted(readers)

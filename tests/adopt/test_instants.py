@@ -10,7 +10,7 @@ from support.postgres_server import Postgres
 from support.published_table import Row, fill, query, run
 
 
-def test_missing_instants_come_from_what_is_known(database: str) -> None:
+def test_missing_instants_are_derived_from_others(database: str) -> None:
     fill(
         database,
         [
@@ -47,7 +47,7 @@ def test_missing_instants_come_from_what_is_known(database: str) -> None:
     assert repairs[-1].contacts == (7,)
 
 
-def test_a_table_without_any_age_or_any_row_is_adopted(postgres: Postgres) -> None:
+def test_table_without_rows_or_ages_is_adopted(postgres: Postgres) -> None:
     for rows in ([], [Row(1, "a@x", created_at=None), Row(2, "a@x", created_at=None)]):
         with postgres.fresh_database() as database:
             fill(database, rows)
@@ -57,7 +57,7 @@ def test_a_table_without_any_age_or_any_row_is_adopted(postgres: Postgres) -> No
             assert answer.primary_id == 1
 
 
-def test_instants_are_those_of_the_zone_they_were_written_in(database: str) -> None:
+def test_instants_are_read_in_the_zone_of_the_database(database: str) -> None:
     run(database, f"alter database \"{database_of(database)}\" set timezone = 'America/New_York'")
     fill(database, [Row(1, "a@x")])
     before = query(database, "select * from contact")
@@ -69,7 +69,7 @@ def test_instants_are_those_of_the_zone_they_were_written_in(database: str) -> N
     assert query(database, "select * from contact") == before
 
 
-def test_the_zone_may_be_told(database: str) -> None:
+def test_time_zone_option_overrides_the_database(database: str) -> None:
     fill(database, [Row(1, "a@x")])
     with pytest.raises(InvalidInput, match="knows no time zone Europe/Atlantis"):
         adopted(database, time_zone="Europe/Atlantis")

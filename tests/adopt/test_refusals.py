@@ -63,7 +63,7 @@ THIRD = "; insert into contact (linkprecedence) values ('third')"
         ),
     ],
 )
-def test_a_table_that_cannot_be_adopted_is_refused_in_one_sentence(
+def test_unsuitable_table_is_refused_in_one_sentence(
     database: str, ddl: str, flags: dict[str, Any], told: str
 ) -> None:
     run(database, ddl)
@@ -75,7 +75,7 @@ def test_a_table_that_cannot_be_adopted_is_refused_in_one_sentence(
     assert state(database) == before
 
 
-def test_a_stranger_to_the_table_may_look_and_not_take(database: str) -> None:
+def test_adopting_a_table_of_another_owner_is_refused(database: str) -> None:
     fill(database, LIVELY)
     on_store(database, check)
     run(
@@ -95,14 +95,14 @@ def test_a_stranger_to_the_table_may_look_and_not_take(database: str) -> None:
         run(database, "drop owned by adopt_stranger", "drop role adopt_stranger")
 
 
-def test_tables_that_hold_contacts_take_no_more(database: str) -> None:
+def test_adoption_into_a_used_database_is_refused(database: str) -> None:
     fill(database, LIVELY)
     on_service(database, lambda service: service.identify(observe("a@x", None)))
     with pytest.raises(InvalidInput, match="tables are not empty"):
         adopt(database, Options(), AdoptOptions(), nothing, nothing)
 
 
-def test_a_second_table_is_refused(database: str) -> None:
+def test_second_table_is_refused(database: str) -> None:
     fill(database, LIVELY)
     adopted(database)
     run(
@@ -114,6 +114,6 @@ def test_a_second_table_is_refused(database: str) -> None:
         adopt(database, Options(), AdoptOptions(table="other.contact"), nothing, nothing)
 
 
-def test_errors_are_ours(database: str) -> None:
+def test_missing_database_raises_a_service_error(database: str) -> None:
     with pytest.raises(BitespeedError):
         adopt(f"{database}_not", Options(), AdoptOptions(), nothing, nothing)

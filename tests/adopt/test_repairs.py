@@ -7,7 +7,7 @@ from support.adoption import ORDERLY, P, S, adopted, kinds, roles
 from support.published_table import UNCHECKED, Row, fill, query
 
 
-def test_an_orderly_table_is_taken_over_as_it_is(database: str) -> None:
+def test_orderly_table_is_adopted_unchanged(database: str) -> None:
     fill(database, ORDERLY)
     before = query(database, "select * from contact order by id")
     result, repairs = adopted(database)
@@ -16,7 +16,7 @@ def test_an_orderly_table_is_taken_over_as_it_is(database: str) -> None:
     assert (result.contacts, result.deleted, result.identities) == (5, 1, 3)
 
 
-def test_the_old_table_is_kept_row_by_row(database: str) -> None:
+def test_old_table_keeps_every_row(database: str) -> None:
     fill(database, [*ORDERLY, Row(9, " ", "12-34", 7, "primary", None, None)])
     before = query(database, "select * from contact order by id")
     adopted(database)
@@ -143,7 +143,7 @@ MESSES: dict[
 
 
 @pytest.mark.parametrize(("rows", "expected", "repaired"), MESSES.values(), ids=MESSES.keys())
-def test_a_mess_is_put_right_and_told(
+def test_mess_is_repaired_and_reported(
     database: str,
     rows: list[Row],
     expected: dict[int, tuple[int | None, str]],
@@ -155,13 +155,13 @@ def test_a_mess_is_put_right_and_told(
     assert kinds(repairs) == repaired
 
 
-def test_every_kind_of_repair_has_its_mess() -> None:
+def test_every_kind_of_repair_is_tested() -> None:
     assert {kind for _, _, repaired in MESSES.values() for kind in repaired} == KINDS.keys() - {
         "undated"
     }
 
 
-def test_what_cannot_be_read_is_kept_and_shown(database: str) -> None:
+def test_unreadable_values_are_kept_and_shown(database: str) -> None:
     fill(database, [Row(1, "none", "12-34"), Row(2, "A@X", "n/a"), Row(3, " ", "1")])
     adopted(database)
     assert query(
@@ -179,7 +179,7 @@ def test_what_cannot_be_read_is_kept_and_shown(database: str) -> None:
     ]
 
 
-def test_phone_numbers_are_read_as_of_the_region(database: str) -> None:
+def test_phone_numbers_follow_the_region(database: str) -> None:
     fill(
         database, [Row(1, "a@x", "(212) 555-0123"), Row(2, "b@x", "+1 212 555 0123", created_at=1)]
     )

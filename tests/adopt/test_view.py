@@ -37,7 +37,7 @@ values (3, 'a@x', 'primary', '2024-01-01 10:00+02', '2024-01-01 10:00+02', '5');
     ],
     ids=["reference", "Prisma", "others"],
 )
-def test_the_view_has_the_columns_of_the_table(
+def test_view_has_the_columns_of_the_table(
     database: str, ddl: str, table: str, widened: dict[str, str]
 ) -> None:
     run(database, ddl)
@@ -53,7 +53,7 @@ def test_the_view_has_the_columns_of_the_table(
     ]
 
 
-def test_the_view_shows_the_same_in_another_spelling_of_the_columns(database: str) -> None:
+def test_view_keeps_the_spelling_of_the_columns(database: str) -> None:
     run(database, PRISMA)
     adopted(database, table='public."Contact"')
     rows = query(
@@ -77,7 +77,7 @@ order by p.createdat, p.id
 """
 
 
-def test_a_report_goes_on_working_and_sees_what_is_new(database: str) -> None:
+def test_report_on_the_view_sees_new_contacts(database: str) -> None:
     fill(database, ORDERLY)
     before = query(database, REPORT)
     adopted(database)
@@ -87,7 +87,7 @@ def test_a_report_goes_on_working_and_sees_what_is_new(database: str) -> None:
     assert counts == {1: 1, 4: 1, 7: 0}
 
 
-def test_columns_of_its_own_are_shown_if_agreed(database: str) -> None:
+def test_extra_columns_are_shown_with_the_flag(database: str) -> None:
     fill(database, LIVELY)
     run(
         database,
@@ -107,7 +107,7 @@ def test_columns_of_its_own_are_shown_if_agreed(database: str) -> None:
     ]
 
 
-def test_the_contacts_are_the_tenants_and_the_view_is_its_alone(database: str) -> None:
+def test_view_shows_only_contacts_of_the_tenant(database: str) -> None:
     fill(database, LIVELY)
     adopted(database, tenant="shop-7")
     on_service(database, lambda service: service.identify(observe("a@x", None)))

@@ -3,8 +3,8 @@
 from support.mutants import Mutant, Suite
 
 FILES = Suite("api/test_erasing.py", "bytes")
-ERASURE = Suite("store/test_erasures.py", "sqlite and not said_before")
-SAID_BEFORE = Suite("store/test_erasures.py", "said_before_the_erasure and sqlite")
+ERASURE = Suite("store/test_erasures.py", "sqlite and not made_before")
+MADE_BEFORE = Suite("store/test_erasures.py", "made_before_the_erasure and sqlite")
 
 MUTANTS = [
     Mutant(
@@ -12,7 +12,7 @@ MUTANTS = [
         "service/service.py",
         "if waiting and waiting[0].made_at is not None:",
         "if not waiting:",
-        SAID_BEFORE,
+        MADE_BEFORE,
     ),
     Mutant(
         "what is erased stays in the free space of the file",

@@ -2,7 +2,7 @@
 
 from support.mutants import Mutant, Suite
 
-DATA_API = Suite("store", "data and (nothing or founders)")
+DATA_API = Suite("store", "data and (empty_store or same_value)")
 
 MUTANTS = [
     Mutant(

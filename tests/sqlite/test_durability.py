@@ -49,7 +49,7 @@ def test_nothing_acknowledged_is_lost_by_ten_kills_under_load(tmp_path: Path) ->
     assert {op.status for op in history} <= {0, 200}
 
 
-def test_killing_one_of_two_processes_harms_nobody_at_the_other(tmp_path: Path) -> None:
+def test_killing_one_process_harms_no_request_at_the_other(tmp_path: Path) -> None:
     rng = random.Random(6)
     requests = mix(6, ENDLESS)
     history: list[Operation] = []
@@ -65,7 +65,7 @@ def test_killing_one_of_two_processes_harms_nobody_at_the_other(tmp_path: Path) 
     assert {op.status for op in history} <= {0, 200, 503}
 
 
-def test_answers_given_before_they_are_durable_are_noticed(tmp_path: Path) -> None:
+def test_checker_notices_answers_given_before_they_are_durable(tmp_path: Path) -> None:
     command = (*SLEEPY_SERVER, "--mistake", "early-answers")
     with cluster(tmp_path, 1, command) as servers:
         (server,) = servers.members
@@ -85,7 +85,7 @@ async def load_until_terminated(server: Member, requests: Iterable[Request]) -> 
     return await load
 
 
-def test_a_server_told_to_end_under_load_cuts_nobody_off(tmp_path: Path) -> None:
+def test_server_terminated_under_load_answers_every_request(tmp_path: Path) -> None:
     with cluster(tmp_path) as servers:
         (server,) = servers.members
         history = run(load_until_terminated(server, mix(8, ENDLESS)))
@@ -124,7 +124,7 @@ async def end_while_locked(
     return await load
 
 
-def test_what_was_accepted_is_answered_while_new_connections_are_refused(tmp_path: Path) -> None:
+def test_terminating_server_answers_requests_it_accepted(tmp_path: Path) -> None:
     requests = [Request(f"n{n}@end.test", f"77{n}") for n in range(32)]
     with cluster(tmp_path, 1, SERVER) as servers:
         (server,) = servers.members

@@ -68,7 +68,7 @@ def clock(monkeypatch):
 # Migrations and damage
 
 
-def test_a_fresh_file_is_made_and_opened_again_as_it_is(path):
+def test_new_file_is_created_and_reopened_unchanged(path):
     async def main():
         async with store_at(path):
             fresh = dump(path)
@@ -82,7 +82,7 @@ def test_a_fresh_file_is_made_and_opened_again_as_it_is(path):
     asyncio.run(main())
 
 
-def test_a_store_is_opened_by_its_url(path):
+def test_store_opens_by_its_url(path):
     async def main():
         store = await open_store(f"sqlite:///{path}")
         await store.close()
@@ -107,7 +107,7 @@ def make(path):
     asyncio.run(main())
 
 
-def test_a_database_of_a_later_version_is_refused(path):
+def test_database_of_a_later_version_is_refused(path):
     make(path)
     query(path, "insert into migration values ('9999_later.sql', 'abc', 0)")
     before = dump(path)
@@ -121,21 +121,21 @@ def test_a_database_of_another_build_is_refused(path):
     refuses_to_open(path, StoreDamaged, r"another build: migration 0001_identities\.sql differs")
 
 
-def test_a_file_that_is_no_database_is_refused(path):
+def test_file_that_is_no_database_is_refused(path):
     path.write_text("This is a letter to my aunt. " * 100)
     refuses_to_open(path, StoreDamaged, "not a SQLite database")
     assert path.read_text().startswith("This is a letter")
 
 
-def test_a_folder_that_does_not_exist_is_told(tmp_path):
+def test_missing_folder_is_reported(tmp_path):
     refuses_to_open(tmp_path / "no" / "identities.db", StoreUnavailable, "folder does not exist")
 
 
-def test_a_folder_in_place_of_the_file_is_told(tmp_path):
+def test_folder_in_place_of_the_file_is_reported(tmp_path):
     refuses_to_open(tmp_path, StoreUnavailable, "cannot be opened")
 
 
-def test_a_damaged_file_is_told_when_it_is_read(path):
+def test_damaged_file_is_reported_when_read(path):
     make(path)
     query(path, "pragma wal_checkpoint(truncate)")
     content = bytearray(path.read_bytes())
@@ -224,7 +224,7 @@ def test_new_file_that_stays_locked_is_refused(path, monkeypatch):
 # Locks and full disks
 
 
-def test_a_locked_file_refuses_commits_after_the_wait_and_still_answers_reads(path, monkeypatch):
+def test_locked_file_refuses_commits_and_answers_reads(path, monkeypatch):
     monkeypatch.setattr(database, "LOCK_WAIT", 0.05)
 
     async def main():
@@ -243,7 +243,7 @@ def test_a_locked_file_refuses_commits_after_the_wait_and_still_answers_reads(pa
     asyncio.run(main())
 
 
-def test_a_commit_waits_for_a_lock_without_holding_up_reads(path):
+def test_commit_waiting_for_a_lock_does_not_block_reads(path):
     async def main():
         async with store_at(path) as store:
             await write(store, ("a@x", "1"))
@@ -261,7 +261,7 @@ def test_a_commit_waits_for_a_lock_without_holding_up_reads(path):
     asyncio.run(main())
 
 
-def test_a_full_disk_refuses_commits_and_still_answers_reads(path):
+def test_full_disk_refuses_commits_and_answers_reads(path):
     async def main():
         async with store_at(path) as store:
             await write(store, ("a@x", "1"))
@@ -313,7 +313,7 @@ asyncio.run(main(sys.argv[1]))
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="there is no limit on the size of files")
-def test_a_disk_that_takes_no_more_leaves_nothing_half_written(path):
+def test_failed_disk_write_leaves_no_partial_commit(path):
     command = [sys.executable, "-c", WRITE_BEYOND_THE_LIMIT, str(path)]
     outcome = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert outcome.stderr == ""
@@ -340,12 +340,12 @@ COLUMNS = [
 ]
 
 
-def test_the_contact_view_has_exactly_the_published_columns(path):
+def test_contact_view_has_exactly_the_published_columns(path):
     make(path)
     assert [name for _, name, *_ in query(path, "pragma table_info(contact)")] == COLUMNS
 
 
-def test_the_contact_view_tells_values_and_instants(path, clock):
+def test_contact_view_shows_values_and_instants(path, clock):
     async def main():
         async with store_at(path) as store:
             clock.now = 1_700_000_000_123_456
@@ -420,7 +420,7 @@ def filled(tmp_path_factory):
 
 
 @pytest.mark.parametrize("name", STATEMENTS)
-def test_no_statement_walks_through_a_table(filled, name):
+def test_no_statement_scans_a_table(filled, name):
     statement = STATEMENTS[name]
     with opened(filled) as connection:
         plan = [
@@ -434,7 +434,7 @@ def test_no_statement_walks_through_a_table(filled, name):
     assert any("SEARCH" in step for step in plan) == (name not in WITHOUT_SEARCH)
 
 
-def test_statistics_do_not_talk_the_planner_into_walking_through_a_table(filled):
+def test_no_statement_scans_a_table_after_analyze(filled):
     with opened(filled) as connection:
         connection.execute("begin")
         connection.execute("analyze")

@@ -17,7 +17,7 @@ def ages(backend):
     return [at for (at,) in backend.query("select created_at from contact_record order by id")]
 
 
-def test_ages_are_in_microseconds_and_grow_from_commit_to_commit(backend):
+def test_ages_are_microseconds_and_grow_with_each_commit(backend):
     async def test(store):
         before = (await write(store, ("a@x", "1"))).created_at[0]
         assert 1_700_000_000_000_000 < before < FAR
@@ -28,7 +28,7 @@ def test_ages_are_in_microseconds_and_grow_from_commit_to_commit(backend):
     on_one_store(backend, test)
 
 
-def test_a_contact_is_never_older_than_its_primary_when_the_clock_steps_back(backend):
+def test_contact_is_never_older_than_its_primary(backend):
     async def test(store):
         await write(store, ("a@x", "1"))
         backdate(backend, 1, FAR)
@@ -42,7 +42,7 @@ def test_a_contact_is_never_older_than_its_primary_when_the_clock_steps_back(bac
     on_one_store(backend, test)
 
 
-def test_an_identity_born_and_merged_while_the_clock_is_back_stays_the_younger_one(backend):
+def test_identity_created_while_the_clock_is_behind_stays_younger(backend):
     async def test(store):
         await write(store, ("a@x", "1"))
         backdate(backend, 1, FAR)
@@ -53,7 +53,7 @@ def test_an_identity_born_and_merged_while_the_clock_is_back_stays_the_younger_o
     on_one_store(backend, test)
 
 
-def test_the_older_primary_wins_by_its_age_when_ids_say_otherwise(backend):
+def test_older_primary_wins_even_with_the_higher_id(backend):
     async def test(store):
         await write(store, ("a@x", "1"))
         backdate(backend, 1, FAR)
@@ -64,7 +64,7 @@ def test_the_older_primary_wins_by_its_age_when_ids_say_otherwise(backend):
     on_one_store(backend, test)
 
 
-def test_no_reply_takes_a_newcomer_for_the_primary_when_the_clock_steps_back(backend):
+def test_reply_keeps_the_primary_after_the_clock_steps_back(backend):
     async def test(store):
         await write(store, ("a@x", "1"))
         backdate(backend, 1, 10)

@@ -25,7 +25,7 @@ from support.stores import (
 )
 
 
-def test_every_change_of_an_identity_raises_its_version_by_one(backend):
+def test_each_change_raises_the_version_by_one(backend):
     async def test(store):
         def versions():
             return backend.query("select id, version from identity order by id")
@@ -42,7 +42,7 @@ def test_every_change_of_an_identity_raises_its_version_by_one(backend):
     on_one_store(backend, test)
 
 
-def test_what_was_merged_earlier_is_handed_over_by_a_later_merge(backend):
+def test_later_merge_relabels_identities_merged_earlier(backend):
     async def test(store):
         def roots():
             return [root for (root,) in backend.query("select root_id from identity order by id")]
@@ -59,7 +59,7 @@ def test_what_was_merged_earlier_is_handed_over_by_a_later_merge(backend):
     on_one_store(backend, test)
 
 
-def test_one_commit_founds_links_merges_and_hands_over(backend):
+def test_one_commit_creates_attaches_merges_and_relabels(backend):
     async def test(store, other):
         await write(store, ("a@x", "1"), ("b@x", "2"), ("b@x", "3"), ("c@x", "4"), ("c@x", "2"))
         sent = [
@@ -91,7 +91,7 @@ def test_one_commit_founds_links_merges_and_hands_over(backend):
     on_two_stores(backend, test)
 
 
-def test_events_tell_who_was_created_merged_and_deleted_in_their_order(backend):
+def test_events_are_in_the_order_of_the_changes(backend):
     async def test(store):
         await write(store, ("a@x", "1"), ("b@x", "2"), ("b@x", "3"))
         await store.commit(DEFAULT_TENANT, await decide(store, ("a@x", "3"), ("c@x", "1")))
@@ -112,7 +112,7 @@ def test_events_tell_who_was_created_merged_and_deleted_in_their_order(backend):
     on_one_store(backend, test)
 
 
-def test_a_commit_given_up_by_its_caller_is_whole_or_not_at_all(backend):
+def test_cancelled_commit_is_complete_or_absent(backend):
     async def test(store):
         await write(store, ("a@x", "1"))
         changes = await decide(store, ("a@x", "2"), ("new@x", "3"))
@@ -130,7 +130,7 @@ def test_a_commit_given_up_by_its_caller_is_whole_or_not_at_all(backend):
     on_one_store(backend, test)
 
 
-def test_a_store_closed_while_a_commit_is_under_way_finishes_it(backend):
+def test_closing_a_store_finishes_its_commit(backend):
     async def test(store, other):
         await write(store, ("a@x", "1"))
         changes = await decide(store, ("a@x", "2"))
@@ -155,7 +155,7 @@ def test_a_store_closed_while_a_commit_is_under_way_finishes_it(backend):
     asyncio.run(main())
 
 
-def test_a_store_may_be_closed_twice(backend):
+def test_store_can_be_closed_twice(backend):
     async def main():
         store = await backend.open()
         await store.ping()
@@ -165,7 +165,7 @@ def test_a_store_may_be_closed_twice(backend):
     asyncio.run(main())
 
 
-def test_ids_beyond_32_bits_serve(backend, request):
+def test_ids_may_exceed_32_bits(backend, request):
     large = 3_000_000_000
     if backend.name == "sqlite":
         move_on = f"insert into sqlite_sequence values ('contact_record', {large - 1})"

@@ -39,7 +39,7 @@ from support.stores import (
     ],
     ids=["link then found", "found then link", "found, merge, link"],
 )
-def test_changes_of_a_stale_snapshot_write_nothing_at_all(backend, meanwhile, sent):
+def test_changes_decided_on_a_stale_snapshot_write_nothing(backend, meanwhile, sent):
     async def test(store, other):
         await write(store, ("a@x", "1"), ("b@x", "2"), ("c@x", None))
         changes = await decide(store, *sent)
@@ -53,7 +53,7 @@ def test_changes_of_a_stale_snapshot_write_nothing_at_all(backend, meanwhile, se
     on_two_stores(backend, test)
 
 
-def test_a_conflict_in_the_last_of_many_values_writes_nothing_at_all(backend):
+def test_conflict_on_the_last_of_many_values_writes_nothing(backend):
     async def test(store, other):
         sent = [(f"{n:03}@x", f"{n:03}") for n in range(100)]
         changes = await decide(store, *sent)
@@ -66,7 +66,7 @@ def test_a_conflict_in_the_last_of_many_values_writes_nothing_at_all(backend):
     on_two_stores(backend, test)
 
 
-def test_an_identity_that_ended_in_a_merge_conflicts(backend):
+def test_changes_of_a_merged_identity_conflict(backend):
     async def test(store, other):
         await write(store, ("old@x", "1"), ("young@x", "2"))
         link_to_the_ended = await decide(store, ("young@x", "3"))
@@ -79,7 +79,7 @@ def test_an_identity_that_ended_in_a_merge_conflicts(backend):
     on_two_stores(backend, test)
 
 
-def test_an_identity_that_ended_conflicts_even_at_the_version_that_was_read(backend):
+def test_changes_of_a_merged_identity_conflict_at_equal_version(backend):
     async def main():
         async with stores(backend) as (store,):
             await write(store, ("old@x", "1"), ("young@x", "2"))
@@ -91,7 +91,7 @@ def test_an_identity_that_ended_conflicts_even_at_the_version_that_was_read(back
     asyncio.run(main())
 
 
-def test_two_founders_of_the_same_value_conflict(backend):
+def test_second_identity_with_the_same_value_conflicts(backend):
     async def test(store, other):
         first = await decide(store, ("a@x", "1"))
         second = await decide(other, ("b@x", "1"))
@@ -106,7 +106,7 @@ def test_two_founders_of_the_same_value_conflict(backend):
     on_two_stores(backend, test)
 
 
-def test_two_merges_of_the_same_identity_conflict_and_the_second_then_sees_the_first(backend):
+def test_second_merge_of_an_identity_conflicts_then_succeeds(backend):
     async def test(store, other):
         await write(store, ("a@x", "1"), ("b@x", "2"), ("c@x", "3"))
         first, second = await decide(store, ("a@x", "2")), await decide(other, ("b@x", "3"))
@@ -120,7 +120,7 @@ def test_two_merges_of_the_same_identity_conflict_and_the_second_then_sees_the_f
     on_two_stores(backend, test)
 
 
-def test_of_commits_at_the_same_time_exactly_one_wins(backend):
+def test_one_of_concurrent_commits_succeeds(backend):
     async def test(store, other):
         await write(store, ("a@x", "1"))
         for n in range(10):
@@ -142,7 +142,7 @@ def test_of_commits_at_the_same_time_exactly_one_wins(backend):
     on_two_stores(backend, test)
 
 
-def test_of_founders_at_the_same_time_exactly_one_wins(backend):
+def test_one_of_concurrent_new_identities_succeeds(backend):
     async def test(store, other):
         for n in range(10):
             changes = [
@@ -160,7 +160,7 @@ def test_of_founders_at_the_same_time_exactly_one_wins(backend):
     on_two_stores(backend, test)
 
 
-def test_merges_across_each_other_at_the_same_time_never_wait_for_each_other(backend):
+def test_crossing_concurrent_merges_do_not_deadlock(backend):
     async def test(store, other):
         for n in range(10):
             await write(store, (f"a{n}@x", f"1{n}"), (f"b{n}@x", f"2{n}"), (f"c{n}@x", f"3{n}"))
@@ -182,7 +182,7 @@ def test_merges_across_each_other_at_the_same_time_never_wait_for_each_other(bac
     on_two_stores(backend, test)
 
 
-def test_a_commit_that_waited_for_the_one_before_it_conflicts(backend):
+def test_commit_that_waited_for_another_conflicts(backend):
     async def test(store, other):
         await write(store, ("a@x", "1"))
         changes = [await decide(store, ("a@x", "2")), await decide(other, ("a@x", "3"))]
@@ -199,7 +199,7 @@ def test_a_commit_that_waited_for_the_one_before_it_conflicts(backend):
     on_two_stores(backend, test)
 
 
-def test_a_deletion_conflicts_with_a_link_to_the_same_identity(backend):
+def test_deletion_conflicts_with_an_attached_contact(backend):
     async def test(store, other):
         await write(store, ("a@x", "1"))
         snapshot = await store.read(DEFAULT_TENANT, contact=1)
@@ -212,7 +212,7 @@ def test_a_deletion_conflicts_with_a_link_to_the_same_identity(backend):
     on_two_stores(backend, test)
 
 
-def test_a_value_freed_meanwhile_is_no_longer_taken_for_known(backend):
+def test_attaching_conflicts_when_the_value_was_freed(backend):
     async def test(store, other):
         await write(store, ("a@x", "1"), ("b@x", "1"))
         link = await decide(store, ("b@x", "2"))

@@ -5,7 +5,7 @@ from support.backends import on_one_store
 from support.stores import delete_contact, who, write
 
 
-def test_a_deleted_contact_disappears_and_frees_what_it_alone_carried(backend):
+def test_deleted_contact_frees_values_that_only_it_had(backend):
     async def test(store):
         await write(store, ("a@x", "1"), ("b@x", "1"), ("b@x", "2"))
         await delete_contact(store, 1)
@@ -23,7 +23,7 @@ def test_a_deleted_contact_disappears_and_frees_what_it_alone_carried(backend):
     on_one_store(backend, test)
 
 
-def test_a_deleted_contact_keeps_its_row_and_gets_the_instant(backend):
+def test_deleted_contact_keeps_its_row_with_the_instant(backend):
     async def test(store):
         ids = (await write(store, ("a@x", "1"), ("b@x", "1"))).ids
         await delete_contact(store, ids[0])

@@ -41,7 +41,7 @@ def told(backend, *values):
     return {value for value in values if repr(value) in everything}
 
 
-def test_nothing_is_left_of_who_is_erased(backend):
+def test_erasure_removes_every_value_of_the_subject(backend):
     async def test(store, other):
         await write(
             store, ("Ann@Shop.test", "771"), ("ann@work.test", "771"), ("bob@shop.test", "773")
@@ -73,7 +73,7 @@ def test_nothing_is_left_of_who_is_erased(backend):
     on_two_stores(backend, test)
 
 
-def test_deleted_contacts_of_others_lose_what_is_erased(backend):
+def test_erasure_clears_values_in_deleted_contacts_of_others(backend):
     """And of them no more than that; a value that somebody else has by now is that one's."""
 
     async def test(store):
@@ -92,7 +92,7 @@ def test_deleted_contacts_of_others_lose_what_is_erased(backend):
     on_one_store(backend, test)
 
 
-def test_a_value_of_deleted_contacts_takes_no_person_who_lives(backend):
+def test_erasing_a_freed_value_spares_live_identities(backend):
     async def test(store):
         await write(store, ("a@x", "1"), ("b@x", "1"), ("c@x", "3"), ("d@x", "3"))
         for contact in (2, 3, 4):
@@ -112,7 +112,7 @@ async def erasure_changes(store, email, secret="s" * 64):
     return erase(person, erasure)
 
 
-def test_an_erasure_and_a_change_that_did_not_know_of_each_other_conflict(backend):
+def test_concurrent_erasure_and_change_conflict(backend):
     async def test(store, other):
         await write(store, ("a@x", "1"), ("b@x", "2"))
         for one, two in ((store, other), (other, store)):
@@ -131,7 +131,7 @@ def test_an_erasure_and_a_change_that_did_not_know_of_each_other_conflict(backen
     on_two_stores(backend, test)
 
 
-def test_erasures_at_once_agree_on_the_secret(backend):
+def test_concurrent_erasures_agree_on_the_secret(backend):
     async def test(store, other):
         await write(store, ("a@x", "1"), ("b@x", "2"))
         one, two = (
@@ -147,7 +147,7 @@ def test_erasures_at_once_agree_on_the_secret(backend):
     on_two_stores(backend, test)
 
 
-def test_an_observation_of_who_was_erased_counts_only_if_it_was_made_later(backend):
+def test_only_later_observations_of_an_erased_value_are_absorbed(backend):
     async def test(store):
         async with service_on(store) as service:
             old = [observe("a@x", "1"), observe("a@x", "2"), observe("b@x", "3")]
@@ -166,7 +166,7 @@ def test_an_observation_of_who_was_erased_counts_only_if_it_was_made_later(backe
     on_one_store(backend, test)
 
 
-def test_an_import_under_way_does_not_bring_back_who_is_erased_meanwhile(backend):
+def test_import_in_flight_does_not_restore_erased_values(backend):
     async def test(store, other):
         await write(store, ("a@x", "1"))
         slow = Watched(store)
@@ -183,7 +183,7 @@ def test_an_import_under_way_does_not_bring_back_who_is_erased_meanwhile(backend
 
 
 @pytest.mark.parametrize("door", ["reading", "committing"])
-def test_nor_does_what_was_said_before_the_erasure_whenever_it_is_reconciled(backend, door):
+def test_observation_made_before_the_erasure_is_refused(backend, door):
     async def test(store, other):
         await write(store, ("a@x", "1"))
         slow = Watched(store)

@@ -31,9 +31,7 @@ from support.stores import (
         (another_merges, Answer(1, ["a@x", "b@x"], ["1", "2"], [2])),
     ],
 )
-def test_a_remembered_identity_is_read_again_when_somebody_else_changed_it(
-    backend, change, expected
-):
+def test_identity_is_read_again_after_another_store_changed_it(backend, change, expected):
     async def test(store, other):
         await write(store, ("a@x", "1"), ("b@x", "2"))
         for _ in range(2):
@@ -45,7 +43,7 @@ def test_a_remembered_identity_is_read_again_when_somebody_else_changed_it(
     on_two_stores(backend, test)
 
 
-def test_a_remembered_identity_that_ended_in_a_merge_leads_to_the_survivor(backend):
+def test_remembered_identity_merged_elsewhere_reads_the_survivor(backend):
     async def test(store, other):
         await write(store, ("old@x", "1"), ("young@x", "2"))
         await who(store, "young@x")
@@ -57,7 +55,7 @@ def test_a_remembered_identity_that_ended_in_a_merge_leads_to_the_survivor(backe
     on_two_stores(backend, test)
 
 
-def test_a_remembered_identity_that_ended_is_not_believed_at_its_own_version(backend):
+def test_remembered_identity_merged_at_equal_version_is_not_used(backend):
     async def main():
         async with stores(backend) as (store,):
             await write(store, ("old@x", "1"), ("young@x", "2"))
@@ -68,7 +66,7 @@ def test_a_remembered_identity_that_ended_is_not_believed_at_its_own_version(bac
     asyncio.run(main())
 
 
-def test_a_remembered_value_that_was_freed_and_taken_by_another_leads_there(backend):
+def test_remembered_value_taken_by_another_identity_reads_that_one(backend):
     async def test(store, other):
         await write(store, ("a@x", "1"), ("b@x", "1"), ("c@x", "3"))
         await who(store, "b@x")
@@ -83,7 +81,7 @@ def test_a_remembered_value_that_was_freed_and_taken_by_another_leads_there(back
     on_two_stores(backend, test)
 
 
-def test_one_read_mixes_what_is_remembered_with_what_is_not(backend):
+def test_one_read_mixes_remembered_and_new_identities(backend):
     async def test(store, other):
         await write(other, ("a@x", "1"), ("b@x", "2"), ("c@x", "3"))
         await who(store, "a@x")
@@ -100,7 +98,7 @@ def test_one_read_mixes_what_is_remembered_with_what_is_not(backend):
     on_two_stores(backend, test)
 
 
-def test_what_is_remembered_does_for_new_values_and_for_contacts_of_the_same_identity(backend):
+def test_remembered_identity_serves_its_other_values_and_contacts(backend):
     async def test(store, other):
         await write(other, ("a@x", "1"), ("b@x", "1"), ("c@x", "3"))
         await who(store, "a@x")
@@ -116,7 +114,7 @@ def test_what_is_remembered_does_for_new_values_and_for_contacts_of_the_same_ide
     on_two_stores(backend, test)
 
 
-def test_a_remembered_identity_is_read_again_after_a_change_of_our_own(backend):
+def test_identity_is_read_again_after_its_own_store_changed_it(backend):
     async def test(store):
         await write(store, ("a@x", "1"))
         for n in range(3):
@@ -128,7 +126,7 @@ def test_a_remembered_identity_is_read_again_after_a_change_of_our_own(backend):
     on_one_store(backend, test)
 
 
-def test_a_read_of_more_than_is_remembered_is_whole(backend, monkeypatch):
+def test_read_larger_than_the_memory_is_complete(backend, monkeypatch):
     monkeypatch.setattr(recent, "MAX_CONTACTS", 3)
 
     async def test(store):
@@ -150,7 +148,7 @@ def remembered(kept):
     return [id_ for id_ in range(100) if kept.holders("shop", [f"{id_}-0@x"])]
 
 
-def test_identities_used_longest_ago_are_forgotten_first(monkeypatch):
+def test_least_recently_used_identities_are_forgotten_first(monkeypatch):
     monkeypatch.setattr(recent, "MAX_CONTACTS", 6)
     kept = Recent()
     for id_ in (1, 2, 3):
@@ -162,7 +160,7 @@ def test_identities_used_longest_ago_are_forgotten_first(monkeypatch):
     assert remembered(kept) == [5]
 
 
-def test_what_is_remembered_stays_within_its_bounds(monkeypatch):
+def test_memory_stays_within_its_limit(monkeypatch):
     monkeypatch.setattr(recent, "MAX_CONTACTS", 50)
     people = [person(id_, contacts=7) for id_ in range(37)]
     values = [value for p in people for m in p.members for value in (m.email, m.phone)]
@@ -176,7 +174,7 @@ def test_what_is_remembered_stays_within_its_bounds(monkeypatch):
         assert set(kept._identities) == set(held.values())
 
 
-def test_an_identity_too_large_is_not_remembered(monkeypatch):
+def test_identity_above_the_limit_is_not_remembered(monkeypatch):
     monkeypatch.setattr(recent, "MAX_SHARE", 3)
     kept = Recent()
     kept.remember("shop", person(1, contacts=3))
@@ -186,7 +184,7 @@ def test_an_identity_too_large_is_not_remembered(monkeypatch):
     assert remembered(kept) == []
 
 
-def test_what_is_remembered_of_one_tenant_is_unknown_to_another():
+def test_memory_of_one_tenant_is_unknown_to_another():
     kept = Recent()
     kept.remember("shop", person(1))
     assert kept.holders("shop", ["1-0@x"]) == {"1-0@x": 1}

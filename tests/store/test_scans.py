@@ -25,7 +25,7 @@ async def scanned(store):
         return [identity async for page in pages for identity in page]
 
 
-def test_a_scan_tells_all_that_is_stored_of_every_tenant(backend):
+def test_scan_returns_all_records_of_every_tenant(backend):
     async def test(store):
         await write(store, (" A@x", "1"), ("b@x", "2"), ("a@x", "3"), ("b@x", "1"))
         await store.commit("other", await decide(store, ("a@x", "1"), tenant="other"))
@@ -61,7 +61,7 @@ def test_a_scan_tells_all_that_is_stored_of_every_tenant(backend):
     on_one_store(backend, test)
 
 
-def test_rows_that_lead_nowhere_come_first(backend):
+def test_scan_returns_rows_without_identity_first(backend):
     async def main():
         async with stores(backend) as (store,):
             await write(store, ("a@x", "1"), ("b@x", "2"))
@@ -75,7 +75,7 @@ def test_rows_that_lead_nowhere_come_first(backend):
     asyncio.run(main())
 
 
-def test_the_pages_of_a_scan_are_as_of_one_instant(backend, monkeypatch):
+def test_scan_pages_show_one_instant(backend, monkeypatch):
     monkeypatch.setattr(pages, "PAGE", 1)
     monkeypatch.setattr(postgres_scan, "FETCH_ROWS", 1)
 
@@ -93,7 +93,7 @@ def test_the_pages_of_a_scan_are_as_of_one_instant(backend, monkeypatch):
     on_two_stores(backend, test)
 
 
-def test_a_scan_may_be_left_before_its_end_and_begun_again(backend, monkeypatch):
+def test_abandoned_scan_can_be_started_again(backend, monkeypatch):
     monkeypatch.setattr(pages, "PAGE", 1)
 
     async def test(store):

@@ -57,7 +57,7 @@ def test_published_example(backend, case):
     asyncio.run(main())
 
 
-def test_what_comes_at_once_is_one_read_and_one_commit(backend):
+def test_simultaneous_requests_are_one_read_and_one_commit(backend):
     async def main():
         async with serving(backend) as (store, service):
             sent = [("a@x", "1"), ("b@x", "2"), ("a@x", "1"), ("b@x", "1"), ("a@x", "3")]
@@ -77,7 +77,7 @@ def test_what_comes_at_once_is_one_read_and_one_commit(backend):
     asyncio.run(main())
 
 
-def test_a_service_looks_up_and_deletes(backend):
+def test_service_looks_up_and_deletes(backend):
     async def main():
         async with serving(backend) as (_, service):
             for sent in [("a@x", "1"), ("b@x", "1"), ("c@x", "2")]:
@@ -105,7 +105,7 @@ def test_a_service_looks_up_and_deletes(backend):
     ],
     ids=["half a character", "a null character", "a null character as sent"],
 )
-def test_a_poisoned_observation_fails_alone(backend, poison):
+def test_poisoned_observation_fails_alone(backend, poison):
     async def main():
         async with serving(backend) as (_, service):
             sent = [observe(f"{n}@x", f"{n}") for n in range(8)]
@@ -134,7 +134,7 @@ def test_services_of_two_tenants_share_nothing(backend):
     on_one_store(backend, test)
 
 
-def test_two_services_see_what_the_other_acknowledged(backend):
+def test_service_sees_what_another_acknowledged(backend):
     async def test(store, other_store):
         async with service_on(store) as one, service_on(other_store) as other:
             for n in range(20):
@@ -144,7 +144,7 @@ def test_two_services_see_what_the_other_acknowledged(backend):
     on_two_stores(backend, test)
 
 
-def test_two_services_settle_the_same_strangers_once(backend):
+def test_two_services_create_the_same_identities_once(backend):
     async def test(store, other_store):
         strangers = [observe(f"stranger{n}@x", str(n)) for n in range(40)]
         async with service_on(store) as one, service_on(other_store) as other:

@@ -12,7 +12,7 @@ from support.backends import on_one_store, on_two_stores
 from support.stores import decide, delete_contact, who, write
 
 
-def test_nothing_is_known_of_nobody(backend):
+def test_empty_store_returns_empty_snapshots(backend):
     async def test(store):
         await store.ping()
         snapshot = await store.read(DEFAULT_TENANT, emails=["a@x"], phones=["1"], contact=1)
@@ -25,7 +25,7 @@ def test_nothing_is_known_of_nobody(backend):
     on_one_store(backend, test)
 
 
-def test_a_snapshot_tells_holders_versions_primaries_and_live_members(backend):
+def test_snapshot_has_versions_primaries_and_live_members(backend):
     async def test(store):
         first = await write(store, ("a@x", "1"), ("b@x", "1"), (None, "2"))
         assert first.ids == [1, 2, 3]
@@ -49,7 +49,7 @@ def test_a_snapshot_tells_holders_versions_primaries_and_live_members(backend):
     on_one_store(backend, test)
 
 
-def test_a_read_without_members_tells_the_same_but_for_them(backend):
+def test_read_without_members_equals_the_full_read_otherwise(backend):
     async def test(store):
         await write(store, ("a@x", "1"), ("b@x", "1"), ("c@x", "3"))
         asked = {"emails": ["a@x", "b@x", "zz@x"], "phones": ["3", "9"]}
@@ -69,7 +69,7 @@ def test_a_read_without_members_tells_the_same_but_for_them(backend):
     on_one_store(backend, test)
 
 
-def test_a_contact_leads_to_the_identity_it_belongs_to_by_now(backend):
+def test_contact_id_reads_its_identity_after_a_merge(backend):
     async def test(store, other):
         await write(store, ("a@x", "1"), ("b@x", "2"), ("c@x", "3"))
         for contact in (1, 2, 3):
@@ -89,7 +89,7 @@ def test_a_contact_leads_to_the_identity_it_belongs_to_by_now(backend):
     on_two_stores(backend, test)
 
 
-def test_a_contact_of_an_identity_that_is_all_deleted_leads_nowhere(backend):
+def test_contact_of_a_wholly_deleted_identity_reads_nothing(backend):
     async def test(store):
         await write(store, ("a@x", "1"), ("b@x", "1"))
         await delete_contact(store, 1)
@@ -121,7 +121,7 @@ def test_tenants_share_neither_values_nor_identities(backend):
     on_two_stores(backend, test)
 
 
-def test_a_deletion_frees_the_values_of_its_own_tenant_alone(backend):
+def test_deletion_frees_values_of_its_own_tenant_only(backend):
     async def test(store):
         for tenant in ("one", "other"):
             await store.commit(tenant, await decide(store, ("a@x", "1"), tenant=tenant))
@@ -137,7 +137,7 @@ def test_a_deletion_frees_the_values_of_its_own_tenant_alone(backend):
 ODD_TENANTS = [" ", "o'neill", '"quoted"', "back\\slash", "50%_", "{}", "null", "größe 店", "A"]
 
 
-def test_tenants_with_odd_names_are_told_apart(backend):
+def test_odd_tenant_names_are_distinct(backend):
     async def test(store):
         for tenant in ODD_TENANTS:
             await store.commit(tenant, await decide(store, ("a@x", None), tenant=tenant))
@@ -173,7 +173,7 @@ ODD_EMAILS = [
 ODD_RAW = ["\x1f A@x\x1c\x85", "\u2028a@x\u2029", "\N{NO-BREAK SPACE}a@X", "a@x" + " " * 252]
 
 
-def test_odd_values_come_back_as_they_were_and_are_told_apart(backend):
+def test_odd_values_are_stored_exactly_and_distinct(backend):
     async def test(store, other):
         await store.commit(DEFAULT_TENANT, await decide(store, *[(e, None) for e in ODD_EMAILS]))
         for reader in (store, other, other):
@@ -191,7 +191,7 @@ def test_odd_values_come_back_as_they_were_and_are_told_apart(backend):
     on_two_stores(backend, test)
 
 
-def test_what_was_sent_is_stored_beside_the_canonical_value(backend):
+def test_raw_values_are_stored_beside_canonical_ones(backend):
     async def test(store):
         await write(store, (" A@x", "1-2"), ("b@x", "1-2"))
         raw = backend.query("select email, raw_email, phone, raw_phone from contact_record")
@@ -201,7 +201,7 @@ def test_what_was_sent_is_stored_beside_the_canonical_value(backend):
 
 
 @pytest.mark.parametrize("raw", ODD_RAW, ids=ascii)
-def test_what_was_sent_is_stored_however_odd(backend, raw):
+def test_odd_raw_values_are_stored_exactly(backend, raw):
     async def test(store):
         await write(store, (raw, "1"))
         assert backend.query("select raw_email from contact_record") == [(raw,)]
@@ -212,7 +212,7 @@ def test_what_was_sent_is_stored_however_odd(backend, raw):
     on_one_store(backend, test)
 
 
-def test_a_large_identity_is_read_whole_and_merged(backend):
+def test_large_identity_is_read_completely_and_merged(backend):
     async def test(store, other):
         sent = [(f"{n}@x", "1") for n in range(3000)]
         await store.commit(DEFAULT_TENANT, await decide(store, *sent))
@@ -228,7 +228,7 @@ def test_a_large_identity_is_read_whole_and_merged(backend):
     on_two_stores(backend, test)
 
 
-def test_five_thousand_contacts_are_one_commit(backend):
+def test_one_commit_writes_five_thousand_contacts(backend):
     async def test(store):
         sent = [(f"{n}@x", f"{n % 2500}") for n in range(5000)]
         committed = await store.commit(DEFAULT_TENANT, await decide(store, *sent))

@@ -10,7 +10,7 @@ from bitespeed.stores.options import Options
 
 
 @pytest.mark.parametrize("url", ["", "sqlite://", "sqlite:///", "mysql://x/y", "file.db"])
-def test_a_url_of_no_known_kind_is_refused(url):
+def test_url_of_an_unknown_kind_is_refused(url):
     with pytest.raises(InvalidInput, match="sqlite:///path"):
         asyncio.run(open_store(url))
 
@@ -25,7 +25,7 @@ def test_a_url_of_no_known_kind_is_refused(url):
         "https://[",
     ],
 )
-def test_a_url_of_the_wrong_form_is_told_without_its_password(url):
+def test_malformed_url_is_refused_without_its_password(url):
     with pytest.raises(InvalidInput) as refusal:
         asyncio.run(open_store(url, Options(key="secret")))
     assert "hunter2" not in str(refusal.value)

@@ -4,7 +4,7 @@ from support.backends import on_one_store, roles, rows
 from support.stores import delete_contact, write
 
 
-def test_the_contact_view_tells_who_is_linked_to_whom(backend):
+def test_contact_view_shows_the_role_of_each_contact(backend):
     async def test(store):
         await write(store, ("a@x", "1"), ("b@x", "1"), ("c@x", "2"), ("d@x", "2"))
         assert roles(backend) == [

@@ -149,7 +149,7 @@ def client(api):
 
 
 @pytest.mark.parametrize("role", ["anon", "authenticated", "a key alone"])
-def test_with_the_public_key_nothing_can_be_read_or_written(own, api, client, role):
+def test_public_key_can_neither_read_nor_write(own, api, client, role):
     on(api, lambda store: write(store, (CANARY, "1")))
     before = stored(own)
     headers = {"apikey": api.anon_key}
@@ -170,7 +170,7 @@ def stored(own):
         ]
 
 
-def test_with_the_secret_key_the_functions_can_be_called_and_no_row_reached(own, api, client):
+def test_secret_key_calls_functions_but_reaches_no_table(own, api, client):
     on(api, lambda store: write(store, (CANARY, "1")))
     before = stored(own)
     headers = {"apikey": api.service_key, "Authorization": f"Bearer {api.service_key}"}
@@ -186,7 +186,7 @@ def test_with_the_secret_key_the_functions_can_be_called_and_no_row_reached(own,
     assert stored(own) == before
 
 
-def test_a_wrong_key_is_told(api):
+def test_wrong_key_is_reported(api):
     words = "refuses the key"
     for key in ("nonsense", jwt("service_role", life=-60), api.service_key[:-8] + "AAAAAAAA"):
         told = refuses(api.url, StoreUnavailable, words, key=key)
@@ -195,21 +195,21 @@ def test_a_wrong_key_is_told(api):
 
 
 @pytest.mark.parametrize("key", [None, ""])
-def test_a_key_is_needed(api, key):
+def test_key_is_required(api, key):
     refuses(api.url, InvalidInput, "SUPABASE_KEY is needed", key=key)
 
 
 # What its refusals mean
 
 
-def test_a_schema_that_is_not_exposed_is_told(own, api):
+def test_schema_that_is_not_exposed_is_reported(own, api):
     with postgrest(own.url(), schemas="public") as other:
         words = "run bitespeed migrate, and expose the schema"
         refuses(other.url, StoreDamaged, words, key=other.service_key)
 
 
 @pytest.mark.parametrize("has_schema", [True, False])
-def test_a_database_that_is_not_prepared_is_told(own, has_schema):
+def test_unprepared_database_is_reported(own, has_schema):
     with own.fresh_database() as url:
         if has_schema:
             with connected(url) as connection:
@@ -220,13 +220,13 @@ def test_a_database_that_is_not_prepared_is_told(own, has_schema):
             refuses(other.url, StoreDamaged, words, key=other.service_key)
 
 
-def test_a_project_that_is_away_is_told(api):
+def test_unreachable_project_is_reported(api):
     nowhere = f"http://127.0.0.1:{free_port()}"
     refuses(nowhere, StoreUnavailable, "cannot be reached", key=api.service_key)
 
 
 @pytest.mark.parametrize("url", ["https://", "http://user:hunter2@host:port", "https://["])
-def test_an_address_of_the_wrong_form_is_told(url):
+def test_malformed_address_is_reported(url):
     with pytest.raises(InvalidInput) as refusal:
         asyncio.run(open_store(url, Options(key="key")))
     assert "hunter2" not in str(refusal.value)
@@ -274,14 +274,14 @@ def answering(status, kind, body):
         (500, "application/json", b'{"code":5}'),
     ],
 )
-def test_whatever_else_it_answers_it_is_not_available(status, kind, body):
+def test_any_other_response_means_unavailable(status, kind, body):
     with answering(status, kind, body) as url:
         told = refuses(url, StoreUnavailable, "try again", key="key")
     assert told
     assert "a@x" not in told
 
 
-def test_a_mistake_of_ours_is_none_of_its_own():
+def test_our_own_sql_mistake_is_a_runtime_error():
     with (
         answering(400, "application/json", b'{"code":"22P02","message":"a@x"}') as url,
         pytest.raises(Exception, match="22P02") as mistake,
@@ -298,7 +298,7 @@ def test_a_mistake_of_ours_is_none_of_its_own():
         ("role service_role set statement_timeout = '100ms'", "to default", "took too long"),
     ],
 )
-def test_a_wait_that_took_too_long_is_told(own, api, target, back, words):
+def test_lock_and_statement_timeouts_are_reported(own, api, target, back, words):
     async def test(store):
         await write(store, (CANARY, "1"))
         changes = await decide(store, (CANARY, "2"))
@@ -323,7 +323,7 @@ def test_a_wait_that_took_too_long_is_told(own, api, target, back, words):
             connection.execute(f"alter {target.partition('=')[0]} {back}")
 
 
-def test_no_value_is_in_the_log_or_an_error_of_a_conflict(own, api):
+def test_conflict_leaves_no_value_in_log_or_error(own, api):
     offset = len(own.log())
 
     async def test(store):
@@ -344,7 +344,7 @@ def test_no_value_is_in_the_log_or_an_error_of_a_conflict(own, api):
 # Connections
 
 
-def test_a_batch_is_one_call_and_if_anything_is_new_one_more(api):
+def test_batch_takes_one_call_or_two(api):
     async def test(store):
         calls = []
 
@@ -384,7 +384,7 @@ def line_to(api):
         yield line, api._replace(url=f"http://127.0.0.1:{line.port}/")
 
 
-def test_connections_cut_while_idle_are_replaced_without_an_error(api):
+def test_idle_connections_that_were_cut_are_replaced(api):
     async def test(store):
         for n in range(3):
             await asyncio.gather(*[write(store, (f"{n}{m}@x", f"{m}")) for m in range(3)])
@@ -396,7 +396,7 @@ def test_connections_cut_while_idle_are_replaced_without_an_error(api):
         on(by_way_of, test)
 
 
-def test_an_answer_that_is_lost_is_told_and_repeating_adds_nothing(api):
+def test_request_with_a_lost_response_can_be_repeated(api):
     async def test(store):
         async with service_on(store) as service:
             await service.identify(observe("a@x", "1"))
@@ -413,7 +413,7 @@ def test_an_answer_that_is_lost_is_told_and_repeating_adds_nothing(api):
         on(by_way_of, test)
 
 
-def test_an_answer_that_does_not_come_in_time_is_told(own, api):
+def test_late_response_is_reported(own, api):
     async def test(store):
         await write(store, ("a@x", "1"))
         changes = await decide(store, ("a@x", "2"))
@@ -431,7 +431,7 @@ def test_an_answer_that_does_not_come_in_time_is_told(own, api):
     on(api, test)
 
 
-def test_an_answer_that_drips_is_given_up_in_time(api):
+def test_dripping_response_is_abandoned_in_time(api):
     async def test(store):
         store._patience = 0.2
         await asyncio.to_thread(partial(line.swallow, 20, then_cut=False))
@@ -445,7 +445,7 @@ def test_an_answer_that_drips_is_given_up_in_time(api):
         on(by_way_of, test)
 
 
-def test_a_caller_who_gives_up_leaves_nothing_to_the_next_one(api):
+def test_cancelled_call_leaves_no_response_to_the_next(api):
     async def test(store):
         sent = [(f"{n}@x", f"{n}") for n in range(20)]
         await store.commit(DEFAULT_TENANT, await decide(store, *sent))
@@ -460,7 +460,7 @@ def test_a_caller_who_gives_up_leaves_nothing_to_the_next_one(api):
     on(api, test, pool_size=2)
 
 
-def test_a_database_stopped_and_started_again_is_found_again(own, api):
+def test_store_works_again_after_the_database_restarts(own, api):
     async def test(store):
         await write(store, ("a@x", "1"))
         await asyncio.to_thread(own.stop)
@@ -481,7 +481,7 @@ def test_a_database_stopped_and_started_again_is_found_again(own, api):
     on(api, test)
 
 
-def test_a_store_closed_while_busy_finishes_first(own, api):
+def test_closing_a_busy_store_finishes_its_commit(own, api):
     async def main():
         store = await SupabaseStore.open(api.url, Options(key=api.service_key))
         await write(store, ("a@x", "1"))
@@ -501,7 +501,7 @@ def test_a_store_closed_while_busy_finishes_first(own, api):
 # Scans
 
 
-def test_a_scan_of_more_than_the_limit_is_refused(api, monkeypatch):
+def test_scan_above_the_limit_is_refused(api, monkeypatch):
     async def test(store):
         await write(store, *[(f"{n}@x", "1") for n in range(5)])
         monkeypatch.setattr(supabase, "MAX_SCAN", 5)
@@ -514,7 +514,7 @@ def test_a_scan_of_more_than_the_limit_is_refused(api, monkeypatch):
     on(api, test)
 
 
-def test_a_scan_is_not_cut_at_the_number_of_rows_that_an_answer_may_have(api):
+def test_scan_exceeds_the_row_limit_of_the_api(api):
     async def test(store):
         sent = [(f"{n}@x", f"{n}") for n in range(3000)]
         await store.commit(DEFAULT_TENANT, await decide(store, *sent))
