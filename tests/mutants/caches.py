@@ -3,7 +3,7 @@
 from support.mutants import Mutant, Suite
 
 CACHE = Suite(
-    "test_cache.py",
+    "caches",
     "not upstash and (version or lease or fence or outcome or licence or late or in_turn)",
 )
 TENANTS = Suite("api/test_keys.py", "cache and crosses")

@@ -25,7 +25,7 @@ from support.load_trial import PROCESSES, Trial
 from support.redis_server import RedisServer, redis_server
 from support.tcp_proxy import tcp_proxy
 
-SLEEPY = (sys.executable, str(Path(__file__).parent / "support" / "sleepy_cache_server.py"))
+SLEEPY = (sys.executable, str(Path(__file__).parents[1] / "support" / "sleepy_cache_server.py"))
 
 LENGTH = int(os.environ.get("TEST_CACHE_REQUESTS", "2500"))
 DELETES = 0.03

@@ -1,0 +1,149 @@
+"""Epochs: when they end, and how the cache comes back into use."""
+
+import asyncio
+
+import pytest
+
+from bitespeed.caches import CacheOptions
+from bitespeed.model.identifiers import observe
+from bitespeed.service.service import Service
+from bitespeed.stores.epochs import SUSPENSION, EpochOver
+from bitespeed.stores.postgres.store import PostgresStore
+from bitespeed.tenant import DEFAULT_TENANT
+from support.cache_processes import (
+    JENNIFER,
+    MARTY,
+    MOMENT,
+    Process,
+    on,
+    process,
+    until,
+)
+from support.log_lines import captured_log_lines
+from support.redis_server import RedisServer
+from support.stores import decide
+from support.tcp_proxy import tcp_proxy
+
+
+def test_a_commit_in_an_epoch_that_is_over_writes_nothing(
+    database: str, shared_redis: RedisServer
+) -> None:
+    async def test(one: Process) -> None:
+        epoch = one.epoch()
+        assert epoch is not None
+        changes = await decide(one.store, ("a@x", "1"))
+        suspended = await one.store.cache_suspend(epoch, 5.0)
+        assert suspended.is_suspended
+        for named in (epoch, "another", suspended.epoch):
+            with pytest.raises(EpochOver) as over:
+                await one.store.commit(DEFAULT_TENANT, changes, named)
+            assert over.value.state.wait > 1.0  # until nobody can hold a licence for what was
+        await asyncio.sleep(over.value.state.wait)
+        assert suspended.epoch is not None
+        await one.store.commit(DEFAULT_TENANT, changes, suspended.epoch)
+
+    on(database, CacheOptions(shared_redis.url), test)
+
+
+def test_a_writer_without_a_cache_suspends_it_and_is_then_seen(
+    database: str, shared_redis: RedisServer
+) -> None:
+    async def test(one: Process) -> None:
+        for _ in range(2):
+            await one.service.identify(MARTY)
+            await one.is_filled()
+        await one.knows("marty@hillvalley.edu", "111")
+        other = await PostgresStore.open(database)
+        try:
+            await Service(other).identify(JENNIFER)
+            assert len((await one.service.identify(MARTY)).emails) == 2
+            assert (await one.store.cache_state()).is_suspended
+        finally:
+            await other.close()
+
+    on(database, CacheOptions(shared_redis.url), test)
+
+
+def test_when_the_cache_is_away_everything_goes_on(database: str, redis: RedisServer) -> None:
+    async def test(one: Process) -> None:
+        for _ in range(2):
+            await one.service.identify(MARTY)
+            await one.is_filled()
+        redis.kill()
+        assert (await one.service.identify(MARTY)).emails == [MARTY.email]
+        assert len((await one.service.identify(JENNIFER)).emails) == 2
+        for _ in range(20):
+            assert len((await one.service.identify(MARTY)).emails) == 2
+        assert (await one.store.cache_state()).is_suspended
+        redis.start()
+        await one.is_in_use()
+        for _ in range(2):
+            answer = await one.service.identify(MARTY)
+            await one.is_filled()
+        assert await one.knows("marty@hillvalley.edu", "111") == answer
+
+    with captured_log_lines() as told:
+        on(database, CacheOptions(redis.url), test)
+    assert 1 <= len(told) <= 6, told  # when it changes, not at each request
+
+
+def test_a_process_that_writes_before_it_is_connected_disturbs_nobody(
+    database: str, redis: RedisServer
+) -> None:
+    async def test(one: Process) -> None:
+        with tcp_proxy(("127.0.0.1", redis.port)) as line:
+            line.stall()
+            slow = CacheOptions(f"redis://127.0.0.1:{line.port}/0")
+            async with process(database, slow) as other:
+                writing = asyncio.create_task(other.service.identify(MARTY))
+                await asyncio.sleep(MOMENT)
+                line.heal()
+                await writing
+        assert not (await one.store.cache_state()).is_suspended
+
+    on(database, CacheOptions(redis.url), test)
+
+
+def test_of_many_writers_who_cannot_fence_the_log_tells_once(
+    database: str, redis: RedisServer
+) -> None:
+    async def test(one: Process) -> None:
+        sent = [observe(f"{n}@hillvalley.edu", None) for n in range(20)]
+        known = await asyncio.gather(*map(one.service.identify, sent))
+        redis.kill()
+        with captured_log_lines() as log:
+            await asyncio.gather(*[one.service.delete(answer.primary_id) for answer in known])
+        told = [line["event"] for line in log if line["event"] == "cache.suspended"]
+        assert told == ["cache.suspended"]
+        assert (await one.store.cache_state()).left <= SUSPENSION
+        assert one.cache._epoch._suspension == 2 * SUSPENSION
+
+    on(database, CacheOptions(redis.url), test)
+
+
+def test_a_server_that_has_lost_its_data_begins_an_empty_epoch(
+    database: str, redis: RedisServer
+) -> None:
+    async def test(one: Process) -> None:
+        epoch = one.epoch()
+        redis.ask("FLUSHALL")
+        await until(lambda: one.epoch() not in {None, epoch})
+
+    on(database, CacheOptions(redis.url), test)
+
+
+def test_a_server_that_comes_back_with_old_data_begins_an_empty_epoch(
+    database: str, redis: RedisServer
+) -> None:
+    async def test(one: Process) -> None:
+        for _ in range(2):
+            await one.service.identify(MARTY)
+            await one.is_filled()
+        epoch = one.epoch()
+        redis.ask("SAVE")
+        redis.kill()
+        redis.start()
+        assert redis.ask("KEYS", f"*{epoch}:mark"), "It has lost its data; this proves nothing."
+        await until(lambda: one.epoch() not in {None, epoch})
+
+    on(database, CacheOptions(redis.url), test)

@@ -1,0 +1,97 @@
+"""Changes made in the tables by others reach the cache."""
+
+import asyncio
+import time
+
+from bitespeed.caches import CacheOptions
+from bitespeed.model.identifiers import observe
+from bitespeed.stores.postgres.store import PostgresStore
+from support.cache_processes import (
+    LOOK,
+    MARTY,
+    PATIENCE,
+    process,
+    sql,
+)
+from support.redis_server import RedisServer
+
+
+def test_what_others_have_changed_in_the_tables_is_forgotten_by_itself(
+    database: str, shared_redis: RedisServer
+) -> None:
+    async def main() -> None:
+        async with process(database, CacheOptions(shared_redis.url)) as one:
+            await one.is_in_use()
+            for _ in range(2):
+                await one.service.identify(MARTY)
+                await one.is_filled()
+            await one.knows("marty@hillvalley.edu", "111")
+            await sql(
+                database,
+                "begin",
+                "update bitespeed.contact_record set email = 'm@x' where id = 1",
+                "update bitespeed.identifier set value = 'm@x' where kind = 'email'",
+                "update bitespeed.identity set version = version + 1 where id = 1",
+                "insert into bitespeed.event (tenant, at, kind, identity_id, version)"
+                " values ('default', 1, 'contact.corrected', 1, 2)",
+                "commit",
+            )
+            deadline = time.monotonic() + PATIENCE
+            while (await one.service.identify(observe(None, "111"))).emails != ["m@x"]:
+                assert time.monotonic() < deadline
+                await asyncio.sleep(LOOK)
+            newcomer = await one.service.identify(observe("marty@hillvalley.edu", None))
+            assert newcomer.phones == []
+
+    asyncio.run(main())
+
+
+def test_what_others_have_added_is_forgotten_and_nothing_else(
+    database: str, shared_redis: RedisServer
+) -> None:
+    async def main() -> None:
+        async with process(database, CacheOptions(shared_redis.url)) as one:
+            await one.is_in_use()
+            for _ in range(2):
+                await one.service.identify(MARTY)
+                await one.service.identify(observe("doc@hillvalley.edu", None))
+                await one.is_filled()
+            epoch = one.epoch()
+            await sql(
+                database,
+                "begin",
+                "insert into bitespeed.contact_record values"
+                " (9, 'default', 1, 'm@x', '111', null, null, 9000000000000000, 9000000000000000)",
+                "insert into bitespeed.identifier values ('default', 'email', 'm@x', 1)",
+                "update bitespeed.identity set version = 2, contacts = 2 where id = 1",
+                "insert into bitespeed.event (tenant, at, kind, identity_id, version)"
+                " values ('default', 1, 'contact.created', 1, 2)",
+                "commit",
+            )
+            deadline = time.monotonic() + PATIENCE
+            while (await one.service.identify(MARTY)).secondary_ids != [9]:
+                assert time.monotonic() < deadline
+                await asyncio.sleep(LOOK)
+            await one.knows("doc@hillvalley.edu", None)
+            assert one.epoch() == epoch
+
+    asyncio.run(main())
+
+
+def test_events_of_a_server_that_the_database_was_restored_from_are_no_news(database: str) -> None:
+    """Their transactions have numbers that this server comes to much later, if ever."""
+
+    async def main() -> None:
+        store = await PostgresStore.open(database)
+        try:
+            for number, values in (("'9000000000000'", []), ("default", None)):
+                await sql(
+                    database,
+                    "insert into bitespeed.event (xact, tenant, at, kind, identity_id, version)"
+                    f" values ({number}, 'default', 1, 'contact.adopted', 1, 1)",
+                )
+                assert (await store.cache_feed(None, 0)).values == values
+        finally:
+            await store.close()
+
+    asyncio.run(main())

@@ -1,0 +1,127 @@
+"""Metrics, of real servers."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from bitespeed.service.batching import MAX_WAITING
+from bitespeed.telemetry.shared_counters import SharedCounters
+from support.processes import children
+from support.server import Server, fresh_email, fresh_phone, serve
+from support.telemetry_of_server import (
+    LOOK,
+    PATIENCE,
+    counted,
+    post,
+)
+
+
+def test_what_happens_is_counted(tmp_path: Path) -> None:
+    with serve(tmp_path) as server:
+        one, other = (fresh_email(), fresh_phone()), (fresh_email(), fresh_phone())
+        for email, phone in (one, other, one, (one[0], other[1])):
+            post(server, email, phone)
+        post(server, None, None)
+        server.ask("DELETE", "/contacts/2")
+        server.ask("GET", "/nothing")
+        server.raw(b"nonsense\r\n\r\n")
+        found = counted(server)
+    expected = {
+        ("bitespeed_requests_total", "identify", "200"): 4,
+        ("bitespeed_requests_total", "identify", "400"): 1,
+        ("bitespeed_requests_total", "contact", "204"): 1,
+        ("bitespeed_requests_total", "other", "404"): 1,
+        ("bitespeed_requests_total", "other", "400"): 1,
+        ("bitespeed_request_seconds_count", "identify"): 5,
+        ("bitespeed_request_seconds_bucket", "identify", "+Inf"): 5,
+        ("bitespeed_batch_observations_sum",): 4,
+        ("bitespeed_contacts_created_total",): 2,
+        ("bitespeed_contacts_deleted_total",): 1,
+        ("bitespeed_identities_created_total",): 2,
+        ("bitespeed_identities_merged_total",): 1,
+        ("bitespeed_stage_seconds_count", "commit"): 4,
+        ("bitespeed_queue_observations",): 0,
+        ("bitespeed_queue_limit_observations",): MAX_WAITING,
+        ("bitespeed_workers",): 1,
+        ("bitespeed_failures_total",): 0,
+    }
+    assert {name: found[name] for name in expected} == expected
+
+
+def test_workers_add_up_and_one_that_is_killed_takes_nothing_with_it(tmp_path: Path) -> None:
+    with serve(tmp_path, BITESPEED_WORKERS="2") as server:
+        wait_for(server, workers=2)
+        for _ in range(40):
+            post(server, fresh_email(), None)
+        before = counted(server)
+        assert before["bitespeed_contacts_created_total",] == 40
+        os.kill(max(children(server.pid)), signal.SIGKILL)
+        for _ in range(20):
+            answered_by_somebody(server)
+        wait_for(server, workers=2, replaced=1)
+        after = counted(server)
+        assert after["bitespeed_contacts_created_total",] == 60
+        counters = {name for name in before if name[0].endswith(("_total", "_count", "_bucket"))}
+        assert all(after[name] >= before[name] for name in counters)
+
+
+def answered_by_somebody(server: Server) -> None:
+    """A connection that the killed worker had accepted is closed; the caller tries again."""
+    email = fresh_email()
+    deadline = time.monotonic() + PATIENCE
+    while time.monotonic() < deadline:
+        try:
+            assert post(server, email, None).status == 200
+        except OSError:
+            continue
+        return
+    pytest.fail("Nobody answers.")
+
+
+def wait_for(server: Server, workers: int, replaced: int = 0) -> None:
+    """Return when so many are ready, so many of them in the place of another."""
+    expected = [workers, replaced, workers * MAX_WAITING]
+    names = ("workers", "worker_replacements_total", "queue_limit_observations")
+    deadline = time.monotonic() + PATIENCE
+    while True:
+        found = counted(server)
+        if [found[f"bitespeed_{name}",] for name in names] == expected:
+            return
+        assert time.monotonic() < deadline, found
+        time.sleep(LOOK)
+
+
+def test_a_board_carries_on_what_a_dead_worker_counted_but_for_what_ended_with_it(
+    tmp_path: Path,
+) -> None:
+    script = f"""
+import os
+from contextlib import closing, suppress
+from pathlib import Path
+from bitespeed.model.changes import Event
+from bitespeed.service.batching import MAX_WAITING
+from bitespeed.telemetry import events
+from bitespeed.telemetry.shared_counters import SharedCounters
+board = SharedCounters()
+counter, gauge = board.reserve(), board.reserve(transient=True)
+assert not board.share(Path({str(tmp_path)!r}))
+board.values[counter] += 5
+board.values[gauge] = 7
+os.kill(os.getpid(), 9)
+"""
+    subprocess.run([sys.executable, "-c", script], check=False)
+    boards = [SharedCounters(), SharedCounters()]
+    for board in boards:
+        board.reserve(), board.reserve(transient=True)
+    assert boards[0].share(tmp_path)
+    assert boards[0].totals() == ([5, 0], 1)
+    assert not boards[1].share(tmp_path)
+    boards[1].values[0] += 1
+    boards[1].values[1] = 2
+    assert boards[0].totals() == boards[1].totals() == ([6, 2], 2)
+    assert len(list(tmp_path.iterdir())) == 2
