@@ -19,7 +19,7 @@ SETTINGS := HOST PORT PUBLIC WORKERS RATE_LIMIT MAX_CONNECTIONS CLIENT_TIMEOUT R
 GIVEN = $(foreach name,$(SETTINGS),$(if $(findstring command line,$(origin $(name))),BITESPEED_$(name)='$($(name))'))
 
 serve: .venv/installed  ## Serve on http://127.0.0.1:8000 from a SQLite file in this folder; PORT=9000 and others change it
-	@$(strip $(GIVEN) $(BIN)/bitespeed serve)
+	@$(strip exec env $(GIVEN) $(BIN)/bitespeed serve)
 
 test: .venv/installed-dev  ## Run every test, with the servers that they need
 	@$(BIN)/python tests/support/server_programs.py

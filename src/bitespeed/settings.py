@@ -1,4 +1,4 @@
-"""Settings: from flags, then from the environment, then these defaults."""
+"""Settings: flags win over the environment, which wins over the defaults here."""
 
 import math
 import os
@@ -21,67 +21,71 @@ class Settings(msgspec.Struct, frozen=True):
     """How this process is to run."""
 
     database: str = "sqlite:///bitespeed.db"
-    """URL of the database: a SQLite file by its path, here in the working directory; a PostgreSQL
-    server; or the https:// address of a Supabase project, for its Data API.
+    """URL of the database: a SQLite file, by default in the working directory; a PostgreSQL server;
+    or the https:// address of a Supabase project, for its Data API.
     """
     key: str | None = None
-    """Key of the Supabase project: the secret one, which is also called service_role."""
+    """Secret key of the Supabase project, also called service_role."""
     host: str = "127.0.0.1"
     """Address to listen on."""
     port: int = 8000
     """Port to listen on."""
     public: bool = False
-    """Whether everybody may come without an API key, on whatever address, while there is none."""
+    """Whether to answer everybody without an API key, on any address, as long as there is none."""
     workers: int = 1
-    """Server processes; they share the database."""
+    """Number of server processes, on one database."""
     rate_limit: float | None = None
-    """Observations and look-ups a second that each API key may send, over all processes where there
-    is a cache, else to each; beyond it, 429.
+    """Observations and look-ups a second that each API key may send; beyond it, 429. For all
+    processes together where there is a cache, else for each.
     """
     max_connections: int = 4000
-    """Connections of callers to one process, at most."""
+    """Maximum number of callers' connections to one process."""
     client_timeout: float = 20.0
-    """Seconds for a caller to send the head of a request, to send its body, to take the answer."""
+    """Seconds that a caller has to send the head of a request, to send its body, and to read the
+    answer; then its connection is closed.
+    """
     region: str | None = None
-    """ISO 3166 code of the country whose phone numbers come without a country code."""
+    """ISO 3166 code of the country of phone numbers without a country code."""
     deadline: float = DEADLINE
     """Seconds within which a request is answered, if only with 503."""
     max_waiting: int = MAX_WAITING
-    """Observations that may wait or be under way in one process; beyond it, 503."""
+    """Maximum number of observations that wait or are in flight in one process; beyond it, 503."""
     max_waiting_per_tenant: int = MAX_WAITING_PER_TENANT
-    """The same of one tenant; beyond it, 429."""
+    """The same for one tenant; beyond it, 429."""
     large_identity: int = LARGE_IDENTITY
-    """Contacts of an identity from which on the log raises an alarm."""
+    """Number of contacts from which an identity is logged as large."""
     redis: str | None = None
     """URL of a Redis or Valkey server that caches answers, ``redis://`` or ``rediss://``."""
     upstash_url: str | None = None
-    """The same at Upstash, over its REST API."""
+    """URL of an Upstash database that caches answers, over its REST API."""
     upstash_token: str | None = None
-    """The token of that."""
+    """Token of the Upstash database."""
     cache_ttl: int = TTL
-    """Seconds an answer is kept in the cache."""
+    """Seconds that an answer is kept in the cache."""
     database_pool: int = POOL_SIZE
-    """Connections of one process to a database server, at most."""
+    """Maximum number of connections of one process to a database server."""
     database_timeout: float = TIMEOUT
-    """Seconds for a database server to accept a connection or to answer; less than the deadline."""
+    """Seconds that a database server has to accept a connection and to answer; less than the
+    deadline.
+    """
     migrate: bool = True
-    """Whether commands bring the schema of a database server to their version by themselves."""
+    """Whether servers and commands bring the schema of a database server to their version."""
 
     log_format: Form | None = None
-    """How lines of log look; text on a terminal and JSON elsewhere where nothing is said."""
+    """Format of the log: json or text. By default text on a terminal, and json elsewhere."""
     log_level: Level = "info"
-    """Below it no line is written."""
+    """Lowest level that is logged: debug, info, warning or error."""
     otlp_endpoint: str | None = None
-    """Base address of an OpenTelemetry collector that takes traces over HTTP."""
+    """Base address of an OpenTelemetry collector that receives traces over HTTP."""
     sentry_dsn: str | None = None
-    """Where errors go, by type and place."""
+    """Address of the Sentry project that errors are reported to, by type and place."""
     sqs_url: str | None = None
-    """URL of an SQS queue for observations that nobody waits for."""
+    """URL of an SQS queue for observations whose callers do not wait for an answer."""
 
     @property
     def is_loopback(self) -> bool:
-        """Whether nobody but this machine reaches the address to listen on."""
-        from ipaddress import ip_address  # here, as a Lambda function listens nowhere
+        """Whether only this machine reaches the address to listen on."""
+        from ipaddress import ip_address  # here, as a Lambda function does not need it
 
         try:
             return ip_address(self.host).is_loopback
@@ -90,25 +94,25 @@ class Settings(msgspec.Struct, frozen=True):
 
     @property
     def needs_key(self) -> bool:
-        """Whether nobody may come without an API key."""
+        """Whether a request without an API key is refused."""
         return not (self.is_loopback or self.public)
 
     @property
     def url(self) -> str:
-        """Where callers find it."""
+        """The URL for callers."""
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"http://{host}:{self.port}"
 
     @property
     def limits(self) -> Limits:
-        """The part that the service takes."""
+        """What the service needs of them."""
         return Limits(
             self.max_waiting, self.max_waiting_per_tenant, self.deadline, self.large_identity
         )
 
     @property
     def options(self) -> Options:
-        """The part that the store takes."""
+        """What the store needs of them."""
         return Options(
             pool_size=self.database_pool,
             timeout=self.database_timeout,
@@ -118,20 +122,20 @@ class Settings(msgspec.Struct, frozen=True):
 
     @property
     def cache(self) -> CacheOptions:
-        """The part that the cache takes."""
+        """What the cache needs of them."""
         return CacheOptions(self.redis, self.upstash_url, self.upstash_token, self.cache_ttl)
 
     @property
     def telemetry(self) -> TelemetryOptions:
-        """The part for those on call."""
+        """What telemetry needs of them."""
         return TelemetryOptions(
             self.log_format, self.log_level, self.otlp_endpoint, self.sentry_dsn
         )
 
     @property
     def database_shown(self) -> str:
-        """The URL of the database as it may be printed: without password and parameters."""
-        from urllib.parse import urlsplit  # here, as a Lambda function prints none
+        """The URL of the database without password and parameters, to be printed."""
+        from urllib.parse import urlsplit  # here, as a Lambda function does not need it
 
         url = urlsplit(self.database)
         if url.scheme == "sqlite":
@@ -227,14 +231,14 @@ _ENDPOINTS = ("tcp://", "udp://", "sctp://")  # as Kubernetes writes the address
 
 
 def _form(name: str) -> str:
-    """What a setting has to be, in words."""
+    """The form of a setting, in words."""
     hint = get_type_hints(Settings)[name]
     for kind in (hint, *get_args(hint)):
         if kind in _FORMS:
             return _FORMS[kind]
         if get_origin(kind) is Literal:
             return f"one of {', '.join(get_args(kind))}"
-    return "a text"
+    return "text"
 
 
 _FORMS = {bool: "true or false", int: "a whole number", float: "a number"}

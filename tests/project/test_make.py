@@ -33,11 +33,13 @@ def would_run(*arguments: str, **environ: str) -> str:
 
 def test_make_serve_passes_its_variables_on() -> None:
     served = would_run("serve", "PORT=9000", "RATE_LIMIT=5")
-    assert served == "BITESPEED_PORT='9000' BITESPEED_RATE_LIMIT='5' .venv/bin/bitespeed serve"
+    assert served == (
+        "exec env BITESPEED_PORT='9000' BITESPEED_RATE_LIMIT='5' .venv/bin/bitespeed serve"
+    )
 
 
 def test_make_serve_ignores_what_the_environment_calls_port() -> None:
-    assert would_run("serve", PORT="9000", HOST="laptop") == ".venv/bin/bitespeed serve"
+    assert would_run("serve", PORT="9000", HOST="laptop") == "exec env .venv/bin/bitespeed serve"
 
 
 def test_make_serve_leaves_full_names_in_the_environment(tmp_path: Path) -> None:

@@ -28,7 +28,7 @@ def settings() -> Iterator[str]:
     defaults, says = Settings(), _docstrings()
     for name, variable in VARIABLES.items():
         default = getattr(defaults, name)
-        shown = "none" if default is None else f"`{default}`"
+        shown = "none" if default is None else f"`{str(default).lower()}`"
         flag = f"`{flags[name]}`" if name in flags else ""
         yield f"| `{variable}` | {flag} | {shown} | {says[name]} |"
 
