@@ -59,12 +59,12 @@ class Service:
         self._idle: list[_Line] = []
         self._tls: ssl.SSLContext | None = None
 
-    async def call(self, action: str, patience: float, **parameters: object) -> dict[str, Any]:
-        """What the service answers, within ``patience`` seconds. Raises `ServiceFailed`."""
+    async def call(self, action: str, timeout: float, **parameters: object) -> dict[str, Any]:
+        """The answer of the service, within ``timeout`` seconds. Raises `ServiceFailed`."""
         body = msgspec.json.encode(parameters)
         head = {"content-type": self._type, "x-amz-target": f"{self._target}.{action}"}
         try:
-            async with asyncio.timeout(patience):
+            async with asyncio.timeout(timeout):
                 status, answer = await self._post(body, head)
         except (OSError, EOFError, LimitOverrunError) as error:
             raise ServiceFailed(self._name, "it did not answer in time") from error

@@ -22,7 +22,7 @@ class _Request(msgspec.Struct):
     phone_number: str | int | None = msgspec.field(default=None, name="phoneNumber")
 
 
-class _Whom(msgspec.Struct):
+class _Subject(msgspec.Struct):
     email: str | None = None
     phone_number: str | int | None = msgspec.field(default=None, name="phoneNumber")
     contact_id: int | None = msgspec.field(default=None, name="contactId")
@@ -40,7 +40,7 @@ class _Response(msgspec.Struct):
 
 
 _request = msgspec.json.Decoder(_Request)
-_subject = msgspec.json.Decoder(_Whom)
+_subject = msgspec.json.Decoder(_Subject)
 _requests = msgspec.json.Decoder(list[msgspec.Raw])
 _encoder = msgspec.json.Encoder()
 
@@ -52,7 +52,7 @@ def decode(body: bytes | msgspec.Raw, region: str | None) -> Observation:
 
 
 def decode_subject(body: bytes, region: str | None) -> Subject:
-    """Who is meant in one JSON object. Raises `InvalidInput` in words for the caller."""
+    """The data subject in one JSON object. Raises `InvalidInput` in words for the caller."""
     request = _decoded(_subject, body)
     return subject(request.email, request.phone_number, request.contact_id, region)
 
@@ -60,7 +60,7 @@ def decode_subject(body: bytes, region: str | None) -> Subject:
 def subject(
     email: str | None, phone: str | int | None, contact: int | None, region: str | None
 ) -> Subject:
-    """Who is meant. Raises `InvalidInput` unless it is told in one way."""
+    """The data subject. Raises `InvalidInput` unless exactly one of the three names it."""
     if sum(given not in (None, "") for given in (email, phone, contact)) != 1:
         raise InvalidInput("Name a person by one of email, phoneNumber and contactId")
     if contact is not None:
@@ -121,7 +121,7 @@ def encode(answer: Answer | KeptAnswer) -> bytes:
 
 
 def encode_error(error: BitespeedError) -> bytes:
-    """The body that tells an error, with its code where it has one."""
+    """The body of an error, with its code where it has one."""
     if error.code is None:
         return _encoder.encode({"error": str(error)})
     return _encoder.encode({"error": str(error), "code": error.code})

@@ -196,7 +196,7 @@ def test_when_all_connections_are_busy_that_is_told_in_time(url):
         with holding(url, COMMITS_WAIT):
             commits = [asyncio.create_task(store.commit(DEFAULT_TENANT, changes)) for _ in range(2)]
             await waits_for_a_lock(url, 2)
-            store._pool._patience = 0.05
+            store._pool._timeout = 0.05
             with pytest.raises(StoreUnavailable, match="All connections to the database are busy"):
                 await store.ping()
         outcomes = await asyncio.gather(*commits, return_exceptions=True)

@@ -417,13 +417,13 @@ def test_late_response_is_reported(own, api):
     async def test(store):
         await write(store, ("a@x", "1"))
         changes = await decide(store, ("a@x", "2"))
-        store._patience = 0.1
+        store._timeout = 0.1
         with (
             holding(own, COMMITS_WAIT),
             pytest.raises(StoreUnavailable, match="did not answer in time"),
         ):
             await store.commit(DEFAULT_TENANT, changes)
-        store._patience = PATIENCE
+        store._timeout = PATIENCE
         async with service_on(store) as service:
             answer = await service.identify(observe("a@x", "2"))
         assert answer == Answer(1, ["a@x"], ["1", "2"], [2])
@@ -433,11 +433,11 @@ def test_late_response_is_reported(own, api):
 
 def test_dripping_response_is_abandoned_in_time(api):
     async def test(store):
-        store._patience = 0.2
+        store._timeout = 0.2
         await asyncio.to_thread(partial(line.swallow, 20, then_cut=False))
         with pytest.raises(StoreUnavailable, match="did not answer in time"):
             await store.ping()
-        store._patience = PATIENCE
+        store._timeout = PATIENCE
         await asyncio.to_thread(line.heal)
         await store.ping()
 

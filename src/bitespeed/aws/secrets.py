@@ -5,7 +5,7 @@ import msgspec
 from bitespeed.aws_json import Service, ServiceFailed
 from bitespeed.errors import BitespeedError, Unavailable
 
-PATIENCE = 3.0  # seconds; an environment must be ready within ten
+TIMEOUT = 3.0  # seconds; an environment must be ready within ten
 
 _decode = msgspec.json.Decoder(dict[str, str]).decode
 
@@ -18,10 +18,10 @@ async def fetch(arn: str) -> dict[str, str]:
     match arn.split(":", 5):
         case ["arn", _, "secretsmanager", region, _, _]:
             service = Service("secretsmanager", region, "secretsmanager", "1.1")
-            call = service.call("GetSecretValue", PATIENCE, SecretId=arn)
+            call = service.call("GetSecretValue", TIMEOUT, SecretId=arn)
         case ["arn", _, "ssm", region, _, _]:
             service = Service("ssm", region, "AmazonSSM", "1.1")
-            call = service.call("GetParameter", PATIENCE, Name=arn, WithDecryption=True)
+            call = service.call("GetParameter", TIMEOUT, Name=arn, WithDecryption=True)
         case _:
             raise BitespeedError("BITESPEED_SETTINGS_ARN must be of a secret or a parameter")
     try:

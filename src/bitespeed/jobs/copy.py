@@ -32,14 +32,14 @@ class Counts:
 
 
 OnPage = Callable[[Counts], None]
-"""Told after each page how far it is."""
+"""Called after each page with how far the copy is."""
 
 
 _Pair = tuple[IdentityRecords | None, IdentityRecords | None]
 
 
 class Difference(NamedTuple):
-    """Where a copy is not what it was made from; told by ids, so that it may be logged."""
+    """Where a copy differs from its source; named by ids, so that it may be logged."""
 
     identity: int | None
     what: str
@@ -85,7 +85,7 @@ async def compare(
     """Every identity in which the two differ, up to `MAX_DIFFERENCES`.
 
     Each is read as of one instant. What happened in the source after the last event that was
-    copied is told apart from differences.
+    copied is distinguished from differences.
     """
     comparing = _Comparing(copied.last_event)
     async with (
@@ -210,6 +210,6 @@ def _parts(our: IdentityRecords, their: IdentityRecords) -> Iterator[str]:
         yield "tombstones"
 
 
-def _some(ids: list[int], most: int = 10) -> str:
-    shown = ", ".join(map(str, ids[:most]))
-    return shown if len(ids) <= most else f"{shown} and {len(ids) - most} more"
+def _some(ids: list[int], limit: int = 10) -> str:
+    shown = ", ".join(map(str, ids[:limit]))
+    return shown if len(ids) <= limit else f"{shown} and {len(ids) - limit} more"

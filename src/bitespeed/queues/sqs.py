@@ -10,8 +10,8 @@ from bitespeed.aws_json import Service, ServiceFailed
 from bitespeed.errors import InvalidInput, Overloaded, QueueUnavailable
 from bitespeed.queues.messages import SENT, TENANT, Message, message
 
-PATIENCE = 4.0  # seconds; below a request's deadline
-WAIT = 5  # seconds until the queue says that it is empty; whoever is told to stop waits as long
+TIMEOUT = 4.0  # seconds; below a request's deadline
+WAIT = 5  # seconds that an empty queue is waited for; stopping takes as long
 MAX_SENDING = 32  # messages on their way at once; each has a connection, and 256 KiB at most
 MAX_RECEIVED = 10  # messages in one answer; SQS gives no more
 
@@ -49,7 +49,7 @@ class SqsQueue:
         try:
             answer = await self._call(
                 "SendMessage",
-                PATIENCE,
+                TIMEOUT,
                 MessageBody=body,
                 MessageAttributes={
                     TENANT: {"DataType": "String", "StringValue": tenant},
@@ -65,29 +65,32 @@ class SqsQueue:
         """What is on the queue, once something is or ``wait`` seconds have passed."""
         answer = await self._call(
             "ReceiveMessage",
-            wait + PATIENCE,
+            wait + TIMEOUT,
             MaxNumberOfMessages=MAX_RECEIVED,
             WaitTimeSeconds=wait,
             MessageSystemAttributeNames=["MessageGroupId", "SentTimestamp"],
             MessageAttributeNames=[TENANT, SENT],
         )
-        return [(_message(told), told["ReceiptHandle"]) for told in answer.get("Messages", ())]
+        return [
+            (_message(received), received["ReceiptHandle"])
+            for received in answer.get("Messages", ())
+        ]
 
     async def delete(self, handles: Sequence[str]) -> None:
         """Take messages off the queue; one that cannot be taken off comes again."""
         if handles:
             entries = [{"Id": str(n), "ReceiptHandle": handle} for n, handle in enumerate(handles)]
-            await self._call("DeleteMessageBatch", PATIENCE, Entries=entries)
+            await self._call("DeleteMessageBatch", TIMEOUT, Entries=entries)
 
-    async def _call(self, action: str, patience: float, **parameters: object) -> dict[str, Any]:
+    async def _call(self, action: str, timeout: float, **parameters: object) -> dict[str, Any]:
         try:
-            return await self._service.call(action, patience, QueueUrl=self._url, **parameters)
+            return await self._service.call(action, timeout, QueueUrl=self._url, **parameters)
         except ServiceFailed as error:
             raise QueueUnavailable(
                 f"The queue cannot be used: {error.aws_code}; try again"
             ) from error
 
 
-def _message(told: dict[str, Any]) -> Message:
-    given = {n: a.get("StringValue") for n, a in told.get("MessageAttributes", {}).items()}
-    return message(told["MessageId"], told["Body"], told.get("Attributes", {}), given)
+def _message(received: dict[str, Any]) -> Message:
+    given = {n: a.get("StringValue") for n, a in received.get("MessageAttributes", {}).items()}
+    return message(received["MessageId"], received["Body"], received.get("Attributes", {}), given)

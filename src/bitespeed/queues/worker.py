@@ -24,7 +24,7 @@ PAUSE = 1.0  # seconds before the next attempt when the queue or the database is
 async def work(
     tenants: Tenants, queue: SqsQueue, region: str | None, stop: asyncio.Event
 ) -> tuple[int, int]:
-    """Reconcile what is on the queue until told to stop; how many were done, and how many not."""
+    """Reconcile the messages of the queue until stopped; the numbers of those done and failed."""
     workers = [_worker(tenants, queue, region, stop) for _ in range(WORKERS)]
     counted = await asyncio.gather(*workers)
     return sum(done for done, _ in counted), sum(failed for _, failed in counted)
@@ -66,26 +66,26 @@ async def work_off(tenants: Tenants, messages: Sequence[Message], region: str | 
     ones of its group fail as well, so that their order is kept.
     """
     refused: set[str] = set()
-    said: defaultdict[str, list[_Said]] = defaultdict(list)
+    by_tenant: defaultdict[str, list[_Item]] = defaultdict(list)
     for message in messages:
         try:
-            observations = _said(message, region)
-            said[tenant_name(message.tenant)] += [_Said(message, o) for o in observations]
+            observations = _observations(message, region)
+            by_tenant[tenant_name(message.tenant)] += [_Item(message, o) for o in observations]
         except InvalidInput as refusal:
             log.warning("queue.refused", id=message.id, message=str(refusal))
             refused.add(message.id)
     unwritten: set[str] = set()
-    for tenant, waiting in said.items():
+    for tenant, waiting in by_tenant.items():
         unwritten |= await _unwritten(tenants.of(tenant), waiting)
     return refused | unwritten | _behind(messages, unwritten)
 
 
-class _Said(NamedTuple):
+class _Item(NamedTuple):
     message: Message
     observation: Observation
 
 
-async def _unwritten(service: Service, waiting: Sequence[_Said]) -> set[str]:
+async def _unwritten(service: Service, waiting: Sequence[_Item]) -> set[str]:
     """Write the observations; the ids of messages of which one could not be written."""
     unwritten: set[str] = set()
     for start in range(0, len(waiting), MAX_BATCH):
@@ -93,13 +93,13 @@ async def _unwritten(service: Service, waiting: Sequence[_Said]) -> set[str]:
         late = [id_ for id_, outcome in await _identified(service, part) if outcome is not None]
         unwritten.update(late)
         if len(late) == len(part):  # nothing can be written now, so the rest need not try
-            unwritten.update(said.message.id for said in waiting[start:])
+            unwritten.update(item.message.id for item in waiting[start:])
             break
     return unwritten
 
 
-def _said(message: Message, region: str | None) -> list[Observation]:
-    """What a message says. Raises `InvalidInput` for all of it when a part is wrong."""
+def _observations(message: Message, region: str | None) -> list[Observation]:
+    """The observations in a message. Raises `InvalidInput` for all of it when one is wrong."""
     body = message.body.encode(errors="replace")
     items = wire.decode_array(body) if body.lstrip().startswith(b"[") else [body]
     if not 0 < len(items) <= MAX_OBSERVATIONS:
@@ -108,35 +108,35 @@ def _said(message: Message, region: str | None) -> list[Observation]:
 
 
 async def _identified(
-    service: Service, part: Sequence[_Said]
+    service: Service, part: Sequence[_Item]
 ) -> list[tuple[str, BitespeedError | None]]:
     """For each observation the id of its message, and why it was not written.
 
     One about somebody who was erased since it was sent is done with.
     """
-    made_at = [said.message.sent_at for said in part]
+    made_at = [item.message.sent_at for item in part]
     try:
-        outcomes = await service.identify_all([said.observation for said in part], None, made_at)
+        outcomes = await service.identify_all([item.observation for item in part], None, made_at)
     except Unavailable as error:
-        return [(said.message.id, error) for said in part]
-    told: list[tuple[str, BitespeedError | None]] = []
+        return [(item.message.id, error) for item in part]
+    results: list[tuple[str, BitespeedError | None]] = []
     for (message, _), outcome in zip(part, outcomes, strict=True):
         if isinstance(outcome, NotFound):
             log.info("queue.erased", id=message.id)
         is_done = isinstance(outcome, Answer | NotFound)
-        told.append((message.id, None if is_done else outcome))
-    return told
+        results.append((message.id, None if is_done else outcome))
+    return results
 
 
 def _behind(messages: Sequence[Message], unwritten: set[str]) -> set[str]:
     """Those that follow one that was not written in its group."""
     behind: set[str] = set()
-    held: set[str] = set()
+    blocked_groups: set[str] = set()
     for message in messages:
         if message.group is None:
             continue
-        if message.group in held:
+        if message.group in blocked_groups:
             behind.add(message.id)
         elif message.id in unwritten:
-            held.add(message.group)
+            blocked_groups.add(message.group)
     return behind

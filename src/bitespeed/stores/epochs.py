@@ -12,7 +12,7 @@ from bitespeed.errors import BitespeedError
 
 SUSPENSION = 5.0  # seconds at least in which nobody uses the cache after one could not fence
 WITHOUT_CACHE = 30.0  # the same after one who has no cache, an import say, which goes on for longer
-LICENCE = 1.0  # seconds for which what a process heard of the epoch holds; 1.25 in the database
+LICENCE = 1.0  # seconds that a process relies on what it read of the epoch; 1.25 in the database
 
 
 class CacheState(msgspec.Struct, frozen=True):
@@ -37,7 +37,7 @@ class CacheState(msgspec.Struct, frozen=True):
 class Feed(msgspec.Struct, frozen=True):
     """What has changed behind the back of those who use the cache, by tenant and value.
 
-    ``values`` is None when it was too much to tell. ``next`` is where to go on.
+    ``values`` is None when there were too many. ``next`` is where to go on.
     """
 
     next: str
@@ -54,7 +54,7 @@ class EpochOver(BitespeedError):
 
 
 def fresh_epoch(server: str = "") -> str:
-    """A name that no epoch has had, with what tells the cache's server from others."""
+    """A name that no epoch has had, with the id of the cache's server."""
     return f"{server[:12]}-{os.urandom(6).hex()}"
 
 

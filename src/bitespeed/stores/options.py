@@ -8,7 +8,7 @@ POOL_SIZE = 10  # to the database; two batches, look-ups and deletions seldom ne
 TIMEOUT = 4.0  # seconds for the database to answer; below a request's deadline
 
 Renew = Callable[[], Awaitable[tuple[str, str | None]]]
-"""Tells the URL and the key as they are by now."""
+"""Returns the URL and the key as they are now."""
 
 
 class Options(msgspec.Struct, frozen=True):

@@ -13,7 +13,7 @@ PAGE = 500  # identities at a time: enough to make the hand-over between threads
 
 
 class Rows(msgspec.Struct):
-    """Streams that come in one piece, as the functions of a database tell them."""
+    """Streams that come in one piece, as the functions of a database return them."""
 
     heads: list[tuple[Any, ...]]
     contacts: list[tuple[Any, ...]]

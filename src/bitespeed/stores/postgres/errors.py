@@ -35,7 +35,7 @@ _REFUSALS = {
     "starting up": "57P03",
     "shutting down": "57P03",
 }
-"""What a server says, in English, that lets nobody in; libpq does not tell the SQLSTATE then."""
+"""The English message of a server that accepts no connection; libpq reports no SQLSTATE then."""
 
 
 def _refusal(text: str) -> str | None:

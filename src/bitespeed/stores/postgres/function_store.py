@@ -1,4 +1,4 @@
-"""The functions in the database: what they are told and what they tell.
+"""The functions in the database: their arguments and their results.
 
 `read` and `commit` take the tenant and one JSON document and return one, so that the same calls
 go over a connection to PostgreSQL and over HTTPS.
@@ -39,7 +39,7 @@ Arguments = Mapping[str, str | int | float | msgspec.Raw | None]
 MAX_EPOCHS = 3  # that may end while one commit tries to be admitted; each takes seconds
 
 
-class _Asked(msgspec.Struct):
+class _Wanted(msgspec.Struct):
     """See migrations/0002_read.sql; beside each value the identity remembered to hold it."""
 
     values: list[tuple[str, str, int | None]]
@@ -97,7 +97,7 @@ class FunctionStore(ABC):
         emails, phones = list(emails), list(phones)
         holders = self._recent.holders(tenant, (*emails, *phones)) if members else {}
         remembered = {id_: self._recent.use(id_) for id_ in set(holders.values())}
-        asked = _Asked(
+        wanted = _Wanted(
             [
                 *[("email", email, holders.get(email)) for email in emails],
                 *[("phone", phone, holders.get(phone)) for phone in phones],
@@ -107,18 +107,20 @@ class FunctionStore(ABC):
             [(identity.id, identity.version) for identity in remembered.values()],
         )
         found = _found.decode(
-            await self._fetch("read", {"tenant": tenant, "asked": msgspec.Raw(_encode(asked))})
+            await self._fetch("read", {"tenant": tenant, "asked": msgspec.Raw(_encode(wanted))})
         )
         roots = dict(found.roots)
-        held = [None if id_ is None else roots.get(id_, id_) for id_ in found.holders]
+        roots_now = [None if id_ is None else roots.get(id_, id_) for id_ in found.holders]
         identities = {identity.id: identity for identity in found.identities}
-        for id_ in held:
+        for id_ in roots_now:
             if id_ is not None and id_ not in identities:
                 identities[id_] = remembered[id_]  # confirmed
         if members:
             for identity in found.identities:
                 self._recent.remember(tenant, identity)
-        return Snapshot(identities, _held(emails, held), _held(phones, held[len(emails) :]))
+        return Snapshot(
+            identities, _holders(emails, roots_now), _holders(phones, roots_now[len(emails) :])
+        )
 
     async def commit(self, tenant: str, changes: Changes, epoch: str | None = None) -> Committed:
         """See `CacheableStore.commit`. One call, unless a cache has to be suspended first."""
@@ -151,8 +153,8 @@ class FunctionStore(ABC):
         self, tenant: str, values: Collection[Email | Phone], contact: int | None = None
     ) -> list[IdentityRecords]:
         """See `Store.records`. One call."""
-        asked = _encode({"values": list(values), "contact": contact})
-        rows = await self._fetch("records", {"tenant": tenant, "asked": msgspec.Raw(asked)})
+        wanted = _encode({"values": list(values), "contact": contact})
+        rows = await self._fetch("records", {"tenant": tenant, "asked": msgspec.Raw(wanted)})
         return [identity for page in paged(_rows.decode(rows).streams()) for identity in page]
 
     async def tombstones(self, tenant: str, pseudonyms: Collection[str] = ()) -> Tombstones:
@@ -184,8 +186,8 @@ class FunctionStore(ABC):
 
     async def keys(self, ids: Collection[str] | None = None) -> list[ApiKey]:
         """See `KeyStore.keys`."""
-        asked = None if ids is None else msgspec.Raw(_encode(list(ids)))
-        return _keys.decode(await self._fetch("keys", {"ids": asked}))
+        wanted = None if ids is None else msgspec.Raw(_encode(list(ids)))
+        return _keys.decode(await self._fetch("keys", {"ids": wanted}))
 
     async def put_key(self, key: ApiKey) -> None:
         """See `KeyStore.put_key`."""
@@ -198,6 +200,6 @@ class FunctionStore(ABC):
         return answer
 
 
-def _held(values: Sequence[T], roots: Sequence[int | None]) -> dict[T, int]:
-    """Each value that somebody holds, with its holder."""
+def _holders(values: Sequence[T], roots: Sequence[int | None]) -> dict[T, int]:
+    """Each value that an identity has, with the identity."""
     return {v: root for v, root in zip(values, roots, strict=False) if root is not None}

@@ -1,4 +1,4 @@
-"""How connections are made: what every one of them is told, and one for statements, by psycopg's
+"""How connections are made: the options of every one, and one for statements, by psycopg's
 layer `pq` alone. The rest of psycopg would be most of what a Lambda function loads, for nothing;
 see docs/decisions/0022-cold-start.md.
 """
@@ -22,21 +22,21 @@ OPTIONS = {
 }
 
 UNKNOWN = "The database URL has a part that PostgreSQL does not know"
-BEGUN = "connection to server"  # libpq's words, once it has understood all that it was told
+BEGUN = "connection to server"  # libpq's words, once it has understood all options
 
 Parameters = Mapping[str, str]
 
 
-def parameters(url: str, patience: float) -> dict[str, str]:
-    """What libpq is told. Raises `InvalidInput` for a URL that it does not understand; its words
+def parameters(url: str, timeout: float) -> dict[str, str]:
+    """The options for libpq. Raises `InvalidInput` for a URL that it does not understand; its words
     may quote it.
     """
     try:
         options = pq.Conninfo.parse(url.encode())
     except OperationalError:
         raise InvalidInput(UNKNOWN) from None
-    timeout = max(2, int(patience))  # whole seconds, and libpq waits no less than two
-    return _values(options) | OPTIONS | {"connect_timeout": str(timeout)}
+    seconds = max(2, int(timeout))  # whole seconds, and libpq waits no less than two
+    return _values(options) | OPTIONS | {"connect_timeout": str(seconds)}
 
 
 def conninfo(parameters: Parameters) -> bytes:

@@ -17,9 +17,9 @@ _USED, _IDLE, _WAITING = (pool_connections[state] for state in ("used", "idle", 
 class Pool:
     """Up to ``size`` connections; the one used last is used next, so that a lull needs few."""
 
-    def __init__(self, url: str, size: int, patience: float, renew: Renew | None = None) -> None:
+    def __init__(self, url: str, size: int, timeout: float, renew: Renew | None = None) -> None:
         self._url = url
-        self._patience = patience
+        self._timeout = timeout
         self._size = size
         pool_limit.set(size)
         self._renew = renew
@@ -33,7 +33,7 @@ class Pool:
         """A connection for one statement. Raises `StoreUnavailable` when none is free in time."""
         _WAITING.add(1)
         try:
-            async with asyncio.timeout(self._patience):
+            async with asyncio.timeout(self._timeout):
                 await self._free.acquire()
         except TimeoutError:
             raise StoreUnavailable("All connections to the database are busy; try again") from None
@@ -52,12 +52,12 @@ class Pool:
 
     async def _opened(self) -> Connection:
         try:
-            return await Connection.open(self._url, self._patience)
+            return await Connection.open(self._url, self._timeout)
         except AccessRefused:
             if self._renew is None:
                 raise
             self._url, _ = await self._renew()
-            return await Connection.open(self._url, self._patience)
+            return await Connection.open(self._url, self._timeout)
 
     def _kept(self) -> Connection | None:
         while self._idle:
@@ -82,7 +82,7 @@ class Pool:
             return
         self._is_closed = True
         with suppress(TimeoutError):
-            async with asyncio.timeout(self._patience):
+            async with asyncio.timeout(self._timeout):
                 for _ in range(self._size):
                     await self._free.acquire()
         while self._idle:

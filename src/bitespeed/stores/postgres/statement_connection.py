@@ -45,12 +45,12 @@ class Connection:
         self.made_at = self._loop.time()
 
     @classmethod
-    async def open(cls, url: str, patience: float) -> "Connection":
-        """Connect within ``patience`` seconds. Raises `StoreUnavailable`."""
+    async def open(cls, url: str, timeout: float) -> "Connection":
+        """Connect within ``timeout`` seconds. Raises `StoreUnavailable`."""
         try:
             with translated():
-                async with asyncio.timeout(patience):
-                    server = await connected(parameters(url, patience))
+                async with asyncio.timeout(timeout):
+                    server = await connected(parameters(url, timeout))
         except TimeoutError:
             raise StoreUnavailable("The database cannot be reached in time; try again") from None
         return cls(server)
@@ -60,10 +60,10 @@ class Connection:
         """Whether a statement may be sent: open, and not in the middle of one."""
         return self._server.transaction_status == pq.TransactionStatus.IDLE
 
-    async def fetch(self, statement: bytes, values: Texts, patience: float) -> bytes | None:
+    async def fetch(self, statement: bytes, values: Texts, timeout: float) -> bytes | None:
         """The one value that the statement returns, as text.
 
-        Raises `StoreUnavailable` after ``patience`` seconds or when the connection fails
+        Raises `StoreUnavailable` after ``timeout`` seconds or when the connection fails
         (what it wrote may be there or not), else what the SQLSTATE means. Closes the
         connection unless it is as good as before.
         """
@@ -72,7 +72,7 @@ class Connection:
         self._answer = self._loop.create_future()
         self._result = None
         try:
-            async with asyncio.timeout(patience):
+            async with asyncio.timeout(timeout):
                 self._server.send_query_params(statement, values)
                 while self._server.flush():
                     await self._is_writable()
@@ -104,8 +104,8 @@ class Connection:
     def _on_readable(self) -> None:
         """Take all that has come, and notice when the connection has ended behind it.
 
-        uvloop tells of a reset once: whoever leaves it unread behind the server's last words
-        hears no more of it.
+        uvloop reports a reset once: a reader that leaves it unread behind the server's last words
+        never sees it.
         """
         answer = self._answer
         try:

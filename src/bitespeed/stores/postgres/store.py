@@ -141,7 +141,7 @@ class PostgresStore(FunctionStore):
         with translated(), self._connect() as connection:
             connection.add_notice_handler(lambda notice: warnings.append(notice.sqlstate))
             connection.execute(vacuum.encode())
-        if warnings:  # that is how the server tells whose tables these are not
+        if warnings:  # that is how the server answers a user who may not use the tables
             raise StoreUnavailable("Only the owner of the tables may do this; see docs/postgres.md")
 
     async def close(self) -> None:

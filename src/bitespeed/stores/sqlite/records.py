@@ -23,9 +23,9 @@ def records(
     contact: int | None,
 ) -> list[IdentityRecords]:
     """See `Store.records`."""
-    asked = {"tenant": tenant, "contact": contact, "values": _json(values)}
+    wanted = {"tenant": tenant, "contact": contact, "values": _json(values)}
     with transaction(connection, "begin"):
-        roots = [root for (root,) in connection.execute(_SQL["roots"], asked)]
+        roots = [root for (root,) in connection.execute(_SQL["roots"], wanted)]
         given = {"roots": _json(roots)}
         streams = [connection.cursor().execute(_SQL[name], given) for name in _STREAMS]
         return [identity for page in paged(streams) for identity in page]
@@ -35,10 +35,10 @@ def tombstones(
     connection: sqlite3.Connection, tenant: str, pseudonyms: Collection[str]
 ) -> Tombstones:
     """See `Store.tombstones`."""
-    asked = {"tenant": tenant, "pseudonyms": _json(pseudonyms)}
+    wanted = {"tenant": tenant, "pseudonyms": _json(pseudonyms)}
     with transaction(connection, "begin"):
         secret = connection.execute(_SQL["secret"]).fetchone()
-        erased_at = dict(connection.execute(_SQL["tombstones"], asked).fetchall())
+        erased_at = dict(connection.execute(_SQL["tombstones"], wanted).fetchall())
     return Tombstones(secret[0] if secret else None, erased_at)
 
 

@@ -26,7 +26,7 @@ _NOT_PREPARED = {"PGRST106", "PGRST202"}  # no such schema is exposed, no such f
 
 
 class _Refusal(msgspec.Struct):
-    """How PostgREST tells an error; its message may quote values and goes nowhere."""
+    """An error of PostgREST; its message may quote values and is dropped."""
 
     code: str | None = None
 
@@ -49,7 +49,7 @@ class SupabaseStore(FunctionStore):
         )
         self._client.headers.update(_proof(options.key))
         self._renew = options.renew
-        self._patience = options.timeout
+        self._timeout = options.timeout
         self._under_way: set[asyncio.Task[httpx.Response]] = set()
 
     @classmethod
@@ -75,14 +75,14 @@ class SupabaseStore(FunctionStore):
             answer = await self._post(function, body)
         return None if answer == b"null" else answer
 
-    async def _post(self, function: str, body: bytes, patience: float | None = None) -> bytes:
-        patience = patience or self._patience
-        exchange = asyncio.create_task(self._client.post(function, content=body, timeout=patience))
+    async def _post(self, function: str, body: bytes, timeout: float | None = None) -> bytes:
+        timeout = timeout or self._timeout
+        exchange = asyncio.create_task(self._client.post(function, content=body, timeout=timeout))
         self._under_way.add(exchange)
         exchange.add_done_callback(self._over)
         # A caller who gives up does not cancel it: where that comes at a bad moment, httpcore
         # never gives the connection out again.
-        done, _ = await asyncio.wait({exchange}, timeout=patience)
+        done, _ = await asyncio.wait({exchange}, timeout=timeout)
         if not done:
             exchange.cancel()
             raise StoreUnavailable("The Data API did not answer in time; try again")
@@ -99,7 +99,7 @@ class SupabaseStore(FunctionStore):
     def _over(self, exchange: asyncio.Task[httpx.Response]) -> None:
         self._under_way.discard(exchange)
         if not exchange.cancelled():
-            exchange.exception()  # nobody may be there to hear it
+            exchange.exception()  # the caller may be gone
 
     async def ping(self) -> None:
         """See `Store.ping`."""
@@ -120,7 +120,7 @@ class SupabaseStore(FunctionStore):
     async def close(self) -> None:
         """See `Store.close`."""
         if self._under_way:
-            await asyncio.wait(self._under_way, timeout=self._patience)
+            await asyncio.wait(self._under_way, timeout=self._timeout)
         await self._client.aclose()
 
 

@@ -35,5 +35,5 @@ insert into erasure_secret (is_only, secret)
 values (1, ?);
 
 -- name: size
--- Few contacts are ever removed, so the last id tells how many there are.
+-- Few contacts are ever removed, so the last id is nearly their number.
 select coalesce((select seq from sqlite_sequence where name = 'contact_record'), 0);

@@ -2,22 +2,22 @@
 -- `cross join` and `left join` hold the planner to the unique keys; it must never scan a table.
 
 -- name: versions
--- For each identity asked for, in order, its version, or null when it does not live.
+-- For each identity wanted, in order, its version, or null when it does not live.
 select json_group_array(i.version)
-from json_each(:ids) asked
-left join identity i on i.id = asked.value and i.root_id = i.id;
+from json_each(:ids) wanted
+left join identity i on i.id = wanted.value and i.root_id = i.id;
 
 -- name: roots_of_emails
--- For each email asked for, in order, the identity that holds it, or null.
+-- For each email wanted, in order, the identity that holds it, or null.
 select json_group_array(born.root_id)
-from json_each(:values) asked
-left join identifier i on i.tenant = :tenant and i.kind = 'email' and i.value = asked.value
+from json_each(:values) wanted
+left join identifier i on i.tenant = :tenant and i.kind = 'email' and i.value = wanted.value
 left join identity born on born.id = i.identity_id;
 
 -- name: roots_of_phones
 select json_group_array(born.root_id)
-from json_each(:values) asked
-left join identifier i on i.tenant = :tenant and i.kind = 'phone' and i.value = asked.value
+from json_each(:values) wanted
+left join identifier i on i.tenant = :tenant and i.kind = 'phone' and i.value = wanted.value
 left join identity born on born.id = i.identity_id;
 
 -- name: root_of_contact
@@ -35,12 +35,12 @@ select json_group_array(json_array(
             from identity born
             cross join contact_record c on c.identity_id = born.id
             where born.root_id = r.id and c.deleted_at is null)))
-from json_each(:ids) asked
-cross join identity r on r.id = asked.value
+from json_each(:ids) wanted
+cross join identity r on r.id = wanted.value
 where r.contacts > 0;
 
 -- name: identities_without_members
 select json_group_array(json_array(r.id, r.version, r.primary_id, r.primary_at, r.contacts))
-from json_each(:ids) asked
-cross join identity r on r.id = asked.value
+from json_each(:ids) wanted
+cross join identity r on r.id = wanted.value
 where r.contacts > 0;
