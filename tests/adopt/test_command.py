@@ -23,12 +23,12 @@ def test_command_prints_and_reports_repairs(database: str, tmp_path: Path) -> No
     fill(database, LIVELY)
     done = bitespeed("adopt", "--dry-run", cwd=tmp_path, url=database)
     assert done.returncode == 0, done.stderr
-    assert "public.contact: 4 contacts, 1 of them deleted, would become 1 identities" in done.stdout
+    assert "public.contact: 4 contacts, 1 of them deleted, would become 1 identity" in done.stdout
     assert done.stdout.endswith("Nothing has been changed.\n")
 
     done = bitespeed("adopt", cwd=tmp_path, url=database)
     assert done.returncode == 0, done.stderr
-    assert "are now 1 identities" in done.stdout
+    assert "became 1 identity" in done.stdout
     assert re.search(r"^chain +1 +secondaries of a secondary", done.stdout, re.MULTILINE)
     assert "demoted: contact 2: was primary, is secondary of 1\n" in done.stdout
     with (tmp_path / "adopt.report.csv").open(newline="") as stream:

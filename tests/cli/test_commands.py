@@ -267,7 +267,7 @@ def test_export_writes_ndjson_and_csv(tmp_path: Path) -> None:
 
 def test_check_prints_the_ids_of_what_is_broken(tmp_path: Path) -> None:
     succeed("identify", "--phone", "1", cwd=tmp_path)
-    assert "1 identities, sound" in succeed("check", cwd=tmp_path)
+    assert "1 identity, sound" in succeed("check", cwd=tmp_path)
     connection = sqlite3.connect(tmp_path / "bitespeed.db")
     connection.execute("update identity set contacts = 5")
     connection.commit()

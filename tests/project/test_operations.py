@@ -144,5 +144,5 @@ def test_database_file_is_restored_from_its_backup(tmp_path: Path) -> None:
     succeed("bitespeed", "identify", "--phone", "1", cwd=tmp_path, **environ)
     succeed("sh", "-ec", backup, cwd=tmp_path, **environ)
     succeed("bitespeed", "identify", "--phone", "2", cwd=tmp_path, **environ)
-    assert "1 identities, sound" in succeed("sh", "-ec", restore, cwd=tmp_path, **environ)
+    assert "1 identity, sound" in succeed("sh", "-ec", restore, cwd=tmp_path, **environ)
     succeed("bitespeed", "lookup", "--phone", "1", cwd=tmp_path, **environ)

@@ -14,6 +14,7 @@ from rich.table import Table
 from bitespeed.cli.common import (
     INTERRUPTED,
     as_json,
+    counted,
     database,
     err,
     load,
@@ -164,8 +165,9 @@ def _print(adopted: "Adopted", repairs: _Report, *, dry_run: bool) -> None:
     from bitespeed.stores.postgres.bulk.adopt.repairs import KINDS
 
     click.echo(
-        f"{adopted.table}: {adopted.contacts:,} contacts, {adopted.deleted:,} of them deleted,"
-        f" {'would become' if dry_run else 'are now'} {adopted.identities:,} identities"
+        f"{adopted.table}: {counted(adopted.contacts, 'contact')},"
+        f" {adopted.deleted:,} of them deleted, {'would become' if dry_run else 'became'}"
+        f" {counted(adopted.identities, 'identity', 'identities')}"
     )
     click.echo(f"Times without a zone were read as of {adopted.time_zone}")
     for note in adopted.notes:

@@ -5,7 +5,7 @@ from collections import Counter
 
 import click
 
-from bitespeed.cli.common import NO, as_json, awaiting, database, opened_store
+from bitespeed.cli.common import NO, as_json, awaiting, counted, database, opened_store
 from bitespeed.cli.progress import progress_bar
 from bitespeed.jobs.check import MAX_VIOLATIONS
 from bitespeed.jobs.check import check as check_store
@@ -51,4 +51,5 @@ def _report(checked: int, violations: list[Violation]) -> None:
         click.echo(f"{violation.invariant}: identity {violation.identity}: {violation.what}")
     if len(violations) == MAX_VIOLATIONS:
         click.echo(f"... the search ended after {MAX_VIOLATIONS}")
-    click.echo(f"{checked} identities, {'sound' if not violations else 'damaged'}")
+    identities = counted(checked, "identity", "identities")
+    click.echo(f"{identities}, {'damaged' if violations else 'sound'}")

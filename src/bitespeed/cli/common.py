@@ -47,6 +47,13 @@ tenant = click.option(
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON, for scripts.")
 
 
+def counted(number: int, one: str, many: str = "") -> str:
+    """A number with its noun, such as ``1 contact`` or ``2,000 contacts``; ``many`` is the plural
+    where that is not the singular with an s.
+    """
+    return f"{number:,} {one if number == 1 else many or f'{one}s'}"
+
+
 def reporting_errors(work: Callable[P, None]) -> Callable[P, None]:
     """Print an error that a caller can meet as one sentence, and exit with its status."""
 

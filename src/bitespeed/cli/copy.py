@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from bitespeed.cli.common import INTERRUPTED, NO, as_json, awaiting, err, load
+from bitespeed.cli.common import INTERRUPTED, NO, as_json, awaiting, counted, err, load
 from bitespeed.cli.progress import progress_bar
 from bitespeed.errors import InvalidInput
 from bitespeed.jobs.copy import MAX_DIFFERENCES, Comparison, Counts, compare
@@ -87,23 +87,21 @@ def _document(copied: Counts, comparison: Comparison) -> dict[str, object]:
 
 def _report(copied: Counts, comparison: Comparison, source: str, target: str) -> None:
     click.echo(
-        f"Copied {copied.identities:,} identities with {copied.contacts:,} contacts and"
-        f" {copied.events:,} events from {source} to {target}"
+        f"Copied {counted(copied.identities, 'identity', 'identities')}"
+        f" with {counted(copied.contacts, 'contact')} and {counted(copied.events, 'event')}"
+        f" from {source} to {target}"
     )
     for identity, what in comparison.differences:
         click.echo(f"identity {identity}: {what}")
     if len(comparison.differences) == MAX_DIFFERENCES:
         click.echo(f"... the comparison ended after {MAX_DIFFERENCES} differences")
     if comparison.changed:
+        newer = counted(comparison.changed, "identity is", "identities are")
         click.echo(
-            f"The source has changed since: {_identities(comparison.changed)} newer there."
+            f"The source has changed since: {newer} newer there."
             " Stop the servers on it and copy again, into an empty database."
         )
     if comparison.is_equal:
         click.echo("Compared: both hold the same")
     elif comparison.differences:
         click.echo("Compared: they differ. Do not use the copy")
-
-
-def _identities(count: int) -> str:
-    return "1 identity is" if count == 1 else f"{count:,} identities are"

@@ -3,7 +3,7 @@
 import click
 
 from bitespeed import wire
-from bitespeed.cli.common import as_json, awaiting, database, opened, region, tenant
+from bitespeed.cli.common import as_json, awaiting, counted, database, opened, region, tenant
 from bitespeed.errors import InvalidInput
 from bitespeed.model.changes import Receipt
 from bitespeed.runtime import open_only_store
@@ -55,8 +55,9 @@ def _print_receipt(receipt: Receipt, *, as_json: bool) -> None:
         click.echo(wire.encode_receipt(receipt))
         return
     click.echo(
-        f"Erased {receipt.contacts:,} contacts of {receipt.identities:,} identities,"
-        f" {receipt.identifiers:,} identifiers and {receipt.events:,} events"
+        f"Erased {counted(receipt.contacts, 'contact')}"
+        f" of {counted(receipt.identities, 'identity', 'identities')},"
+        f" {counted(receipt.identifiers, 'identifier')} and {counted(receipt.events, 'event')}"
     )
     click.echo(f"receipt     {receipt.id}")
     for pseudonym in receipt.pseudonyms:

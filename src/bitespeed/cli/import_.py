@@ -18,6 +18,7 @@ from bitespeed.cli.common import (
     INTERRUPTED,
     as_json,
     awaiting,
+    counted,
     database,
     err,
     opened,
@@ -146,8 +147,9 @@ def _report(tally: Tally, rejects: str, *, as_json: bool) -> None:
         click.echo(json.dumps(counts))
         return
     click.echo(
-        f"{tally.rows:,} rows: {tally.primaries:,} new customers,"
-        f" {tally.secondaries:,} new contacts of known ones, {tally.merges:,} merges,"
+        f"{counted(tally.rows, 'row')}: {counted(tally.primaries, 'new customer')},"
+        f" {counted(tally.secondaries, 'new contact')} of known ones,"
+        f" {counted(tally.merges, 'merge')},"
         f" {tally.repeats:,} with nothing new,"
         + (f" {tally.older:,} from before that time," if tally.older else "")
         + (f" {tally.erased:,} of customers erased since," if tally.erased else "")

@@ -5,7 +5,7 @@ import signal
 
 import click
 
-from bitespeed.cli.common import awaiting, database, load, region
+from bitespeed.cli.common import awaiting, counted, database, load, region
 from bitespeed.errors import InvalidInput
 from bitespeed.runtime import open_runtime, open_telemetry
 
@@ -38,5 +38,4 @@ async def work_(database: str | None, region: str | None) -> None:
         click.echo("Working. Stop with Ctrl-C.")
         queue = SqsQueue(settings.sqs_url)
         done, failed = await work(runtime.tenants, queue, settings.region, stop)
-    messages = "1 message" if done == 1 else f"{done:,} messages"
-    click.echo(f"{messages} processed, {failed:,} failed.")
+    click.echo(f"{counted(done, 'message')} processed, {failed:,} failed.")
