@@ -18,8 +18,9 @@ from bitespeed.errors import Conflict, Unavailable
 from bitespeed.model.changes import Changes, Committed
 from bitespeed.model.identifiers import observe
 from bitespeed.model.records import IdentityRecords
+from bitespeed.service.attempts import MAX_ATTEMPTS
 from bitespeed.service.batching import Limits
-from bitespeed.service.service import MAX_ATTEMPTS, Service
+from bitespeed.service.service import Service
 from bitespeed.stores import open_store
 from bitespeed.stores.options import Options
 from support.backends import prepared

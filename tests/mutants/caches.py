@@ -18,7 +18,7 @@ MUTANTS = [
     ),
     Mutant(
         "what is in the cache overtakes what came before it in a batch",
-        "service/service.py",
+        "service/pipeline.py",
         "if answer is None or (in_turn and rest):",
         "if answer is None:",
         CACHE,

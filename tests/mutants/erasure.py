@@ -9,8 +9,8 @@ MADE_BEFORE = Suite("store/test_erasures.py", "made_before_the_erasure and sqlit
 MUTANTS = [
     Mutant(
         "what was said before an erasure is believed after it",
-        "service/service.py",
-        "if waiting and waiting[0].made_at is not None:",
+        "service/pipeline.py",
+        "if waiting[0].made_at is not None:",
         "if not waiting:",
         MADE_BEFORE,
     ),

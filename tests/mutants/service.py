@@ -7,16 +7,16 @@ SERVICE = Suite("service/test_service.py")
 MUTANTS = [
     Mutant(
         "replies are given before they are durable",
-        "service/service.py",
-        "if not reply.needs_commit:",
-        "if not reply.needs_commit or reply.members:",
+        "service/pipeline.py",
+        "if reply.needs_commit:",
+        "if reply.needs_commit and not reply.members:",
         SERVICE,
     ),
     Mutant(
         "what has been answered is tried again",
-        "service/service.py",
-        "waiting = [pending for pending, _ in unsettled if not pending.is_settled]",
-        "waiting = batch",
+        "service/pipeline.py",
+        "waiting = [pending for pending in batch if not pending.is_resolved]\n        if not",
+        "waiting = batch\n        if not",
         SERVICE,
     ),
     Mutant(
@@ -28,7 +28,7 @@ MUTANTS = [
     ),
     Mutant(
         "neighbours of a poisoned observation fail with it",
-        "service/service.py",
+        "service/pipeline.py",
         "except StoreUnavailable as refusal:",
         "except Exception as refusal:",
         SERVICE,

@@ -17,9 +17,10 @@ from bitespeed.errors import (
 )
 from bitespeed.model.identifiers import Observation, observe
 from bitespeed.model.identity import Answer
-from bitespeed.service import service as service_module
+from bitespeed.service import attempts, commits
+from bitespeed.service.attempts import MAX_ATTEMPTS
 from bitespeed.service.batching import MAX_BATCH, MAX_IN_FLIGHT, Limits
-from bitespeed.service.service import MAX_ATTEMPTS, Service
+from bitespeed.service.service import Service
 from support.invariants import assert_clean
 from support.log_lines import captured_log_lines
 from support.stores import failing, service_on, store_at, watched, write
@@ -35,7 +36,7 @@ def path(tmp_path):
 @pytest.fixture(autouse=True)
 def no_pauses(monkeypatch):
     """Attempts follow each other at once."""
-    monkeypatch.setattr(service_module, "FIRST_PAUSE", 0.0)
+    monkeypatch.setattr(attempts, "FIRST_PAUSE", 0.0)
 
 
 def run(main):
@@ -79,7 +80,7 @@ def test_who_waits_for_a_commit_is_told_of_it_before_the_log_is(path, monkeypatc
     in the log already.
     """
     order = []
-    monkeypatch.setattr(service_module, "changed", lambda *_: order.append("log"))
+    monkeypatch.setattr(commits, "changed", lambda *_: order.append("log"))
 
     async def main():
         async with watched(path) as (_, service):

@@ -2,7 +2,7 @@
 
 import pytest
 
-from bitespeed.service import service as service_module
+from bitespeed.service import attempts
 from support.backends import (
     SqliteBackend,
     cleared,
@@ -56,4 +56,4 @@ def backend(request, tmp_path):
 @pytest.fixture(autouse=True)
 def no_pauses(monkeypatch):
     """A service's attempts follow each other at once."""
-    monkeypatch.setattr(service_module, "FIRST_PAUSE", 0.0)
+    monkeypatch.setattr(attempts, "FIRST_PAUSE", 0.0)

@@ -29,7 +29,7 @@ from bitespeed.model.changes import Changes, Committed
 from bitespeed.model.identity import Snapshot
 from bitespeed.server.app import Application
 from bitespeed.server.process import DRAIN, OPTIONS
-from bitespeed.service.service import MAX_ATTEMPTS
+from bitespeed.service.attempts import MAX_ATTEMPTS
 from bitespeed.settings import Settings
 from bitespeed.stores import open_store
 from bitespeed.stores.protocols import AnyStore

@@ -5,6 +5,7 @@ canonicalising a canonical value changes nothing.
 """
 
 import re
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import NewType
 
@@ -33,8 +34,8 @@ _PHONE = re.compile(r"\+?[0-9]+", re.ASCII)
 class Observation(msgspec.Struct, frozen=True, gc=False):
     """What one request says about a person: an email, a phone, or both.
 
-    ``raw_email`` and ``raw_phone`` are what was sent, where that differs from
-    the canonical value.
+    ``raw_email`` and ``raw_phone`` are the texts that were sent, if they differ from the canonical
+    values.
     """
 
     email: Email | None
@@ -43,8 +44,16 @@ class Observation(msgspec.Struct, frozen=True, gc=False):
     raw_phone: str | None = None
 
 
+def emails_and_phones(observations: Sequence[Observation]) -> tuple[list[Email], list[Phone]]:
+    """The emails and the phones of the observations, each once."""
+    return (
+        list({o.email for o in observations if o.email is not None}),
+        list({o.phone for o in observations if o.phone is not None}),
+    )
+
+
 def observe(email: str | None, phone: str | int | None, region: str | None = None) -> Observation:
-    """Canonicalise what was sent; absent, empty and blank values are no values.
+    """The canonical observation of what was sent; absent, empty and blank values are no values.
 
     ``region`` is the ISO 3166 code of the country whose numbers may be written
     without a country code. Raises `InvalidInput` when a given value is not an

@@ -1,7 +1,7 @@
 """Gathers what is waiting into batches, within limits.
 
 Work is gathered, not delayed: a lone request is a batch of one at once; under load a batch is
-whatever came while the ones before it were under way. There is no timer in the way.
+whatever arrived while the batches before it were in flight. There is no timer in the way.
 """
 
 import asyncio
@@ -22,8 +22,8 @@ T = TypeVar("T")
 
 MAX_BATCH = 256  # observations; more would hold up the first of them without being any cheaper
 MAX_IN_FLIGHT = 2  # batches; one is read and decided while the other one's commit reaches the disk
-SECOND = 2  # times as many must wait as are under way before another batch begins beside one
-SWEEP = 0.05  # seconds between looks for requests past their deadline
+MIN_WAITING_FACTOR = 2  # a batch begins beside another if so many times its size are waiting
+SWEEP_INTERVAL = 0.05  # seconds between two searches for overdue requests
 
 MAX_WAITING = 10_000  # observations: a second of work or less, so that waiting is worth while
 MAX_WAITING_PER_TENANT = (
@@ -36,75 +36,77 @@ class Limits(msgspec.Struct, frozen=True):
     """What may wait, and for how long."""
 
     max_waiting: int = MAX_WAITING
-    """Observations waiting or under way; beyond it requests are refused with `Overloaded`."""
+    """Observations waiting or in flight; requests beyond it are refused with `Overloaded`."""
     max_waiting_per_tenant: int = MAX_WAITING_PER_TENANT
-    """The same of one tenant; beyond it, `TooManyRequests`."""
+    """The same for one tenant; requests beyond it are refused with `TooManyRequests`."""
     deadline: float = DEADLINE
     """Seconds until a request is answered with `DeadlineExceeded`."""
     large_identity: int = LARGE_IDENTITY
-    """Contacts of an identity from which on an alarm is raised."""
+    """Contacts from which on an identity counts as large, and a warning is logged."""
 
 
 class Load:
-    """What all services of a process bear together."""
+    """The load of all services of a process together."""
 
-    waiting = 0  # observations and look-ups, waiting or under way
+    waiting = 0  # observations and look-ups, waiting or in flight
     is_draining = False
 
 
 Outcome = Answer | KeptAnswer | Exception
 Work = Hashable
-"""What a batch is under way as."""
+"""The task or look-up that a batch is in flight under."""
 
 
 class Pending(msgspec.Struct, eq=False):
     """A request that waits for its answer, until ``deadline`` on the event loop's clock."""
 
     observation: Observation
-    tell: Callable[[Outcome], None]
+    on_done: Callable[[Outcome], None]
     deadline: float
     request: Request | None
     made_at: int | None = None
-    """When it was made, if that was before it came: see `Service.identify_all`."""
-    is_settled: bool = False
+    """When the observation was made, if that was earlier: see `Service.identify_all`."""
+    is_resolved: bool = False
 
-    def settle(self, outcome: Outcome) -> None:
-        """Tell it what came of it; once told, it stays with that."""
-        if not self.is_settled:
-            self.is_settled = True
-            self.tell(outcome)
+    def resolve(self, outcome: Outcome) -> None:
+        """Hand the outcome to the caller; only the first one counts."""
+        if not self.is_resolved:
+            self.is_resolved = True
+            self.on_done(outcome)
 
 
-class Gathering:
-    """What waits in one service or is under way there; lives on one event loop."""
+class Batching:
+    """The requests that wait in one service or are in flight; lives on one event loop."""
 
     def __init__(self, start: Callable[[list[Pending]], Work], limits: Limits, load: Load) -> None:
-        """``start`` begins to settle a batch, and tells what it is under way as until `finish`."""
+        """``start`` begins to answer a batch, and returns the work it is in flight under until
+        `finish`.
+        """
         self._start = start
         self._limits = limits
         self._load = load
         self._loop = asyncio.get_running_loop()
         self._queue: deque[Pending] = deque()
         self._batches: dict[Work, list[Pending]] = {}
-        self._under_way = 0  # in all batches together
+        self._in_flight = 0  # in all batches together
         self._gathered: set[Work] = set()  # the batches that came from the queue
         self._is_gathering = False
         self._sweeper: asyncio.TimerHandle | None = None
-        self._unheard: set[asyncio.Task[Any]] = set()  # keeps what is under way from being lost
-        self._drained: asyncio.Future[None] | None = None  # for whoever waits until nothing waits
+        self._bounded: set[asyncio.Task[Any]] = set()  # the event loop itself would lose them
+        self._drained: asyncio.Future[None] | None = None  # resolved when nothing waits any more
 
     @property
     def is_idle(self) -> bool:
-        """Whether nothing waits here or is under way."""
+        """Whether nothing waits or is in flight here."""
         return not self._waiting
 
     @property
     def _waiting(self) -> int:
-        """Observations and look-ups, waiting or under way."""
-        return len(self._queue) + self._under_way + len(self._unheard)
+        """Observations and look-ups, waiting or in flight."""
+        return len(self._queue) + self._in_flight + len(self._bounded)
 
     def admit(self, count: int) -> None:
-        """Count them as waiting in this process. Raises `Unavailable` or `TooManyRequests`."""
+        """Count requests as waiting in this process. Raises `Unavailable` or `TooManyRequests`."""
         if self._load.is_draining:
             raise Unavailable("The service is shutting down")
         if self._load.waiting + count > self._limits.max_waiting:
@@ -116,28 +118,28 @@ class Gathering:
     def accept(
         self,
         observation: Observation,
-        tell: Callable[[Outcome], None],
+        on_done: Callable[[Outcome], None],
         request: Request | None,
     ) -> Pending:
-        """Let it wait for the next batch. Raises what `admit` raises."""
+        """Queue an observation for the next batch. Raises what `admit` raises."""
         self.admit(1)
-        pending = Pending(observation, tell, self.deadline(), request)
+        pending = Pending(observation, on_done, self.deadline(), request)
         self._queue.append(pending)
         self._start_soon()
         return pending
 
     def deadline(self) -> float:
-        """Of what comes now."""
+        """The deadline of a request that arrives now."""
         return self._loop.time() + self._limits.deadline
 
     def _start_soon(self) -> None:
-        """Begin a batch, unless enough are under way or the last one has yet to gather.
+        """Begin a batch, unless enough are in flight or the last one has not been gathered yet.
 
-        Another one beside the first has to be worth it: fewer and larger batches are cheaper,
-        but nobody is to wait long behind one that is held up.
+        Fewer and larger batches are cheaper, so a second one begins only for many requests; it
+        lets them pass a first one that takes long.
         """
         waiting = len(self._queue)
-        is_worth_it = waiting >= SECOND * self._under_way - 1
+        is_worth_it = waiting >= MIN_WAITING_FACTOR * self._in_flight - 1
         if (
             waiting
             and is_worth_it
@@ -148,7 +150,7 @@ class Gathering:
             self._loop.call_soon(self._gather)
 
     def _gather(self) -> None:
-        """Take all that the event loop had at hand when the first one came, and settle it."""
+        """Start a batch of what the event loop has received since the first request of it."""
         self._is_gathering = False
         batch = [self._queue.popleft() for _ in range(min(len(self._queue), MAX_BATCH))]
         work = self._start(batch)
@@ -156,61 +158,63 @@ class Gathering:
         self.begin(batch, work)
 
     def batch(self, work: Work) -> list[Pending]:
-        """What is under way as this."""
+        """The batch that is in flight under `work`."""
         return self._batches[work]
 
-    def go_on(self, rest: list[Pending], work: Work) -> None:
-        """A part of a gathered batch is under way as something else now; `finish` what it was."""
-        self._load.waiting += len(rest)  # once more: the end of the former takes all away
+    def continue_with(self, rest: list[Pending], work: Work) -> None:
+        """Register the rest of a gathered batch under other work; then `finish` the former work."""
+        self._load.waiting += len(
+            rest
+        )  # once more, since finishing the former work subtracts the whole batch
         self._gathered.add(work)
         self.begin(rest, work)
 
     def task(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        """Work that finishes a batch by its end."""
+        """A task whose end finishes the batch that is in flight under it."""
         task = self._loop.create_task(work)
         task.add_done_callback(self.finish)
         return task
 
     def begin(self, batch: list[Pending], work: Work) -> None:
-        """Those of the batch, which were admitted, are under way as this."""
+        """Register an admitted batch as in flight under `work`."""
         self._batches[work] = batch
-        self._under_way += len(batch)
+        self._in_flight += len(batch)
         metrics.queue.set(self._load.waiting)
         if self._sweeper is None:
-            self._sweeper = self._loop.call_later(SWEEP, self._sweep)
+            self._sweeper = self._loop.call_later(SWEEP_INTERVAL, self._sweep)
 
     def finish(self, work: Work) -> None:
-        """What was under way as this is settled, or under way as something else."""
-        settled = len(self._batches.pop(work))
-        self._under_way -= settled
-        self._load.waiting -= settled
+        """Remove the batch under `work`: it is answered, or in flight under other work."""
+        finished = len(self._batches.pop(work))
+        self._in_flight -= finished
+        self._load.waiting -= finished
         self._gathered.discard(work)
         metrics.queue.set(self._load.waiting)
         self._start_soon()
-        self._settled()
+        self._wake_drain()
 
-    def _settled(self) -> None:
-        """Tell whoever waits for it when nothing waits here any more."""
+    def _wake_drain(self) -> None:
+        """Let `drain` return when nothing waits here any more."""
         if self._drained is not None and not self._waiting and not self._drained.done():
             self._drained.set_result(None)
 
     def _sweep(self) -> None:
-        """Refuse what is past its deadline."""
+        """Refuse overdue requests."""
         now = self._loop.time()
         for waiting in (*self._batches.values(), self._queue):
             for pending in waiting:
                 if pending.deadline > now:
-                    break  # those behind it came later
-                pending.settle(DeadlineExceeded("No answer was ready in time; try again"))
+                    break  # those behind it arrived later
+                pending.resolve(DeadlineExceeded("No answer was ready in time; try again"))
         is_busy = bool(self._batches or self._queue)
-        self._sweeper = self._loop.call_later(SWEEP, self._sweep) if is_busy else None
+        self._sweeper = self._loop.call_later(SWEEP_INTERVAL, self._sweep) if is_busy else None
 
-    def came(self, batch: list[Pending]) -> float:
-        """When the first one did, on the event loop's clock."""
+    def first_arrival(self, batch: list[Pending]) -> float:
+        """When the first request of a batch arrived, on the event loop's clock."""
         return batch[0].deadline - self._limits.deadline
 
     async def drain(self) -> None:
-        """Refuse new requests and return when those accepted are answered, or past the deadline."""
+        """Refuse new requests, and return when the accepted ones are answered or overdue."""
         self._load.is_draining = True
         if self._waiting:
             self._drained = self._drained or self._loop.create_future()
@@ -219,22 +223,22 @@ class Gathering:
             self._sweeper.cancel()
 
     async def bounded(self, work: Coroutine[None, None, T]) -> T:
-        """Wait until the deadline; work that takes longer goes on to its end unheard."""
+        """The result of the work. Raises `DeadlineExceeded`; late work then goes on to its end."""
         try:
             self.admit(1)
         except BaseException:
             work.close()
             raise
         task = self._loop.create_task(work)
-        self._unheard.add(task)
-        task.add_done_callback(self._heard)
+        self._bounded.add(task)
+        task.add_done_callback(self._on_bounded)
         done, _ = await asyncio.wait({task}, timeout=self._limits.deadline)
         if not done:
             task.add_done_callback(lambda late: late.cancelled() or late.exception())
             raise DeadlineExceeded("The database did not answer in time; try again")
         return task.result()
 
-    def _heard(self, task: asyncio.Task[Any]) -> None:
-        self._unheard.discard(task)
+    def _on_bounded(self, task: asyncio.Task[Any]) -> None:
+        self._bounded.discard(task)
         self._load.waiting -= 1
-        self._settled()
+        self._wake_drain()

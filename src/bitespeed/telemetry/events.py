@@ -9,29 +9,37 @@ from bitespeed.model.identifiers import Email, Observation, Phone
 from bitespeed.telemetry import logs, metrics
 from bitespeed.telemetry.requests import Request
 
-_NAMES = {"identities.merged": "identity.merged"}  # a line is about the one that it names
-
 Values = tuple[Email | None, Phone | None]
-Asked = Sequence[tuple[Observation, Request | None]]
+Origin = tuple[Observation, Request | None]
+"""An observation that was decided, and the request that brought it."""
 
 
-def changed(tenant: str, changes: Changes, committed: Committed, asked: Asked = ()) -> None:
-    """Tell what has been written, and on whose request."""
+def changed(
+    tenant: str,
+    changes: Changes,
+    committed: Committed,
+    origins: Sequence[Origin] = (),
+    request: Request | None = None,
+) -> None:
+    """Count a commit, and log a line for each of its events.
+
+    A line names the request whose observation led to the event, else ``request``.
+    """
     metrics.contacts_created.add(len(changes.contacts))
     metrics.contacts_deleted.add(len(changes.deleted))
     metrics.identities_created.add(len(changes.created_identities))
     metrics.identities_merged.add(len(changes.ended_identities))
     if logs.tells("info"):
-        logs.write(_lines(tenant, changes, committed, _by_values(asked)))
+        logs.write(_lines(tenant, changes, committed, _by_values(origins), request))
 
 
-def _by_values(asked: Asked) -> dict[Values, Request]:
-    """The first of those who said the same: the others brought nothing new."""
-    found: dict[Values, Request] = {}
-    for observation, request in asked:
+def _by_values(origins: Sequence[Origin]) -> dict[Values, Request]:
+    """The first request with each pair of values: later ones brought nothing new."""
+    requests: dict[Values, Request] = {}
+    for observation, request in origins:
         if request is not None:
-            found.setdefault((observation.email, observation.phone), request)
-    return found
+            requests.setdefault((observation.email, observation.phone), request)
+    return requests
 
 
 class _Told(msgspec.Struct, omit_defaults=True, gc=False):
@@ -50,15 +58,19 @@ class _Told(msgspec.Struct, omit_defaults=True, gc=False):
 
 
 def _lines(
-    tenant: str, changes: Changes, committed: Committed, by_values: Mapping[Values, Request]
+    tenant: str,
+    changes: Changes,
+    committed: Committed,
+    by_values: Mapping[Values, Request],
+    other: Request | None,
 ) -> Iterator[_Told]:
     at, refer = logs.now(), logs.pseudonyms()
     for event in changes.events:
         email, phone = values = _values(changes, event)
-        request = by_values.get(values)
+        request = by_values.get(values, other)
         yield _Told(
             at,
-            _NAMES.get(event.kind, event.kind),
+            event.kind,
             tenant,
             committed.id_of(event.identity),
             "info",
@@ -71,7 +83,7 @@ def _lines(
 
 
 def _values(changes: Changes, event: Event) -> Values:
-    """What the observation said that the event came of."""
+    """The values of the observation that led to the event."""
     if event.contact is not None and event.contact < 0:
         contact = changes.contacts[-1 - event.contact]
         return contact.email, contact.phone
