@@ -1,7 +1,7 @@
-# Two stages: what builds stays behind. docs/operations.md says how to run it.
+# Two stages, so that the image has no build tools. docs/operations.md says how to run it.
 FROM python:3.11-slim-bookworm AS build
 WORKDIR /build
-# Into an environment without pip, which the image has no use for.
+# Without pip, which the image does not need.
 RUN python -m venv --without-pip /app
 COPY requirements/image.txt requirements/
 RUN pip --python /app/bin/python install --no-cache-dir --no-compile --require-hashes -r requirements/image.txt
@@ -21,10 +21,10 @@ ENV PATH=/app/bin:$PATH \
     DATABASE_URL=sqlite:////data/bitespeed.db
 USER 10001:10001
 WORKDIR /data
-# Nothing but this and a temporary folder is ever written.
+# The service writes only here and to the temporary folder.
 VOLUME /data
 EXPOSE 8000
-# Whether the process lives, not whether the database does: a restart would not help that.
+# Whether the process lives. A restart would not help when the database is away.
 HEALTHCHECK --interval=10s --timeout=3s --start-period=15s --retries=3 \
     CMD ["python", "-c", "import os, urllib.request as r; r.urlopen('http://127.0.0.1:' + os.environ.get('BITESPEED_PORT', '8000') + '/health', timeout=2)"]
 ENTRYPOINT ["bitespeed"]

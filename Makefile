@@ -13,7 +13,7 @@ help:  ## List the targets
 install: .venv/installed  ## Install the service into .venv, as .venv/bin/bitespeed, for SQLite, PostgreSQL and Redis
 
 # `make serve PORT=9000` sets BITESPEED_PORT. Other variables of the command line, such as DATABASE_URL, are in the
-# environment anyway. A PORT that was in the environment before belongs to somebody else, so it is not taken.
+# environment anyway. A PORT of the environment is not used: it may be another program's.
 SETTINGS := HOST PORT PUBLIC WORKERS RATE_LIMIT MAX_CONNECTIONS CLIENT_TIMEOUT REGION DEADLINE MAX_WAITING \
 	MAX_WAITING_PER_TENANT LARGE_IDENTITY CACHE_TTL DATABASE_POOL DATABASE_TIMEOUT MIGRATE LOG_FORMAT LOG_LEVEL SQS_URL
 GIVEN = $(foreach name,$(SETTINGS),$(if $(findstring command line,$(origin $(name))),BITESPEED_$(name)='$($(name))'))
@@ -72,7 +72,7 @@ clean:  ## Remove what was installed and built
 	rm -rf .venv build dist .pytest_cache .ruff_cache .hypothesis .import_linter_cache
 	find src tests bench -name __pycache__ -type d -prune -exec rm -rf {} +
 
-# The virtual environment itself; an older Python is named rather than left to fail in odd ways.
+# The virtual environment itself. An older Python would fail in ways that are hard to understand.
 .venv/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 		|| { echo "Python 3.11 or later is needed; say where: make PYTHON=/path/to/python3.11"; exit 1; }
@@ -88,7 +88,7 @@ clean:  ## Remove what was installed and built
 	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
 	@touch $@
 
-# Tools for AWS; every version is in the file, and pip need not look for more (--no-deps).
+# Tools for AWS; every version is in the file, so pip resolves nothing (--no-deps).
 .venv/sam/installed: .venv/installed-dev requirements/sam.txt
 	@$(BIN)/python -m venv --clear --without-pip .venv/sam
 	$(BIN)/pip --python .venv/sam/bin/python install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements/sam.txt

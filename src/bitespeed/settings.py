@@ -197,7 +197,7 @@ def load_settings(
 
 
 def _refuse_unknown(environ: Mapping[str, str]) -> None:
-    """A misspelt setting would be without effect and nobody would know."""
+    """Raise `InvalidInput` for a misspelt setting, which would silently have no effect."""
     for name, value in environ.items():
         if not name.startswith(_PREFIX) or _is_of_kubernetes(name, value):
             continue
@@ -206,7 +206,7 @@ def _refuse_unknown(environ: Mapping[str, str]) -> None:
 
 
 def _nearest(name: str) -> str:
-    """The known variable that somebody who wrote the name most likely means."""
+    """The known variable that is most likely meant by the name."""
     from difflib import get_close_matches  # here, as hardly anybody needs it
 
     bare = name.removeprefix(_PREFIX)

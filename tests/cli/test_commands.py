@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 import signal
 import sqlite3
 import subprocess
@@ -302,3 +303,15 @@ def test_serve_refuses_what_cannot_work_in_one_sentence(tmp_path: Path) -> None:
         done = bitespeed("serve", cwd=tmp_path, **{variable: "many"})
         assert done.returncode == 2
         assert variable in done.stderr
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion_script_is_printed_for_a_shell(tmp_path: Path, shell: str) -> None:
+    command = [Path(sys.executable).with_name("bitespeed")]
+    environ = os.environ | {"_BITESPEED_COMPLETE": f"{shell}_source"}
+    done = subprocess.run(
+        command, cwd=tmp_path, env=environ, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert f"_BITESPEED_COMPLETE={shell}_complete" in done.stdout
+    assert "_BITESPEED_COMPLETE=bash_source bitespeed" in succeed("--help", cwd=tmp_path)

@@ -21,8 +21,8 @@ from bitespeed.stores.pages import PAGE
 from bitespeed.stores.postgres.bulk import load as postgres_load
 from bitespeed.stores.protocols import AnyStore
 from support.copies import (
-    PATIENCE,
     SHOPS,
+    TIMEOUT,
     contacts,
     everything,
     identify,
@@ -210,7 +210,7 @@ def test_cancelled_copy_leaves_the_target_empty(people: str, target: str) -> Non
 
         async with opened(people, target) as (source, store):
             task = asyncio.create_task(copy(Halfway(source, wait), store))
-            await asyncio.wait_for(is_halfway.wait(), PATIENCE)
+            await asyncio.wait_for(is_halfway.wait(), TIMEOUT)
             task.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await task

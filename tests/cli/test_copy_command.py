@@ -23,7 +23,7 @@ from bitespeed.stores.options import Options
 from bitespeed.stores.protocols import AnyStore
 from bitespeed.stores.supabase.store import SupabaseStore
 from support.copies import (
-    PATIENCE,
+    TIMEOUT,
     contacts,
     identify,
     query,
@@ -128,7 +128,7 @@ def test_command_exits_with_1_when_the_source_changed(
 
 @contextmanager
 def locked(url: str, table: str) -> Iterator[None]:
-    """Nobody else gets at the table."""
+    """Keep every other session from the table."""
     with psycopg.connect(url) as connection:
         connection.execute(f"lock table bitespeed.{table} in access exclusive mode".encode())
         yield
@@ -152,9 +152,9 @@ def test_ctrl_c_leaves_the_target_empty(people: str, postgres: Postgres, held: s
             asyncio.run(waits_for_a_lock(urls[held]))
             process.send_signal(signal.SIGINT)
             if held == "target":
-                _, printed = process.communicate(timeout=PATIENCE)
+                _, printed = process.communicate(timeout=TIMEOUT)
         if held == "source":
-            _, printed = process.communicate(timeout=PATIENCE)
+            _, printed = process.communicate(timeout=TIMEOUT)
         assert process.returncode == 130, printed
         assert printed.strip() == "Stopped. The target holds nothing of it; run it again."
         assert contacts(target) == 0

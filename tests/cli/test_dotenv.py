@@ -10,7 +10,7 @@ import pytest
 
 from support.commands import bitespeed, succeed
 
-PATIENCE = 20.0  # seconds for what takes a moment on an idle machine
+TIMEOUT = 20.0  # seconds for what takes a moment on an idle machine
 
 
 def test_commands_read_dotenv(tmp_path: Path) -> None:
@@ -76,7 +76,7 @@ def test_start_up_line_names_dotenv(tmp_path: Path, has_dotenv: bool) -> None:
         assert process.stdout is not None
         line = process.stdout.readline().decode()
         process.send_signal(signal.SIGTERM)
-        process.wait(PATIENCE)
+        process.wait(TIMEOUT)
     assert ("settings from" in line) == has_dotenv
     assert line.endswith(f", settings from {tmp_path}/.env\n") == has_dotenv
     assert "sesame" not in line

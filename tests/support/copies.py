@@ -18,7 +18,7 @@ from bitespeed.stores.pages import PAGE
 from bitespeed.stores.protocols import AnyStore
 from bitespeed.tenant import DEFAULT_TENANT
 
-PATIENCE = 20.0  # seconds for what takes a moment on an idle machine
+TIMEOUT = 20.0  # seconds for what takes a moment on an idle machine
 
 PEOPLE = [
     ("Ann@Shop.example ", "(100) 100"),  # raw values differ from canonical ones
@@ -36,7 +36,7 @@ PEOPLE = [
     ("zoe@shop.example", "600"),
     ("zoe@work.example", "600"),
 ]
-DELETED = ["600", "500"]  # a primary with an heir, and all that somebody has
+DELETED = ["600", "500"]  # a primary with an heir, and all that a person has
 SHOPS = (DEFAULT_TENANT, "other shop", "läden\\N\t")
 
 
@@ -107,12 +107,12 @@ async def twin(people: str, url: str) -> None:
 
 
 async def waits_for_a_lock(url: str) -> None:
-    """Return when somebody in the database does."""
+    """Return when a session of the database waits for a lock."""
     waiting = (
         "select count(*) from pg_stat_activity"
         " where wait_event_type = 'Lock' and datname = current_database()"
     )
-    deadline = time.monotonic() + PATIENCE
+    deadline = time.monotonic() + TIMEOUT
     while query(url, waiting) == [(0,)]:
         assert time.monotonic() < deadline
         await asyncio.sleep(0.01)

@@ -29,7 +29,7 @@ async def fetch(arn: str) -> dict[str, str]:
     except ServiceFailed as error:
         raise Unavailable(f"The settings cannot be fetched: {error.aws_code}; try again") from error
     finally:
-        service.close()  # it is asked again when the secret has changed, if ever
+        service.close()  # the next call comes when the secret has changed, if ever
     text = answer["SecretString"] if "SecretString" in answer else answer["Parameter"]["Value"]
     try:
         return _decode(text)

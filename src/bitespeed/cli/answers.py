@@ -9,7 +9,7 @@ from bitespeed.model.identity import Answer
 
 
 def print_answer(answer: Answer, *, as_json: bool) -> None:
-    """Print who somebody is."""
+    """Print the identity that an answer shows."""
     if as_json:
         click.echo(wire.encode(answer))
         return

@@ -31,7 +31,7 @@ class Bar:
         self._progress.update(task.id, completed=done, count=text)
 
     def show_step(self, step: str, done: int, total: int | None) -> None:
-        """Show how much is done of a step, out of a total or out of nobody knows how much."""
+        """Show how much is done of a step; ``total`` is None where it is unknown."""
         (task,) = self._progress.tasks
         task.total = total
         self._progress.update(task.id, description=step)

@@ -69,8 +69,8 @@ def _raise_file_limit() -> None:
 async def _check(settings: Settings) -> None:
     """Fail here, in one sentence, rather than in a worker, which would be replaced again and again.
 
-    Raises when the database cannot be used, `InvalidInput` when nobody could get in, or when the
-    cache, the queue or an exporter is set in a way that cannot work.
+    Raises when the database cannot be used, and `InvalidInput` when an API key is needed and none
+    exists, or when the cache, the queue or an exporter is set in a way that cannot work.
     """
     async with open_telemetry(settings), open_runtime(settings) as runtime:
         if settings.needs_key and not await runtime.store.keys():
