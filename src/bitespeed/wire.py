@@ -5,12 +5,13 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from bitespeed.errors import BitespeedError, InvalidInput, NotFound
+from bitespeed.errors import BitespeedError, InvalidInput
 from bitespeed.model.changes import Receipt
 from bitespeed.model.identifiers import Email, Observation, Phone, observe
 from bitespeed.model.identity import Answer, KeptAnswer
 from bitespeed.model.records import ContactRecord, EventRecord, IdentityRecords
 from bitespeed.rules.erase import Subject, SubjectRecords
+from bitespeed.rules.look_up import contact_not_found
 
 T = TypeVar("T")
 
@@ -72,7 +73,7 @@ def subject(
 def contact_id(given: int) -> int:
     """An id that a contact may have. Raises `NotFound` for a number that no database counts to."""
     if not 0 <= given <= MAX_ID:
-        raise NotFound("There is no contact with this id")
+        raise contact_not_found()
     return given
 
 

@@ -41,7 +41,7 @@ from bitespeed.errors import CacheUnavailable, Conflict, Contention
 from bitespeed.model.changes import Changes, Committed
 from bitespeed.model.identifiers import Observation
 from bitespeed.model.identity import Answer, Identity, KeptAnswer, Snapshot
-from bitespeed.stores.epochs import EpochOver
+from bitespeed.stores.epochs import MAX_EPOCHS, EpochOver
 from bitespeed.stores.protocols import CacheableStore
 from bitespeed.telemetry.failures import failed
 from bitespeed.telemetry.logs import log, tells
@@ -51,7 +51,6 @@ TTL = 3600  # seconds an answer is kept
 LEASE_TTL = 10  # seconds from a miss to its fill; beyond it the request is past its deadline
 FENCE_TTL = 120  # seconds; a commit whose outcome is unknown must have ended by then
 MAX_FENCES = 4096  # bytes of tokens on one entry: 250 writers at once
-MAX_EPOCHS = 3  # that may end while one commit tries to be admitted; each takes seconds
 TOKEN = 8  # bytes
 
 

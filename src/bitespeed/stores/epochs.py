@@ -13,6 +13,7 @@ from bitespeed.errors import BitespeedError
 SUSPENSION = 5.0  # seconds at least in which nobody uses the cache after one could not fence
 WITHOUT_CACHE = 30.0  # the same after one who has no cache, an import say, which goes on for longer
 LICENCE = 1.0  # seconds that a process relies on what it read of the epoch; 1.25 in the database
+MAX_EPOCHS = 3  # that may end while one commit tries to be admitted; each takes seconds
 
 
 class CacheState(msgspec.Struct, frozen=True):

@@ -173,7 +173,7 @@ contentions = _single(
 )
 contacts_created = _single(Counter, "bitespeed_contacts_created_total", "Contacts created")
 contacts_deleted = _single(Counter, "bitespeed_contacts_deleted_total", "Contacts deleted")
-identities_created = _single(Counter, "bitespeed_identities_created_total", "Identities founded")
+identities_created = _single(Counter, "bitespeed_identities_created_total", "Identities created")
 identities_merged = _single(
     Counter, "bitespeed_identities_merged_total", "Identities ended by a merge with another"
 )

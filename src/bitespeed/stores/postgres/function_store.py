@@ -17,7 +17,14 @@ from bitespeed.model.changes import Changes, Committed, Tombstones
 from bitespeed.model.identifiers import Email, Phone
 from bitespeed.model.identity import Identity, Snapshot
 from bitespeed.model.records import IdentityRecords
-from bitespeed.stores.epochs import WITHOUT_CACHE, CacheState, EpochOver, Feed, fresh_epoch
+from bitespeed.stores.epochs import (
+    MAX_EPOCHS,
+    WITHOUT_CACHE,
+    CacheState,
+    EpochOver,
+    Feed,
+    fresh_epoch,
+)
 from bitespeed.stores.pages import Rows, paged
 from bitespeed.stores.recent import Recent
 
@@ -36,7 +43,6 @@ Function = Literal[
     "put_key",
 ]
 Arguments = Mapping[str, str | int | float | msgspec.Raw | None]
-MAX_EPOCHS = 3  # that may end while one commit tries to be admitted; each takes seconds
 
 
 class _Wanted(msgspec.Struct):
