@@ -166,12 +166,12 @@ class TestLookUp:
         assert self.look_up(server, email=other, phoneNumber=phone).status == 404
         assert server.tables() == before
 
-    def test_values_of_two_identities_have_no_one_identity(self, server):
+    def test_values_of_two_identities_are_not_found_together(self, server):
         (e1, p1), (e2, p2) = person(), person()
         server.identify(e1, p1)
         server.identify(e2, p2)
         reply = self.look_up(server, email=e1, phoneNumber=p2)
-        assert (reply.status, "singly" in reply.error) == (404, True)
+        assert (reply.status, "one at a time" in reply.error) == (404, True)
 
     @pytest.mark.parametrize(
         "query", ["", "?", "?email=", "?email=%20&phoneNumber=", "?Email=a@b.c", "?other=1"]
