@@ -21,13 +21,13 @@ from bench.failure import BenchmarkFailed
 from bench.figures import Summary, summarise
 from bench.postgres.databases import Connection, Databases, connect, run, value
 from bench.scale import Scale
-from bitespeed import wire
 from bitespeed.model.identifiers import Observation, observe
 from bitespeed.rules.identify import identify
 from bitespeed.stores import open_store
 from bitespeed.stores.postgres.bulk.migrate import migrate
 from bitespeed.stores.protocols import AnyStore
 from bitespeed.tenant import DEFAULT_TENANT
+from bitespeed.wire.answers import encode_answer
 
 WARM_UP = 1  # merges at the beginning that do not count
 
@@ -175,7 +175,7 @@ async def _stepwise(store: AnyStore, connection: Connection, case: Case) -> dict
     decided = time.perf_counter()
     committed = await store.commit(DEFAULT_TENANT, changes)
     written = time.perf_counter()
-    answer = wire.encode(reply.answer(committed))
+    answer = encode_answer(reply.answer(committed))
     answered = time.perf_counter()
     require_merged(answer, case)
     instants = started, read, decided, written, answered

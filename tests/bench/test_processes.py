@@ -11,9 +11,9 @@ from bench import (
     data,
     processes,
 )
-from bitespeed import wire
 from bitespeed.model.identifiers import observe
 from bitespeed.model.identity import Answer
+from bitespeed.wire.answers import encode_answer
 
 
 def _identify(server: processes.Server, key: str | None) -> tuple[bytes, str]:
@@ -51,4 +51,4 @@ def test_constant_answer_is_as_long_as_a_real_one() -> None:
     assert observation.email is not None
     assert observation.phone is not None
     answer = Answer(10_000, [observation.email], [observation.phone], [])
-    assert wire.encode(answer) == constant.BODY
+    assert encode_answer(answer) == constant.BODY

@@ -2,10 +2,10 @@
 
 import pytest
 
-from bitespeed import wire
 from bitespeed.caches.entries import hit, text_of
 from bitespeed.model.identifiers import Email, observe
 from bitespeed.model.identity import Answer, Identity
+from bitespeed.wire.answers import encode_answer
 
 
 def answer_of(count: int) -> Answer:
@@ -21,7 +21,7 @@ def test_entries_short_and_long_are_read_as_they_were_written(count: int) -> Non
     kept = hit(observe("0@x", None), {"0@x": text})
     assert kept is not None
     assert kept.answer() == answer
-    assert wire.encode(kept) == wire.encode(answer)
+    assert encode_answer(kept) == encode_answer(answer)
 
 
 def test_only_one_identity_at_one_version_is_a_hit() -> None:

@@ -6,11 +6,13 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from bitespeed import wire
 from bitespeed.errors import BitespeedError, InvalidInput, NotFound
 from bitespeed.model.identifiers import Observation, observe
 from bitespeed.model.identity import Answer
 from bitespeed.service.service import Service
+from bitespeed.wire.answers import encode_answer
+from bitespeed.wire.errors import encode_error
+from bitespeed.wire.observations import decode_observation
 from support.backends import (
     contact_ids,
     on_one_store,
@@ -41,10 +43,10 @@ def test_published_example(backend, case):
         async with serving(backend) as (_, service):
             for step in case["steps"]:
                 try:
-                    observation = wire.decode(json.dumps(step["request"]).encode(), None)
-                    told = wire.encode(await service.identify(observation))
+                    observation = decode_observation(json.dumps(step["request"]).encode(), None)
+                    told = encode_answer(await service.identify(observation))
                 except InvalidInput as error:
-                    told = wire.encode_error(error)
+                    told = encode_error(error)
                 expected = json.dumps(step.get("expect") or step["expect_body"])
                 for position, id_ in enumerate(contact_ids(backend), 1):
                     expected = expected.replace(f'"${position}"', str(id_))

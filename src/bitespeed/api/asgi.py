@@ -3,7 +3,6 @@
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from typing import Any
 
-from bitespeed import wire
 from bitespeed.errors import (
     BitespeedError,
     CallerLeft,
@@ -15,6 +14,7 @@ from bitespeed.errors import (
 from bitespeed.telemetry import metrics
 from bitespeed.telemetry.failures import failed
 from bitespeed.telemetry.requests import Request
+from bitespeed.wire.errors import encode_error
 
 # As ASGI has them; Lambda, which has these lines as well, is spared the import of Starlette.
 Scope = MutableMapping[str, Any]
@@ -133,4 +133,4 @@ def refused(error: BaseException, request: Request) -> tuple[int, bytes, list[tu
         headers.append((b"allow", error.allowed.encode()))
     elif isinstance(error, TooLarge):
         headers.append(CLOSE)  # the rest of the body is not read
-    return error.status, wire.encode_error(error), headers
+    return error.status, encode_error(error), headers

@@ -6,7 +6,6 @@ from typing import NamedTuple
 
 import msgspec
 
-from bitespeed import wire
 from bitespeed.api.access import SCOPES, Access
 from bitespeed.api.asgi import (
     NDJSON,
@@ -36,6 +35,9 @@ from bitespeed.queues.messages import MAX_MESSAGE, MAX_OBSERVATIONS
 from bitespeed.service.batching import Outcome
 from bitespeed.service.tenants import Tenants
 from bitespeed.telemetry.requests import Request
+from bitespeed.wire.answers import encode_answer, encode_outcomes
+from bitespeed.wire.observations import decode_array, decode_observation
+from bitespeed.wire.subjects import MAX_ID, decode_subject, encode_receipt, parse_contact_id
 
 MAX_BODY = 64 * 1024  # bytes; two values of 255 characters, and room for members we ignore
 MAX_BATCH_BODY = 1024 * 1024  # bytes; a kilobyte for each observation
@@ -98,7 +100,7 @@ class Endpoints:
         body = await read_body(scope, receive, MAX_BODY)
         asked = self._asked(dict(scope["headers"]), body)
         answer = await self._tenants.of(caller.tenant).identify(asked, scope[REQUEST])
-        await send_json(send, 200, wire.encode(answer))
+        await send_json(send, 200, encode_answer(answer))
 
     def ask(
         self,
@@ -116,7 +118,7 @@ class Endpoints:
             raise UnsupportedMediaType(
                 "Send one observation as application/json, or many to /identify/batch"
             )
-        return wire.decode(body, self._region)
+        return decode_observation(body, self._region)
 
     async def identify_batch(
         self, caller: Caller, scope: Scope, receive: Receive, send: Send
@@ -125,7 +127,7 @@ class Endpoints:
         is_ndjson = content_type(dict(scope["headers"])) is NDJSON
         items = _items(await read_body(scope, receive, MAX_BATCH_BODY), is_ndjson=is_ndjson)
         _charge(caller, items)
-        outcomes = wire.encode_outcomes(await self._identify_all(caller, items, scope[REQUEST]))
+        outcomes = encode_outcomes(await self._identify_all(caller, items, scope[REQUEST]))
         if is_ndjson:
             body = b"".join(line + b"\n" for line in outcomes)
             await send_json(send, 200, body, content_type=NDJSON)
@@ -144,7 +146,7 @@ class Endpoints:
             raise InvalidInput("There is no observation in the body")
         _charge(caller, items)
         for item in items:
-            wire.decode(item, self._region)
+            decode_observation(item, self._region)
         message = b"[" + b",".join(bytes(item) for item in items) + b"]"
         id_ = await self._queue.send(caller.tenant, message.decode())
         await send_json(send, 202, msgspec.json.encode({"messageId": id_}))
@@ -160,7 +162,7 @@ class Endpoints:
 
     def _decode(self, item: bytes | msgspec.Raw) -> Observation | BitespeedError:
         try:
-            return wire.decode(item, self._region)
+            return decode_observation(item, self._region)
         except InvalidInput as refusal:
             return refusal
 
@@ -168,7 +170,7 @@ class Endpoints:
         """GET /contacts?email=…&phoneNumber=…"""
         asked = observe(*_in_query(scope["query_string"]), self._region)
         answer = await self._tenants.of(caller.tenant).look_up(asked.email, asked.phone)
-        await send_json(send, 200, wire.encode(answer), _NO_STORE)
+        await send_json(send, 200, encode_answer(answer), _NO_STORE)
 
     async def contact(self, caller: Caller, scope: Scope, receive: Receive, send: Send) -> None:
         """GET and DELETE /contacts/{id}"""
@@ -179,15 +181,15 @@ class Endpoints:
             await send_nothing(send)
         else:
             answer = await service.contact(contact_id)
-            await send_json(send, 200, wire.encode(answer), _NO_STORE)
+            await send_json(send, 200, encode_answer(answer), _NO_STORE)
 
     async def erase(self, caller: Caller, scope: Scope, receive: Receive, send: Send) -> None:
         """POST /erase"""
         if content_type(dict(scope["headers"])) is NDJSON:
             raise UnsupportedMediaType("Name one person as application/json")
-        subject = wire.decode_subject(await read_body(scope, receive, MAX_BODY), self._region)
+        subject = decode_subject(await read_body(scope, receive, MAX_BODY), self._region)
         receipt = await self._tenants.of(caller.tenant).erase(subject, scope[REQUEST])
-        await send_json(send, 200, wire.encode_receipt(receipt))
+        await send_json(send, 200, encode_receipt(receipt))
 
     async def health(self, scope: Scope, receive: Receive, send: Send) -> None:
         """GET /health: the process lives."""
@@ -213,7 +215,7 @@ def _items(body: bytes, *, is_ndjson: bool) -> Sequence[bytes | msgspec.Raw]:
     if is_ndjson:
         items = [line for line in body.split(b"\n") if line.strip()]
     else:
-        items = wire.decode_array(body)
+        items = decode_array(body)
     if len(items) > MAX_OBSERVATIONS:
         raise TooLarge(f"A batch may have at most {MAX_OBSERVATIONS} observations")
     return items
@@ -229,8 +231,8 @@ def _contact_id(text: str) -> int:
     if not (text.isascii() and text.isdigit()):
         raise InvalidInput("A contact id is a whole number")
     # Python refuses to read a number of thousands of digits.
-    is_short = len(text) <= len(str(wire.MAX_ID))
-    return wire.contact_id(int(text) if is_short else wire.MAX_ID + 1)
+    is_short = len(text) <= len(str(MAX_ID))
+    return parse_contact_id(int(text) if is_short else MAX_ID + 1)
 
 
 def _in_query(query: bytes) -> tuple[str | None, str | None]:

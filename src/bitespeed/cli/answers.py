@@ -4,14 +4,14 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from bitespeed import wire
 from bitespeed.model.identity import Answer
+from bitespeed.wire.answers import encode_answer
 
 
 def print_answer(answer: Answer, *, as_json: bool) -> None:
     """Print the identity that an answer shows."""
     if as_json:
-        click.echo(wire.encode(answer))
+        click.echo(encode_answer(answer))
         return
     table = Table.grid(padding=(0, 2))
     table.add_row("primary contact", str(answer.primary_id))

@@ -2,12 +2,12 @@
 
 import click
 
-from bitespeed import wire
 from bitespeed.cli.common import as_json, awaiting, counted, database, opened, region, tenant
 from bitespeed.errors import InvalidInput
 from bitespeed.model.changes import Receipt
 from bitespeed.runtime import open_only_store
 from bitespeed.stores.protocols import BulkStore
+from bitespeed.wire.subjects import encode_receipt, parse_subject
 
 
 @click.command(short_help="Erase everything that is stored about one customer.")
@@ -39,7 +39,7 @@ async def erase(
     docs/privacy.md. The exit status is 1 when nothing is stored.
     """
     async with opened(database, region, tenant) as (service, settings):
-        receipt = await service.erase(wire.subject(email, phone, contact, settings.region))
+        receipt = await service.erase(parse_subject(email, phone, contact, settings.region))
     _print_receipt(receipt, as_json=as_json)
     if vacuum:
         async with open_only_store(settings) as store:
@@ -52,7 +52,7 @@ async def erase(
 
 def _print_receipt(receipt: Receipt, *, as_json: bool) -> None:
     if as_json:
-        click.echo(wire.encode_receipt(receipt))
+        click.echo(encode_receipt(receipt))
         return
     click.echo(
         f"Erased {counted(receipt.contacts, 'contact')}"

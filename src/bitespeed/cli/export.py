@@ -7,13 +7,14 @@ from typing import IO
 
 import click
 
-from bitespeed import wire
 from bitespeed.cli.common import awaiting, database, opened, opened_store, region
 from bitespeed.errors import InvalidInput
 from bitespeed.model.identity import Answer, Contact
 from bitespeed.model.records import IdentityRecords
 from bitespeed.rules.answer import consolidate
 from bitespeed.tenant import DEFAULT_TENANT
+from bitespeed.wire.answers import encode_answer
+from bitespeed.wire.subjects import encode_person, parse_subject
 
 
 @click.command(short_help="Write every identity, or all that is stored about one customer.")
@@ -59,10 +60,10 @@ async def export(
             raise InvalidInput("What is stored about a customer comes as JSON; leave --format out")
         async with opened(database, region, tenant or DEFAULT_TENANT) as (service, settings):
             person = await service.subject_records(
-                wire.subject(email, phone, contact, settings.region)
+                parse_subject(email, phone, contact, settings.region)
             )
         with click.open_file(output or "-", "wb") as stream:
-            stream.write(wire.encode_person(person) + b"\n")
+            stream.write(encode_person(person) + b"\n")
     else:
         await _export_all(format_ or "ndjson", output, tenant, database)
 
@@ -81,7 +82,7 @@ async def _export_all(
 
 
 def _ndjson(stream: IO[str]) -> Callable[[Answer], object]:
-    return lambda answer: stream.write(wire.encode(answer).decode() + "\n")
+    return lambda answer: stream.write(encode_answer(answer).decode() + "\n")
 
 
 def _csv(stream: IO[str]) -> Callable[[Answer], object]:

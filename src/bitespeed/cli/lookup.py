@@ -2,10 +2,10 @@
 
 import click
 
-from bitespeed import wire
 from bitespeed.cli.answers import print_answer
 from bitespeed.cli.common import as_json, awaiting, database, opened, region, tenant
 from bitespeed.model.identifiers import observe
+from bitespeed.wire.subjects import parse_contact_id
 
 
 @click.command(short_help="Show who a customer is, without writing anything.")
@@ -32,7 +32,7 @@ async def lookup(
     """
     async with opened(database, region, tenant) as (service, settings):
         if contact is not None:
-            answer = await service.contact(wire.contact_id(contact))
+            answer = await service.contact(parse_contact_id(contact))
         else:
             wanted = observe(email, phone, settings.region)
             answer = await service.look_up(wanted.email, wanted.phone)

@@ -10,11 +10,11 @@ from typing import NamedTuple, TextIO
 
 import msgspec
 
-from bitespeed import wire
 from bitespeed.errors import InvalidInput
 from bitespeed.model.changes import Changes
 from bitespeed.model.identifiers import Observation
 from bitespeed.service.service import Service
+from bitespeed.wire.observations import convert_observation
 
 CHUNK = 5_000  # rows read, decided and committed together: a few megabytes, a fifth of a second
 MAX_LINE = 1024 * 1024  # characters of one line of NDJSON; a longer one is no observation
@@ -149,7 +149,7 @@ def _made_at(row: Row, *, is_needed: bool) -> int | None:
 def _understood(row: Row, region: str | None) -> Observation:
     if row.problem is not None:
         raise InvalidInput(row.problem)
-    return wire.convert(row.email, row.phone, region)
+    return convert_observation(row.email, row.phone, region)
 
 
 def read_rows(

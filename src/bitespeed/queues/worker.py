@@ -5,7 +5,6 @@ from collections import defaultdict
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from bitespeed import wire
 from bitespeed.errors import BitespeedError, InvalidInput, NotFound, Unavailable
 from bitespeed.model.identifiers import Observation
 from bitespeed.model.identity import Answer
@@ -16,6 +15,7 @@ from bitespeed.service.service import Service
 from bitespeed.service.tenants import Tenants
 from bitespeed.telemetry.logs import log
 from bitespeed.tenant import tenant_name
+from bitespeed.wire.observations import decode_array, decode_observation
 
 WORKERS = 4  # messages are received and taken off by some while others reconcile
 PAUSE = 1.0  # seconds before the next attempt when the queue or the database is away
@@ -101,10 +101,10 @@ async def _unwritten(service: Service, waiting: Sequence[_Item]) -> set[str]:
 def _observations(message: Message, region: str | None) -> list[Observation]:
     """The observations in a message. Raises `InvalidInput` for all of it when one is wrong."""
     body = message.body.encode(errors="replace")
-    items = wire.decode_array(body) if body.lstrip().startswith(b"[") else [body]
+    items = decode_array(body) if body.lstrip().startswith(b"[") else [body]
     if not 0 < len(items) <= MAX_OBSERVATIONS:
         raise InvalidInput(f"A message has from 1 to {MAX_OBSERVATIONS} observations")
-    return [wire.decode(item, region) for item in items]
+    return [decode_observation(item, region) for item in items]
 
 
 async def _identified(

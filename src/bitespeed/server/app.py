@@ -12,7 +12,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from bitespeed import __version__, wire
+from bitespeed import __version__
 from bitespeed.api import documentation
 from bitespeed.api.access import Access
 from bitespeed.api.asgi import (
@@ -35,6 +35,7 @@ from bitespeed.telemetry import metrics, requests
 from bitespeed.telemetry.failures import failed
 from bitespeed.telemetry.logs import log
 from bitespeed.telemetry.shared_counters import shared_counters
+from bitespeed.wire.errors import encode_error
 
 
 class Application:
@@ -187,4 +188,4 @@ async def _refuse(request: Request, error: Exception) -> Response:
         return Response(status_code=204, headers=headers)
     is_unknown = error.status_code == 404
     problem = UnknownPath() if is_unknown else MethodNotAllowed(headers.get("Allow", ""))
-    return Response(wire.encode_error(problem), error.status_code, headers, JSON.decode())
+    return Response(encode_error(problem), error.status_code, headers, JSON.decode())

@@ -6,13 +6,13 @@ import asyncio
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
-from bitespeed import wire
 from bitespeed.api.asgi import CLOSE, JSON, Headers, refused
 from bitespeed.api.endpoints import MAX_BODY, Endpoints
 from bitespeed.api.keyring import Caller
 from bitespeed.errors import TooLarge
 from bitespeed.service.batching import Outcome
 from bitespeed.telemetry.requests import HEADER, Request
+from bitespeed.wire.answers import encode_answer
 
 Lines = list[tuple[bytes, bytes]]
 
@@ -69,7 +69,7 @@ class Exchange:
         if isinstance(outcome, Exception):
             self._refuse(outcome)
         else:
-            self._respond(200, wire.encode(outcome), _JSON)
+            self._respond(200, encode_answer(outcome), _JSON)
 
     def _refuse(self, error: BaseException) -> None:
         self._respond(*refused(error, self._request))

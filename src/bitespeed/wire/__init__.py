@@ -1,0 +1,1 @@
+"""The published JSON, a file a subject; `openapi.yaml` describes it."""

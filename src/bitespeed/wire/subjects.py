@@ -1,0 +1,123 @@
+"""Data subjects as callers name them, and what is shown of them: records and receipts."""
+
+from typing import Any
+
+import msgspec
+
+from bitespeed.errors import InvalidInput
+from bitespeed.model.changes import Receipt
+from bitespeed.model.identifiers import observe
+from bitespeed.model.records import ContactRecord, EventRecord, IdentityRecords
+from bitespeed.rules.erase import Subject, SubjectRecords
+from bitespeed.rules.look_up import contact_not_found
+from bitespeed.wire.instants import rfc3339
+from bitespeed.wire.observations import decode_json
+
+MAX_ID = 2**63 - 1  # of a contact, as databases count
+
+
+class _Subject(msgspec.Struct):
+    email: str | None = None
+    phone_number: str | int | None = msgspec.field(default=None, name="phoneNumber")
+    contact_id: int | None = msgspec.field(default=None, name="contactId")
+
+
+_subject = msgspec.json.Decoder(_Subject)
+
+
+def decode_subject(body: bytes, region: str | None) -> Subject:
+    """The data subject in one JSON object. Raises `InvalidInput` in words for the caller."""
+    request = decode_json(_subject, body)
+    return parse_subject(request.email, request.phone_number, request.contact_id, region)
+
+
+def parse_subject(
+    email: str | None, phone: str | int | None, contact: int | None, region: str | None
+) -> Subject:
+    """The data subject. Raises `InvalidInput` unless exactly one of the three names it."""
+    if sum(given not in (None, "") for given in (email, phone, contact)) != 1:
+        raise InvalidInput("Name a person by one of email, phoneNumber and contactId")
+    if contact is not None:
+        return Subject(contact=parse_contact_id(contact))
+    observation = observe(email, phone, region)
+    return Subject(observation.email, observation.phone)
+
+
+def parse_contact_id(given: int) -> int:
+    """An id that a contact may have. Raises `NotFound` for a number that no database counts to."""
+    if not 0 <= given <= MAX_ID:
+        raise contact_not_found()
+    return given
+
+
+_encoder = msgspec.json.Encoder()
+
+
+def encode_receipt(receipt: Receipt) -> bytes:
+    """What an erasure has removed."""
+    members = msgspec.structs.asdict(receipt)
+    members["erasedAt"] = rfc3339(members.pop("at"))
+    return _encoder.encode({"erasure": members})
+
+
+def encode_person(person: SubjectRecords) -> bytes:
+    """All that is held about one person, as one JSON object."""
+    return _encoder.encode(
+        {
+            "identities": [_identity(identity) for identity in person.identities],
+            "deletedElsewhere": [
+                _theirs(_stored_contact(contact, None), person)
+                for _, contacts in person.contacts_elsewhere
+                for contact in contacts
+            ],
+        }
+    )
+
+
+def _identity(identity: IdentityRecords) -> dict[str, Any]:
+    row = identity.head
+    return {
+        "id": row.id,
+        "contacts": [_stored_contact(contact, row.primary_id) for contact in identity.contacts],
+        "identifiers": [{"kind": i.kind, "value": i.value} for i in identity.identifiers],
+        "mergedIdentities": [merged.id for merged in identity.heads if merged.id != row.id],
+        "events": [_event(event) for event in identity.events],
+    }
+
+
+def _stored_contact(contact: ContactRecord, primary: int | None) -> dict[str, Any]:
+    is_primary = primary in (None, contact.id)
+    return {
+        "id": contact.id,
+        "email": contact.email,
+        "phoneNumber": contact.phone,
+        "emailAsSent": contact.raw_email or contact.email,
+        "phoneNumberAsSent": contact.raw_phone or contact.phone,
+        "linkedId": None if is_primary else primary,
+        "linkPrecedence": "primary" if is_primary else "secondary",
+        "createdAt": rfc3339(contact.created_at),
+        "updatedAt": rfc3339(contact.updated_at),
+        "deletedAt": None if contact.deleted_at is None else rfc3339(contact.deleted_at),
+    }
+
+
+def _theirs(contact: dict[str, Any], person: SubjectRecords) -> dict[str, Any]:
+    """A contact of somebody else without what is not this person's."""
+    for kind in ("email", "phoneNumber"):
+        if contact[kind] not in person.values:
+            contact[kind] = contact[f"{kind}AsSent"] = None
+    return contact
+
+
+def _event(event: EventRecord) -> dict[str, Any]:
+    return {
+        "number": event.seq,
+        "at": rfc3339(event.at),
+        "kind": event.kind,
+        "identity": event.identity_id,
+        "version": event.version,
+        "contact": event.contact_id,
+        "mergedIdentity": event.merged_id,
+        "email": event.email,
+        "phoneNumber": event.phone,
+    }
