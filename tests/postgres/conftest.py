@@ -8,6 +8,7 @@ from support.backends import (
     prepared,
 )
 from support.postgres_server import own_server
+from support.postgres_store import execute
 
 
 @pytest.fixture(scope="module")
@@ -39,3 +40,13 @@ def own_url(own):
     """Its database, empty."""
     cleared(own.url())
     return own.url()
+
+
+@pytest.fixture
+def role(own, own_url):
+    """A login that owns nothing."""
+    execute(own_url, "create role serving login password 'secret'")
+    try:
+        yield "serving"
+    finally:
+        execute(own_url, "drop owned by serving", "drop role serving")

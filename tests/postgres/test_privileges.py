@@ -21,16 +21,6 @@ from support.postgres_store import SERVING, execute, on, pinged, rows
 from support.stores import delete_contact, service_on, snapshot_for, who, write
 
 
-@pytest.fixture
-def role(own, own_url):
-    """A login that owns nothing."""
-    execute(own_url, "create role serving login password 'secret'")
-    try:
-        yield "serving"
-    finally:
-        execute(own_url, "drop owned by serving", "drop role serving")
-
-
 def test_nobody_has_anything_by_default(own_url, role):
     granted = """
     select p.proname from pg_proc p
