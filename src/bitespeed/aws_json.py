@@ -46,7 +46,7 @@ class _Refusal(msgspec.Struct):
     type: str = msgspec.field(default="", name="__type")
 
 
-class Service:
+class AwsService:
     """One service in one region; connections are kept."""
 
     def __init__(self, name: str, region: str, target: str, version: str) -> None:

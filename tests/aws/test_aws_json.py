@@ -12,7 +12,7 @@ from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials as BotoCredentials
 
-from bitespeed.aws_json import Credentials, Service, ServiceFailed, signed
+from bitespeed.aws_json import AwsService, Credentials, ServiceFailed, signed
 from support.moto_server import environment
 
 Speak = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
@@ -31,12 +31,12 @@ def test_requests_are_signed_as_by_aws_s_own_client() -> None:
     assert ours["authorization"].endswith(signer.signature(to_sign, request))
 
 
-def with_service(speak: Speak, test: Callable[[Service], Awaitable[None]]) -> None:
+def with_service(speak: Speak, test: Callable[[AwsService], Awaitable[None]]) -> None:
     async def main() -> None:
         server = await asyncio.start_server(speak, "127.0.0.1", 0)
         port = server.sockets[0].getsockname()[1]
         with mock.patch.dict(os.environ, environment(port)):
-            service = Service("sqs", "us-east-1", "AmazonSQS", "1.0")
+            service = AwsService("sqs", "us-east-1", "AmazonSQS", "1.0")
             try:
                 await test(service)
             finally:
@@ -65,7 +65,7 @@ def test_what_is_no_answer_of_a_service_is_a_failure_of_it(answer: bytes) -> Non
         writer.write(answer)
         writer.close()
 
-    async def test(service: Service) -> None:
+    async def test(service: AwsService) -> None:
         with pytest.raises(ServiceFailed):
             await service.call("ListQueues", 5)
 
@@ -83,7 +83,7 @@ def test_connections_are_kept_while_the_service_keeps_them() -> None:
                 writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n%s\r\n{}" % last)
         writer.close()
 
-    async def test(service: Service) -> None:
+    async def test(service: AwsService) -> None:
         for _ in range(3):
             assert await service.call("ListQueues", 5) == {}
         assert len(came) == 1

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from bitespeed.errors import InvalidInput, StoreUnavailable
-from bitespeed.jobs.copy import Counts, compare, copy
+from bitespeed.jobs.copy import CopyCounts, compare, copy
 from bitespeed.model.api_keys import ApiKey
 from bitespeed.model.records import IdentityRecords
 from bitespeed.service.service import Service
@@ -50,7 +50,7 @@ def test_copy_to_postgres_and_back_keeps_everything(
                 assert (await compare(source, target, copied)).is_equal
                 assert await everything(target) == expected
                 await assert_clean(target)
-                assert copied == Counts(
+                assert copied == CopyCounts(
                     identities=len(expected),
                     contacts=sum(len(identity.contacts) for identity in expected),
                     events=sum(len(identity.events) for identity in expected),
@@ -106,7 +106,7 @@ def test_empty_store_can_be_copied(target: str, tmp_path: Path) -> None:
         async with opened(f"sqlite:///{tmp_path}/empty.db", target) as (source, store):
             assert await source.size() == 0
             copied = await copy(source, store)
-            assert copied == Counts()
+            assert copied == CopyCounts()
             assert (await compare(source, store, copied)).is_equal
             assert await identify(store, ("first@x.example", None)) == [1]
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from bitespeed.jobs.copy import MAX_DIFFERENCES, Comparison, Counts, Difference, compare, copy
+from bitespeed.jobs.copy import MAX_DIFFERENCES, Comparison, CopyCounts, Difference, compare, copy
 from bitespeed.model.records import IdentityRecord, IdentityRecords
 from bitespeed.service.service import Service
 from support.copies import (
@@ -100,7 +100,7 @@ def test_rows_without_identity_are_copied_and_compared(
 
     async def test() -> Comparison:
         async with opened(source, target) as (one, other):
-            return await compare(one, other, Counts(last_event=10**9))
+            return await compare(one, other, CopyCounts(last_event=10**9))
 
     query(target, "delete from contact_record where id = 700")
     assert asyncio.run(test()).differences == [Difference(None, "contacts 700")]
@@ -165,7 +165,7 @@ def test_comparison_pairs_pages_that_do_not_line_up() -> None:
                 yield [IdentityRecords(root, heads=[head])]
 
     async def test(ours: Few, theirs: Few) -> list[int | None]:
-        found = await compare(ours, theirs, Counts())
+        found = await compare(ours, theirs, CopyCounts())
         return [difference.identity for difference in found.differences]
 
     assert asyncio.run(test(Few(1, 2, 3), Few(1, 2, 3))) == []

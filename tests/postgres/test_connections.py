@@ -24,7 +24,7 @@ from bitespeed.stores.postgres import handshake as connecting
 from bitespeed.stores.postgres import pool as pool_module
 from bitespeed.stores.postgres.handshake import conninfo, parameters
 from bitespeed.stores.postgres.pool import Pool
-from bitespeed.stores.postgres.statement_connection import Connection
+from bitespeed.stores.postgres.statement_connection import StatementConnection
 from bitespeed.stores.postgres.store import PostgresStore
 from bitespeed.tenant import DEFAULT_TENANT
 from support.backends import (
@@ -252,7 +252,7 @@ def test_notices_and_notifications_come_in_between_and_do_no_harm(url):
     execute(url, CHATTY)
 
     async def main():
-        connection = await Connection.open(url, PATIENCE)
+        connection = await StatementConnection.open(url, PATIENCE)
         try:
             connection._server.nonblocking = 0
             connection._server.exec_(b"listen news")
@@ -279,7 +279,7 @@ def test_notices_and_notifications_come_in_between_and_do_no_harm(url):
 @pytest.mark.parametrize("answer", [b"", b"select 1 where false", b"select null", b"select 1;;"])
 def test_a_statement_without_a_value_has_none(url, answer):
     async def main():
-        connection = await Connection.open(url, PATIENCE)
+        connection = await StatementConnection.open(url, PATIENCE)
         try:
             if answer == b"":
                 with pytest.raises((StoreUnavailable, psycopg.Error)):
@@ -306,7 +306,7 @@ READ = b"select bitespeed.read($1, $2)"
 @pytest.mark.parametrize("runner", [asyncio.run, uvloop.run], ids=["asyncio", "uvloop"])
 def test_what_is_sent_may_be_larger_than_the_line_holds(url, runner):
     async def main(line, by_way_of):
-        connection = await Connection.open(by_way_of, PATIENCE)
+        connection = await StatementConnection.open(by_way_of, PATIENCE)
         try:
             for megabytes in (1, 3, 8):
                 answer = await connection.fetch(READ, [b"", large(megabytes)], PATIENCE)
@@ -519,7 +519,7 @@ def test_encrypted_connections_carry_answers_and_parameters_of_every_size(encryp
     execute(encrypted, CHATTY)
 
     async def main():
-        connection = await Connection.open(encrypted, PATIENCE)
+        connection = await StatementConnection.open(encrypted, PATIENCE)
         try:
             for power in range(8, 23):
                 for size in (2**power - 45, 2**power, 2**power + 3):

@@ -7,7 +7,7 @@ from contextlib import contextmanager, suppress
 from http.client import HTTPConnection
 from typing import Any
 
-from bitespeed.aws_json import Service
+from bitespeed.aws_json import AwsService
 from support import server_programs
 from support.processes import Daemon, home
 from support.server import free_port
@@ -27,7 +27,7 @@ class Aws:
         return {"AWS_ENDPOINT_URL": self.environ["AWS_ENDPOINT_URL"]}
 
     def sqs(self, action: str, **parameters: object) -> dict[str, Any]:
-        return _call(Service("sqs", REGION, "AmazonSQS", "1.0"), action, **parameters)
+        return _call(AwsService("sqs", REGION, "AmazonSQS", "1.0"), action, **parameters)
 
     def queue(self, name: str, receives: int = 3, visibility: int = 0) -> tuple[str, str]:
         """The URLs of a new queue and of its dead-letter queue; FIFO when the name says so."""
@@ -55,16 +55,16 @@ class Aws:
 
     def parameter(self, name: str, text: str) -> str:
         """The ARN of a new SecureString."""
-        ssm = Service("ssm", REGION, "AmazonSSM", "1.1")
+        ssm = AwsService("ssm", REGION, "AmazonSSM", "1.1")
         _call(ssm, "PutParameter", Name=name, Value=text, Type="SecureString")
         return f"arn:aws:ssm:{REGION}:123456789012:parameter{name}"
 
 
-def _secrets() -> Service:
-    return Service("secretsmanager", REGION, "secretsmanager", "1.1")
+def _secrets() -> AwsService:
+    return AwsService("secretsmanager", REGION, "secretsmanager", "1.1")
 
 
-def _call(service: Service, action: str, **parameters: object) -> dict[str, Any]:
+def _call(service: AwsService, action: str, **parameters: object) -> dict[str, Any]:
     async def call() -> dict[str, Any]:
         try:
             return await service.call(action, CALL_TIMEOUT, **parameters)

@@ -2,7 +2,7 @@
 
 import msgspec
 
-from bitespeed.aws_json import Service, ServiceFailed
+from bitespeed.aws_json import AwsService, ServiceFailed
 from bitespeed.errors import BitespeedError, Unavailable
 
 TIMEOUT = 3.0  # seconds; an environment must be ready within ten
@@ -17,10 +17,10 @@ async def fetch(arn: str) -> dict[str, str]:
     """
     match arn.split(":", 5):
         case ["arn", _, "secretsmanager", region, _, _]:
-            service = Service("secretsmanager", region, "secretsmanager", "1.1")
+            service = AwsService("secretsmanager", region, "secretsmanager", "1.1")
             call = service.call("GetSecretValue", TIMEOUT, SecretId=arn)
         case ["arn", _, "ssm", region, _, _]:
-            service = Service("ssm", region, "AmazonSSM", "1.1")
+            service = AwsService("ssm", region, "AmazonSSM", "1.1")
             call = service.call("GetParameter", TIMEOUT, Name=arn, WithDecryption=True)
         case _:
             raise BitespeedError("BITESPEED_SETTINGS_ARN must be of a secret or a parameter")

@@ -9,7 +9,7 @@ import click
 from bitespeed.cli.common import INTERRUPTED, NO, as_json, awaiting, counted, err, load
 from bitespeed.cli.progress import progress_bar
 from bitespeed.errors import InvalidInput
-from bitespeed.jobs.copy import MAX_DIFFERENCES, Comparison, Counts, compare
+from bitespeed.jobs.copy import MAX_DIFFERENCES, Comparison, CopyCounts, compare
 from bitespeed.jobs.copy import copy as copy_store
 from bitespeed.runtime import open_only_store
 from bitespeed.settings import Settings
@@ -64,18 +64,20 @@ def _require_file(source: Settings) -> None:
         raise InvalidInput(f"There is no file {path} to copy from")
 
 
-async def _copy(source: AnyStore, target: BulkStore) -> Counts:
+async def _copy(source: AnyStore, target: BulkStore) -> CopyCounts:
     size = await source.size() if isinstance(source, BulkStore) else None
     with progress_bar("copying", "contacts", size) as bar:
         return await copy_store(source, target, lambda counts: bar.show(counts.contacts))
 
 
-async def _compare(source: ScannableStore, target: ScannableStore, copied: Counts) -> Comparison:
+async def _compare(
+    source: ScannableStore, target: ScannableStore, copied: CopyCounts
+) -> Comparison:
     with progress_bar("comparing", "contacts", copied.contacts) as bar:
         return await compare(source, target, copied, lambda counts: bar.show(counts.contacts))
 
 
-def _document(copied: Counts, comparison: Comparison) -> dict[str, object]:
+def _document(copied: CopyCounts, comparison: Comparison) -> dict[str, object]:
     return {
         "identities": copied.identities,
         "contacts": copied.contacts,
@@ -85,7 +87,7 @@ def _document(copied: Counts, comparison: Comparison) -> dict[str, object]:
     }
 
 
-def _report(copied: Counts, comparison: Comparison, source: str, target: str) -> None:
+def _report(copied: CopyCounts, comparison: Comparison, source: str, target: str) -> None:
     click.echo(
         f"Copied {counted(copied.identities, 'identity', 'identities')}"
         f" with {counted(copied.contacts, 'contact')} and {counted(copied.events, 'event')}"

@@ -13,7 +13,7 @@ MAX_DIFFERENCES = 1000  # found before the search ends; by then the cause matter
 
 
 @dataclass
-class Counts:
+class CopyCounts:
     """What has been read so far."""
 
     identities: int = 0
@@ -31,7 +31,7 @@ class Counts:
                 self.last_event = max(self.last_event, identity.events[-1].seq)
 
 
-OnPage = Callable[[Counts], None]
+OnPage = Callable[[CopyCounts], None]
 """Called after each page with how far the copy is."""
 
 
@@ -62,7 +62,7 @@ class Comparison:
         return not (self.changed or self.differences)
 
 
-async def copy(source: AnyStore, target: BulkStore, on_page: OnPage = lambda _: None) -> Counts:
+async def copy(source: AnyStore, target: BulkStore, on_page: OnPage = lambda _: None) -> CopyCounts:
     """Bring all that the source holds as of one instant into an empty target, ids and all.
 
     Whole or not at all, also when either fails or it is interrupted; but for API keys, which come
@@ -70,7 +70,7 @@ async def copy(source: AnyStore, target: BulkStore, on_page: OnPage = lambda _: 
     """
     for key in await source.keys():
         await target.put_key(key)
-    copied = Counts()
+    copied = CopyCounts()
     async with (
         aclosing(source.scan()) as scanned,
         aclosing(_counted(scanned, copied, on_page)) as pages,
@@ -80,7 +80,10 @@ async def copy(source: AnyStore, target: BulkStore, on_page: OnPage = lambda _: 
 
 
 async def compare(
-    source: ScannableStore, target: ScannableStore, copied: Counts, on_page: OnPage = lambda _: None
+    source: ScannableStore,
+    target: ScannableStore,
+    copied: CopyCounts,
+    on_page: OnPage = lambda _: None,
 ) -> Comparison:
     """Every identity in which the two differ, up to `MAX_DIFFERENCES`.
 
@@ -90,7 +93,7 @@ async def compare(
     comparing = _Comparing(copied.last_event)
     async with (
         aclosing(source.scan()) as scanned,
-        aclosing(_counted(scanned, Counts(), on_page)) as ours,
+        aclosing(_counted(scanned, CopyCounts(), on_page)) as ours,
         aclosing(target.scan()) as theirs,
         aclosing(_side_by_side(ours, theirs)) as pairs,
     ):
@@ -103,7 +106,7 @@ async def compare(
 
 
 async def _counted(
-    pages: AsyncIterable[list[IdentityRecords]], counts: Counts, on_page: OnPage
+    pages: AsyncIterable[list[IdentityRecords]], counts: CopyCounts, on_page: OnPage
 ) -> AsyncGenerator[list[IdentityRecords]]:
     async for page in pages:
         yield page

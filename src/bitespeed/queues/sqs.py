@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 from uuid import uuid4
 
-from bitespeed.aws_json import Service, ServiceFailed
+from bitespeed.aws_json import AwsService, ServiceFailed
 from bitespeed.errors import InvalidInput, Overloaded, QueueUnavailable
 from bitespeed.queues.messages import SENT, TENANT, Message, message
 
@@ -35,7 +35,7 @@ class SqsQueue:
         self._url = url
         self._is_fifo = url.endswith(".fifo")
         self._sending = 0
-        self._service = Service("sqs", region[1] if region else _LOCAL, "AmazonSQS", "1.0")
+        self._service = AwsService("sqs", region[1] if region else _LOCAL, "AmazonSQS", "1.0")
 
     async def send(self, tenant: str, body: str) -> str:
         """See `Queue.send`. On a FIFO queue each message is a group of its own: whatever the

@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager, suppress
 
 from bitespeed.errors import AccessRefused, StoreUnavailable
 from bitespeed.stores.options import Renew
-from bitespeed.stores.postgres.statement_connection import Connection
+from bitespeed.stores.postgres.statement_connection import StatementConnection
 from bitespeed.telemetry.metrics import pool_connections, pool_limit
 
 MAX_AGE = 1800.0  # seconds; the server's memory for a connection grows, and a fail-over moves on
@@ -24,12 +24,12 @@ class Pool:
         pool_limit.set(size)
         self._renew = renew
         self._free = asyncio.Semaphore(size)
-        self._idle: list[Connection] = []
+        self._idle: list[StatementConnection] = []
         self._loop = asyncio.get_running_loop()
         self._is_closed = False
 
     @asynccontextmanager
-    async def connection(self) -> AsyncGenerator[Connection]:
+    async def connection(self) -> AsyncGenerator[StatementConnection]:
         """A connection for one statement. Raises `StoreUnavailable` when none is free in time."""
         _WAITING.add(1)
         try:
@@ -50,16 +50,16 @@ class Pool:
             _USED.add(-1)
             self._free.release()
 
-    async def _opened(self) -> Connection:
+    async def _opened(self) -> StatementConnection:
         try:
-            return await Connection.open(self._url, self._timeout)
+            return await StatementConnection.open(self._url, self._timeout)
         except AccessRefused:
             if self._renew is None:
                 raise
             self._url, _ = await self._renew()
-            return await Connection.open(self._url, self._timeout)
+            return await StatementConnection.open(self._url, self._timeout)
 
-    def _kept(self) -> Connection | None:
+    def _kept(self) -> StatementConnection | None:
         while self._idle:
             connection = self._idle.pop()
             _IDLE.set(len(self._idle))
@@ -68,7 +68,7 @@ class Pool:
             connection.close()
         return None
 
-    def _keep(self, connection: Connection) -> None:
+    def _keep(self, connection: StatementConnection) -> None:
         is_too_old = self._loop.time() >= connection.made_at + MAX_AGE
         if self._is_closed or is_too_old or not connection.is_usable:
             connection.close()

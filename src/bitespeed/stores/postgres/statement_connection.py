@@ -28,7 +28,7 @@ class ConnectionLost(StoreUnavailable):
     """It ended before the answer came."""
 
 
-class Connection:
+class StatementConnection:
     """A connection in autocommit, for one statement at a time."""
 
     def __init__(self, server: pq.abc.PGconn) -> None:
@@ -45,7 +45,7 @@ class Connection:
         self.made_at = self._loop.time()
 
     @classmethod
-    async def open(cls, url: str, timeout: float) -> "Connection":
+    async def open(cls, url: str, timeout: float) -> "StatementConnection":
         """Connect within ``timeout`` seconds. Raises `StoreUnavailable`."""
         try:
             with translated():
