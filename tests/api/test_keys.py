@@ -14,8 +14,8 @@ import pytest
 import yaml
 from click.testing import CliRunner
 
-from bitespeed.api.access import SCOPES
 from bitespeed.api.keyring import FRESH, TRUSTED
+from bitespeed.api.operations import OPERATIONS
 from bitespeed.cli import main
 from bitespeed.model.api_keys import SCOPES as ALL_SCOPES
 from bitespeed.model.api_keys import ApiKey, new_key
@@ -26,6 +26,7 @@ from support.redis_server import redis_server
 from support.server import serve
 
 SPEC = yaml.safe_load(files("bitespeed.api").joinpath("openapi.yaml").read_text())
+SCOPES = {(o.method, o.path): o.scope for o in OPERATIONS if o.scope}
 NOW = time.time_ns() // 1000
 SHOPS = ("shop", "rival")
 PATIENCE = 15.0  # seconds until a cache is in use, on a busy machine

@@ -296,7 +296,7 @@ class TestRate:
             begin = asyncio.get_running_loop().time()
             while asyncio.get_running_loop().time() < begin + 1.5:
                 for bucket in buckets:
-                    taken += await bucket.take_patiently() == 0
+                    taken += await bucket.take_or_wait() == 0
                 await asyncio.sleep(0)
             for engine in engines:
                 await engine.close()
@@ -312,7 +312,7 @@ class TestRate:
         async def test():
             engine = Counted()
             bucket = SharedBucket(1000.0, engine, "a")
-            assert await bucket.take_patiently() == 0
+            assert await bucket.take_or_wait() == 0
             for _ in range(900):
                 assert bucket.take()
                 await asyncio.sleep(0)
@@ -323,9 +323,9 @@ class TestRate:
     def test_without_the_cache_each_process_counts_for_itself(self):
         async def test():
             bucket = SharedBucket(10.0, Away(), "a")
-            taken = [await bucket.take_patiently() == 0 for _ in range(40)]
+            taken = [await bucket.take_or_wait() == 0 for _ in range(40)]
             assert sum(taken) == 20
-            assert await bucket.take_patiently() > 0
+            assert await bucket.take_or_wait() > 0
 
         on_loop(test)
 
@@ -337,7 +337,7 @@ class TestRate:
             bucket = Bucket(100.0)
             bucket.charge(250)
             assert not bucket.take()
-            assert 0.4 < await bucket.take_patiently() < 0.6
+            assert 0.4 < await bucket.take_or_wait() < 0.6
 
         on_loop(test)
 

@@ -13,10 +13,10 @@ from bitespeed.api.keyring import TRUSTED
 # In a process of its own, since the module opens its database as it is loaded.
 SCRIPT = """
 import json, sys
-from bitespeed.aws.api import request_of
+from bitespeed.aws.api import request_in
 for event in json.load(sys.stdin):
-    asked = request_of(event)
-    headers = [[name.decode(), value.decode()] for name, value in asked.headers]
+    asked = request_in(event)
+    headers = [[name.decode(), value.decode()] for name, value in asked.headers.items()]
     query, body = asked.query.decode(), asked.body.decode("latin-1")
     print(json.dumps([asked.method, asked.path, query, headers, body]))
 """

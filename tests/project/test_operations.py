@@ -16,7 +16,7 @@ import pytest
 import yaml
 
 import bitespeed
-from bitespeed.server.process import DRAIN
+from bitespeed.server.process import SHUTDOWN_TIMEOUT
 from bitespeed.settings import Settings
 from support.operations_page import PAGE
 from support.server import Server, free_port
@@ -103,7 +103,7 @@ def test_stop_timeouts_are_longer_than_the_shutdown(services: dict[str, Any]) ->
     unit = ConfigParser(strict=False, interpolation=None)
     unit.optionxform = str
     unit.read(ROOT / "deploy" / "bitespeed.service")
-    shutdown = Settings().deadline + DRAIN
+    shutdown = Settings().deadline + SHUTDOWN_TIMEOUT
     assert float(unit["Service"]["TimeoutStopSec"]) > shutdown
     assert float(services["service"]["stop_grace_period"].removesuffix("s")) > shutdown
 

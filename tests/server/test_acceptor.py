@@ -1,4 +1,4 @@
-"""Whose turn it is to accept, and who is sent to another worker, step by step."""
+"""Which worker accepts a connection, and which connections move to another worker."""
 
 import asyncio
 import socket
@@ -8,78 +8,87 @@ from typing import Any
 
 import pytest
 
-from bitespeed.server import acceptor as turns
-from bitespeed.server.acceptor import AT_ONCE, BUSY, FORGOTTEN, NUMBERS, Roster, Turns
+from bitespeed.server import acceptor
+from bitespeed.server.acceptor import (
+    BUSY_LOAD,
+    MAX_ACCEPTED_AT_ONCE,
+    NUMBERS_PER_WORKER,
+    STALE_LOAD_TIMEOUT,
+    Acceptor,
+    WorkerLoads,
+)
 
 IDLE, FULL = 0.1, 1.0
-MOST = 10  # connections of a worker
+LIMIT = 10  # connections of a worker
 
 
-def rosters(*busy: float) -> list[Roster]:
-    """A place for each, where they have just said how busy they are."""
-    numbers = [0.0] * (NUMBERS * len(busy))
-    found = [Roster(numbers, place) for place in range(len(busy))]
-    for roster, one in zip(found, busy, strict=True):
-        roster.tell(one)
-    return found
+def published(*loads: float) -> list[WorkerLoads]:
+    """What each worker sees of these loads, which have just been published."""
+    numbers = [0.0] * (NUMBERS_PER_WORKER * len(loads))
+    workers = [WorkerLoads(numbers, index) for index in range(len(loads))]
+    for worker, load in zip(workers, loads, strict=True):
+        worker.publish(load)
+    return workers
 
 
-def first(of: list[Roster]) -> list[int]:
-    return [place for place, roster in enumerate(of) if roster.goes_first()]
+def first(workers: list[WorkerLoads]) -> list[int]:
+    return [index for index, worker in enumerate(workers) if worker.goes_first()]
 
 
-class TestRoster:
-    def test_the_first_accepts_as_long_as_it_is_not_busy(self) -> None:
-        assert first(rosters(IDLE, IDLE, IDLE)) == [0]
-        assert first(rosters(BUSY - 0.01, IDLE, IDLE)) == [0]
+class TestWorkerLoads:
+    def test_first_worker_accepts_while_it_is_not_busy(self) -> None:
+        assert first(published(IDLE, IDLE, IDLE)) == [0]
+        assert first(published(BUSY_LOAD - 0.01, IDLE, IDLE)) == [0]
 
-    def test_then_it_is_the_next_one_who_is_not(self) -> None:
-        assert first(rosters(BUSY, IDLE, IDLE)) == [1]
-        assert first(rosters(FULL, FULL, IDLE)) == [2]
+    def test_second_worker_accepts_when_first_is_busy(self) -> None:
+        assert first(published(BUSY_LOAD, IDLE, IDLE)) == [1]
+        assert first(published(FULL, FULL, IDLE)) == [2]
 
-    def test_where_all_are_busy_each_accepts(self) -> None:
-        assert first(rosters(FULL, FULL)) == [0, 1]
+    def test_every_worker_accepts_when_all_are_busy(self) -> None:
+        assert first(published(FULL, FULL)) == [0, 1]
 
-    def test_one_who_has_left_or_says_nothing_is_passed_over(
+    def test_worker_that_left_or_is_silent_is_skipped(
         self, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        left = rosters(IDLE, IDLE)
+        left = published(IDLE, IDLE)
         left[0].leave()
         assert first(left) == [1]
-        silent = rosters(IDLE, IDLE)
-        later = time.monotonic() + FORGOTTEN
+        silent = published(IDLE, IDLE)
+        later = time.monotonic() + STALE_LOAD_TIMEOUT
         monkeypatch.setattr(time, "monotonic", lambda: later)
-        silent[1].tell(IDLE)
+        silent[1].publish(IDLE)
         assert first(silent) == [1]
 
-    def test_who_is_busy_would_share_with_who_is_least_so(self) -> None:
-        assert rosters(FULL, 0.8, 0.5)[0].surplus() == 0.25
+    def test_busy_worker_shares_evenly_with_the_least_loaded(self) -> None:
+        assert published(FULL, 0.8, 0.5)[0].surplus() == 0.25
 
-    @pytest.mark.parametrize("others", [(), (FULL,), (BUSY, FULL)])
-    def test_nobody_shares_where_all_are_busy(self, others: tuple[float, ...]) -> None:
-        assert [roster.surplus() for roster in rosters(FULL, *others)] == [0.0] * (1 + len(others))
+    @pytest.mark.parametrize("others", [(), (FULL,), (BUSY_LOAD, FULL)])
+    def test_no_load_moves_when_all_workers_are_busy(self, others: tuple[float, ...]) -> None:
+        assert [worker.surplus() for worker in published(FULL, *others)] == [0.0] * (
+            1 + len(others)
+        )
 
-    def test_who_is_not_busy_shares_with_nobody(self) -> None:
-        assert rosters(BUSY - 0.01, 0.0)[0].surplus() == 0.0
+    def test_worker_that_is_not_busy_moves_no_load(self) -> None:
+        assert published(BUSY_LOAD - 0.01, 0.0)[0].surplus() == 0.0
 
 
-class Caller:
-    """A connection as `Turns` sees it."""
+class Client:
+    """A connection as `Acceptor` sees it."""
 
     def __init__(self, *, is_in_use: bool = True) -> None:
         self._is_in_use = is_in_use
-        self.has_been_asked_to_leave = False
+        self.is_closing = False
 
     def is_in_use(self, since: float) -> bool:
         assert since <= asyncio.get_running_loop().time()
-        return self._is_in_use and not self.has_been_asked_to_leave
+        return self._is_in_use and not self.is_closing
 
-    def part(self) -> None:
-        self.has_been_asked_to_leave = True
+    def close_after_response(self) -> None:
+        self.is_closing = True
 
 
-def gone(callers: Iterable[Caller]) -> int:
-    return sum(caller.has_been_asked_to_leave for caller in callers)
+def closing(clients: Iterable[Client]) -> int:
+    return sum(client.is_closing for client in clients)
 
 
 async def until(is_so: Callable[[], bool]) -> None:
@@ -87,8 +96,8 @@ async def until(is_so: Callable[[], bool]) -> None:
         await asyncio.sleep(0)
 
 
-class Accepted(asyncio.Protocol):
-    """A connection that stays among those of its worker."""
+class Joining(asyncio.Protocol):
+    """A protocol that adds its connection to those of its worker."""
 
     def __init__(self, connections: set[Any]) -> None:
         self._connections = connections
@@ -100,46 +109,48 @@ class Accepted(asyncio.Protocol):
 class Workers:
     """Workers on one socket, all in this process."""
 
-    def __init__(self, *busy: float) -> None:
+    def __init__(self, *loads: float) -> None:
         self.listener = socket.create_server(("127.0.0.1", 0))
         self.listener.setblocking(False)
-        self.rosters = rosters(*busy)
-        self.connections: list[set[Any]] = [set() for _ in busy]
-        self._turns: list[Turns] = []
+        self.loads = published(*loads)
+        self.connections: list[set[Any]] = [set() for _ in loads]
+        self._acceptors: list[Acceptor] = []
         self._sockets = [self.listener]
 
-    def start(self, place: int) -> None:
-        held, own = self.connections[place], self.listener.dup()
+    def start(self, index: int) -> None:
+        open_, own = self.connections[index], self.listener.dup()
         self._sockets.append(own)
-        self._turns.append(Turns(self.rosters[place], own, held, MOST, lambda: Accepted(held)))
+        self._acceptors.append(
+            Acceptor(self.loads[index], own, open_, LIMIT, lambda: Joining(open_))
+        )
 
     def connect(self, count: int) -> None:
-        """So many callers, subject the system has wait until somebody accepts."""
+        """Connect so many clients; they wait in the kernel's queue until a worker accepts."""
         address = self.listener.getsockname()
         self._sockets += [socket.create_connection(address) for _ in range(count)]
 
     async def counts(self, total: int) -> list[int]:
-        """How many each has accepted, once there are so many."""
+        """How many each worker has accepted, once all together have accepted so many."""
         await until(lambda: sum(map(len, self.connections)) >= total)
-        return [len(held) for held in self.connections]
+        return [len(open_) for open_ in self.connections]
 
     async def close(self) -> None:
-        for turn in self._turns:
-            await turn.end()
-        for held in self.connections:
-            for connection in held:
+        for one in self._acceptors:
+            await one.close()
+        for open_ in self.connections:
+            for connection in open_:
                 if isinstance(connection, asyncio.Transport):
                     connection.abort()
         for one in self._sockets:
             one.close()
 
 
-def with_workers(*busy: float) -> Callable[[Callable[[Workers], Awaitable[None]]], None]:
-    """Run a test with so many workers that have not started."""
+def with_workers(*loads: float) -> Callable[[Callable[[Workers], Awaitable[None]]], None]:
+    """Run a test with workers that have published these loads and not started."""
 
     def run(test: Callable[[Workers], Awaitable[None]]) -> None:
         async def main() -> None:
-            workers = Workers(*busy)
+            workers = Workers(*loads)
             try:
                 async with asyncio.timeout(20):
                     await test(workers)
@@ -152,7 +163,7 @@ def with_workers(*busy: float) -> Callable[[Callable[[Workers], Awaitable[None]]
 
 
 class TestAccepting:
-    def test_a_little_load_is_kept_together(self) -> None:
+    def test_one_worker_takes_all_of_a_small_load(self) -> None:
         @with_workers(IDLE, IDLE)
         async def _(workers: Workers) -> None:
             workers.start(0)
@@ -160,7 +171,7 @@ class TestAccepting:
             workers.connect(3)
             assert await workers.counts(3) == [3, 0]
 
-    def test_what_is_too_much_for_the_first_goes_to_the_next(self) -> None:
+    def test_second_worker_takes_what_the_first_cannot(self) -> None:
         @with_workers(IDLE, IDLE)
         async def _(workers: Workers) -> None:
             workers.start(0)
@@ -170,26 +181,26 @@ class TestAccepting:
                 await workers.counts(total)
             assert await workers.counts(12) == [9, 3]
 
-    def test_more_at_once_than_all_may_have_are_accepted_all_the_same(self) -> None:
+    def test_clients_beyond_all_limits_are_still_accepted(self) -> None:
         @with_workers(IDLE, IDLE)
         async def _(workers: Workers) -> None:
             workers.start(0)
             workers.start(1)
-            workers.connect(3 * AT_ONCE)
-            assert min(await workers.counts(3 * AT_ONCE)) > 0
+            workers.connect(3 * MAX_ACCEPTED_AT_ONCE)
+            assert min(await workers.counts(3 * MAX_ACCEPTED_AT_ONCE)) > 0
 
-    def test_who_waits_for_one_that_stands_still_is_accepted_by_another(self) -> None:
+    def test_another_worker_accepts_when_the_first_hangs(self) -> None:
         @with_workers(IDLE, IDLE)
         async def _(workers: Workers) -> None:
             workers.start(1)
             workers.connect(3)
-            assert first(workers.rosters) == [0]
+            assert first(workers.loads) == [0]
             assert await workers.counts(3) == [0, 3]
 
-    def test_when_the_system_has_no_room_it_is_tried_again(
+    def test_accepting_goes_on_after_too_many_open_files(
         self, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(turns, "REST", 0.0)
+        monkeypatch.setattr(acceptor, "NO_ROOM_DELAY", 0.0)
 
         @with_workers(IDLE)
         async def _(workers: Workers) -> None:
@@ -208,33 +219,33 @@ class TestAccepting:
             assert await workers.counts(1) == [1]
 
 
-class TestSendingAway:
+class TestMoving:
     @pytest.fixture(autouse=True)
     def busy(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """This process uses all of a core, and looks at it often."""
+        """Make this process use all of a core, and measure that often."""
         monkeypatch.setattr(time, "process_time", time.monotonic)
-        monkeypatch.setattr(turns, "LOOK", 0.01)
+        monkeypatch.setattr(acceptor, "PUBLISH_INTERVAL", 0.01)
 
-    def test_a_busy_worker_sends_some_away_until_another_is_busy_too(self) -> None:
+    def test_busy_worker_moves_connections_until_another_is_busy(self) -> None:
         @with_workers(IDLE, IDLE)
         async def _(workers: Workers) -> None:
-            callers = workers.connections[0]
-            callers |= {Caller() for _ in range(8)}
+            clients = workers.connections[0]
+            clients |= {Client() for _ in range(8)}
             workers.start(0)
-            await until(lambda: gone(callers) == 2)
-            workers.rosters[1].tell(FULL)
-            before = gone(callers)
-            await asyncio.sleep(0.1)  # ten looks; that nothing happens takes its time
-            assert gone(callers) == before
+            await until(lambda: closing(clients) == 2)
+            workers.loads[1].publish(FULL)
+            before = closing(clients)
+            await asyncio.sleep(0.1)  # ten measurements, after which nothing may have happened
+            assert closing(clients) == before
 
-    def test_it_is_never_all_of_them_nor_who_asks_nothing(self) -> None:
+    def test_some_connections_in_use_move_but_no_idle_one(self) -> None:
         @with_workers(0.0, 0.0)
         async def _(workers: Workers) -> None:
-            idle = Caller(is_in_use=False)
-            callers = [Caller() for _ in range(3)]
-            workers.connections[0] |= {idle, *callers}
+            idle = Client(is_in_use=False)
+            clients = [Client() for _ in range(3)]
+            workers.connections[0] |= {idle, *clients}
             workers.start(0)
-            await until(lambda: gone(callers) == 2)
+            await until(lambda: closing(clients) == 2)
             await asyncio.sleep(0.1)
-            assert gone(callers) == 2
-            assert not idle.has_been_asked_to_leave
+            assert closing(clients) == 2
+            assert not idle.is_closing

@@ -20,7 +20,7 @@ from typing import Any
 
 import pytest
 
-from bitespeed.server.process import let_nobody_in
+from bitespeed.server.process import keep_clients_out
 from support.cluster import SERVER, Member, cluster
 from support.processes import children, is_alive
 from support.server import ask as ask_once
@@ -294,7 +294,7 @@ def has_connected(listener: socket.socket) -> bool:
 def test_at_the_end_nobody_is_let_in_and_who_waits_is_accepted() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener, socket.socket() as waiting:
         waiting.connect(listener.getsockname())
-        let_nobody_in(listener)
+        keep_clients_out(listener)
         assert not has_connected(listener)
         accepted, address = listener.accept()
         with accepted:

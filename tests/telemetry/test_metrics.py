@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from bitespeed.service.batching import MAX_WAITING
+from bitespeed.telemetry import metrics
 from bitespeed.telemetry.shared_counters import SharedCounters
 from support.processes import children
 from support.server import Server, fresh_email, fresh_phone, serve
@@ -34,7 +35,7 @@ def test_what_happens_is_counted(tmp_path: Path) -> None:
     expected = {
         ("bitespeed_requests_total", "identify", "200"): 4,
         ("bitespeed_requests_total", "identify", "400"): 1,
-        ("bitespeed_requests_total", "contact", "204"): 1,
+        ("bitespeed_requests_total", "delete_contact", "204"): 1,
         ("bitespeed_requests_total", "other", "404"): 1,
         ("bitespeed_requests_total", "other", "400"): 1,
         ("bitespeed_request_seconds_count", "identify"): 5,
@@ -106,6 +107,7 @@ from pathlib import Path
 from bitespeed.model.changes import Event
 from bitespeed.service.batching import MAX_WAITING
 from bitespeed.telemetry import events
+from bitespeed.telemetry import metrics
 from bitespeed.telemetry.shared_counters import SharedCounters
 board = SharedCounters()
 counter, gauge = board.reserve(), board.reserve(transient=True)
@@ -125,3 +127,10 @@ os.kill(os.getpid(), 9)
     boards[1].values[1] = 2
     assert boards[0].totals() == boards[1].totals() == ([6, 2], 2)
     assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_unknown_endpoint_or_status_counts_as_other() -> None:
+    counter = metrics.requests[metrics.OTHER, metrics.OTHER]
+    before = counter.value
+    metrics.count_request("no such endpoint", 299, 0.001)
+    assert counter.value == before + 1

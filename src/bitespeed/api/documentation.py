@@ -1,4 +1,4 @@
-"""The description of the API, and a page to read and try it, without any other host."""
+"""The description of the API, and a page to read it and try it, served without any other host."""
 
 from functools import cache
 from importlib.resources import files
@@ -6,42 +6,42 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import msgspec
-from starlette.exceptions import HTTPException
-from starlette.requests import Request
-from starlette.responses import HTMLResponse, Response
-from starlette.routing import Route
+
+from bitespeed.api.calls import Backend, Call
+from bitespeed.api.http import Reply, reply
+from bitespeed.api.operations import Operation
+from bitespeed.errors import UnknownPath
 
 # Swagger UI's own files that the page needs; the package's Python code is not used.
 _ASSETS = {
-    "swagger-ui.css": "text/css",
-    "swagger-ui-bundle.js": "text/javascript",
-    "favicon-32x32.png": "image/png",
+    "swagger-ui.css": b"text/css; charset=utf-8",
+    "swagger-ui-bundle.js": b"text/javascript; charset=utf-8",
+    "favicon-32x32.png": b"image/png",
 }
-_A_DAY = {"Cache-Control": "max-age=86400"}
+_FOR_A_DAY = (b"cache-control", b"max-age=86400")
 
 
-def routes() -> list[Route]:
-    """`/openapi.json`, `/docs` and the files that the page needs."""
-    return [
-        Route("/openapi.json", _openapi),
-        Route("/docs", _page),
-        Route("/docs/{name}", _asset),
-    ]
+async def _openapi(_: Backend, __: Call) -> Reply:
+    return reply(_description())
 
 
-async def _openapi(_: Request) -> Response:
-    return Response(_description(), media_type="application/json")
+async def _page(_: Backend, __: Call) -> Reply:
+    return reply(_text("docs.html").encode(), content_type=b"text/html; charset=utf-8")
 
 
-async def _page(_: Request) -> Response:
-    return HTMLResponse(_text("docs.html"))
-
-
-async def _asset(request: Request) -> Response:
-    name = request.path_params["name"]
+async def _asset(_: Backend, call: Call) -> Reply:
+    name = call.path_parameters["name"]
     if name not in _ASSETS:
-        raise HTTPException(404)
-    return Response(_asset_bytes(name), media_type=_ASSETS[name], headers=_A_DAY)
+        raise UnknownPath
+    return reply(_asset_bytes(name), _FOR_A_DAY, content_type=_ASSETS[name])
+
+
+PAGES = (
+    Operation("openapi", "GET", "/openapi.json", _openapi, served_by="server"),
+    Operation("docs", "GET", "/docs", _page, served_by="server"),
+    Operation("docs_file", "GET", "/docs/{name}", _asset, served_by="server"),
+)
+"""Served beside the API, and no part of it: not described, and counted in metrics as `other`."""
 
 
 @cache

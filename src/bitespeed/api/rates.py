@@ -1,8 +1,8 @@
-"""How many requests a key may send: a bucket of tokens, which fills at the rate of the key.
+"""How many requests a key may send: a token bucket that fills at the rate of the key.
 
-Without a cache each process has a bucket of its own. With one there is a single bucket in Redis,
-from which processes take tokens in portions before they run out, so that requests do not wait for
-it. While the cache is away each process lends to itself.
+Without a cache each process has its own bucket. With a cache there is one bucket in Redis, from
+which each process takes tokens in portions before its own run out, so that requests do not wait for
+Redis. While the cache is away, each process limits the rate by itself.
 """
 
 import asyncio
@@ -12,37 +12,37 @@ from bitespeed.caches.engine import LEND, Engine, run
 from bitespeed.errors import CacheUnavailable
 
 BURST = 2.0  # seconds of the rate that may come at once after a pause
-PORTION = 0.1  # seconds of the rate that a process takes at once; some more is wasted when it idles
+PORTION = 0.1  # seconds of the rate that a process takes at once; an idle process wastes so much
 
 
 class Bucket:
-    """The tokens of one key in this process, 1 for a request; debts are paid before others pass."""
+    """The tokens of one key in this process, one for each request. A debt is paid off first."""
 
     def __init__(self, rate: float) -> None:
         self._rate = rate
-        self._most = max(1.0, rate * BURST)
-        self._tokens = self._most
+        self._limit = max(1.0, rate * BURST)
+        self._tokens = self._limit
         self._loop = asyncio.get_running_loop()
-        self._at = self._loop.time()
+        self._filled_at = self._loop.time()
 
     def take(self) -> bool:
-        """Take a token, if there is one."""
+        """Take a token. False if there is none."""
         self._fill()
         if self._tokens < 1:
             return False
         self._tokens -= 1
         return True
 
-    async def take_patiently(self) -> float:
-        """The same, asking for more where that helps; seconds until there may be one, else 0."""
+    async def take_or_wait(self) -> float:
+        """Take a token: 0, or the seconds until there may be one."""
         return 0 if self.take() else (1 - self._tokens) / self._rate
 
     def charge(self, tokens: int) -> None:
-        """Take so many, whether they are there or not."""
+        """Take so many tokens, running into debt if there are fewer."""
         self._tokens -= tokens
 
     def lend(self, wanted: int) -> tuple[int, float]:
-        """How many are lent, and if none, the seconds until there will be one."""
+        """Lend up to so many tokens: how many, and the seconds until there is one if none."""
         self._fill()
         lent = min(wanted, max(0, int(self._tokens)))
         self._tokens -= lent
@@ -50,13 +50,13 @@ class Bucket:
 
     def _fill(self) -> None:
         now = self._loop.time()
-        if now > self._at:  # uvloop's clock stands still within a turn of the loop
-            self._tokens = min(self._most, self._tokens + (now - self._at) * self._rate)
-            self._at = now
+        if now > self._filled_at:  # uvloop's clock stands still within a turn of the loop
+            self._tokens = min(self._limit, self._tokens + (now - self._filled_at) * self._rate)
+            self._filled_at = now
 
 
 class SharedBucket:
-    """A `Bucket` that several processes share."""
+    """A `Bucket` that several processes share, in Redis."""
 
     def __init__(self, rate: float, engine: Engine, key: str) -> None:
         self._rate = rate
@@ -78,8 +78,8 @@ class SharedBucket:
         self._tokens -= 1
         return True
 
-    async def take_patiently(self) -> float:
-        """See `Bucket.take_patiently`."""
+    async def take_or_wait(self) -> float:
+        """Take a token, after a portion under way has come: 0, or seconds as from `Bucket`."""
         if self.take():
             return 0
         if self._borrowing is not None:
@@ -109,14 +109,14 @@ class SharedBucket:
 
 
 class Rates:
-    """Makes the bucket of each key."""
+    """Makes the buckets of keys."""
 
     def __init__(self, rate: float | None, engine: Engine | None) -> None:
         self._rate = rate
         self._engine = engine
 
     def bucket(self, key: str) -> Bucket | SharedBucket | None:
-        """The bucket of the key with this id; None where there is no limit."""
+        """A bucket for the key with this id; None where there is no limit."""
         if self._rate is None:
             return None
         if self._engine is None:

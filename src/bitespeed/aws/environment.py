@@ -16,13 +16,12 @@ from msgspec.structs import replace
 
 from bitespeed import telemetry
 from bitespeed.api.access import Access
-from bitespeed.api.endpoints import Endpoints
+from bitespeed.api.calls import Backend
 from bitespeed.api.keyring import Keyring
 from bitespeed.api.rates import Rates
 from bitespeed.caches.answers import AnswerCache
 from bitespeed.errors import BitespeedError, DeadlineExceeded, InvalidInput
 from bitespeed.runtime import open_runtime
-from bitespeed.service.tenants import Tenants
 from bitespeed.settings import SETTINGS_ARN, Settings, load_settings
 from bitespeed.stores import open_store
 from bitespeed.stores.protocols import AnyStore
@@ -49,8 +48,7 @@ class Context(Protocol):
 class Opened(NamedTuple):
     """What answers invocations, and how to close it."""
 
-    endpoints: Endpoints
-    tenants: Tenants
+    backend: Backend
     cache: AnswerCache | None
     settings: Settings
     closing: AsyncExitStack
@@ -110,9 +108,9 @@ class Environment:
         keyring = Keyring(runtime.store, rates, time.time)  # which runs on through a freeze
         closing.push_async_callback(keyring.close)
         access = Access(keyring, needs_key=not settings.public)  # it never listens on loopback
-        endpoints = Endpoints(runtime.tenants, access, settings.region, runtime.queue)
+        backend = Backend(runtime.tenants, access, settings.region, runtime.queue)
         self._used = time.time()
-        self._opened = Opened(endpoints, runtime.tenants, runtime.cache, settings, closing)
+        self._opened = Opened(backend, runtime.cache, settings, closing)
         return self._opened
 
     async def _open_store(self, settings: Settings) -> AnyStore:

@@ -21,7 +21,7 @@ def handler(event: Mapping[str, Any], context: Context) -> dict[str, Any]:
     began, before = time.time(), current_counts()
 
     async def work(opened: Opened) -> set[str]:
-        return await work_off(opened.tenants, messages, opened.settings.region)
+        return await work_off(opened.backend.tenants, messages, opened.settings.region)
 
     try:
         failed = _environment.run(work, context)

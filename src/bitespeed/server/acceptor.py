@@ -1,9 +1,9 @@
-"""Which of several workers accepts a connection: the first that is not busy.
+"""Which of several workers accepts a connection: the first one that is not busy.
 
-The database has about as much work with a small batch as with a large one, so connections are kept
-together until they are too much for one core. All workers listen on one socket, and a connection
-waits in the system's queue until one of them takes it. Nobody hands it over, so none is lost with a
-worker that dies, and one that stands still gets none. See docs/decisions/0014-workers.md.
+A small batch costs the database about as much as a large one, so one worker takes all connections
+until they are too many for one core. All workers listen on one socket, and a connection waits in
+the kernel's queue until a worker accepts it. No worker hands connections to another, so none is
+lost with a worker that dies, and a worker that hangs gets none. See docs/decisions/0014-workers.md.
 """
 
 import asyncio
@@ -11,155 +11,174 @@ import math
 import random
 import socket
 import time
-from collections.abc import Callable, MutableSequence
+from collections.abc import Callable, Collection, MutableSequence
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import Protocol
 
-if TYPE_CHECKING:
-    from bitespeed.server.connection import Connection
+BUSY_LOAD = 0.9  # of a core, or of the limit of connections; a busier worker lets others accept
+PUBLISH_INTERVAL = 1.0  # seconds between measurements of a load; a shorter one would follow bursts
+STALE_LOAD_TIMEOUT = 2.5  # seconds; a worker that has not published its load for so long is busy
+ACCEPT_DELAY = 0.05  # seconds that the others leave to the first worker; a batch takes far less
+MAX_ACCEPTED_AT_ONCE = 16  # connections; then the loop serves those that there are
+NO_ROOM_DELAY = 1.0  # seconds without accepting when the system has no room for a connection
+MAX_MOVED = 1 / 8  # share of the connections in use that may be moved in a `PUBLISH_INTERVAL`
 
-BUSY = 0.9  # of a core, or of the connections there may be; from there on others accept
-LOOK = 1.0  # seconds between looks at how busy a worker is; less would take a burst for more
-FORGOTTEN = 2.5  # seconds after which one that says nothing counts as busy
-DELAY = 0.05  # seconds for whoever goes first to accept; far more than a batch takes
-AT_ONCE = 16  # connections accepted until those there are get their turn
-REST = 1.0  # seconds without accepting when the system has no room for another connection
-STEP = 1 / 8  # of the connections in use, that may be sent to others within a second
-
-NUMBERS = 2  # of each worker: when it has spoken last, and how busy it was
+NUMBERS_PER_WORKER = 2  # when it published its load, and the load
 
 
-class Roster:
-    """How busy each worker is, as one of them tells and sees it.
+class Accepted(Protocol):
+    """A connection, as far as an acceptor needs it."""
 
-    ``numbers`` are `NUMBERS` for each place, in memory that all of them share.
+    def is_in_use(self, since: float) -> bool:
+        """Whether a request was answered since then, or is being answered."""
+        ...
+
+    def close_after_response(self) -> None:
+        """Close with the next response, so that the client connects anew."""
+        ...
+
+
+class WorkerLoads:
+    """The loads of all workers, as the worker with this ``index`` publishes and reads them.
+
+    A load is a share of what a worker can do, 1 at most. ``numbers`` are `NUMBERS_PER_WORKER` for
+    each worker, in memory that they share.
     """
 
-    def __init__(self, numbers: MutableSequence[float], place: int) -> None:
+    def __init__(self, numbers: MutableSequence[float], index: int) -> None:
         self._numbers = numbers
-        self._place = place
+        self._index = index
 
-    def tell(self, busy: float) -> None:
-        """Say that this worker uses so much, of 1, of what it has."""
-        first = NUMBERS * self._place
-        self._numbers[first : first + NUMBERS] = [time.monotonic(), busy]
+    def publish(self, load: float) -> None:
+        """Publish the load of this worker."""
+        first = NUMBERS_PER_WORKER * self._index
+        self._numbers[first : first + NUMBERS_PER_WORKER] = [time.monotonic(), load]
 
     def leave(self) -> None:
-        """Let nobody wait for this worker any more."""
-        self._numbers[NUMBERS * self._place] = 0.0
+        """Make the others accept without waiting for this worker."""
+        self._numbers[NUMBERS_PER_WORKER * self._index] = 0.0
 
     def goes_first(self) -> bool:
-        """Whether this worker is the first that is not busy; where all are busy, each is."""
+        """Whether this worker is the first that is not busy, or all are busy."""
         ready = self._ready()
-        return not ready or min(ready) == self._place
+        return not ready or min(ready) == self._index
 
     def surplus(self) -> float:
-        """The share of this worker's load that is better off elsewhere, as it is busy and another
-        is not.
+        """The share of this worker's load that another should take; 0 unless this worker is busy
+        and another is not.
         """
         ready = self._ready()
-        if not ready or self._place in ready:
+        if not ready or self._index in ready:
             return 0.0
-        own = self._numbers[NUMBERS * self._place + 1]
-        return (own - min(ready.values())) / (2 * own)  # without it both have the same
+        own = self._numbers[NUMBERS_PER_WORKER * self._index + 1]
+        return (own - min(ready.values())) / (2 * own)  # then both have the same load
 
     def _ready(self) -> dict[int, float]:
-        """How much those use who are not busy, by their places."""
-        since = time.monotonic() - FORGOTTEN
-        said = zip(self._numbers[::NUMBERS], self._numbers[1::NUMBERS], strict=True)
-        return {place: busy for place, (at, busy) in enumerate(said) if at > since and busy < BUSY}
+        """The load of each live worker that is not busy, by worker index."""
+        since = time.monotonic() - STALE_LOAD_TIMEOUT
+        published = zip(
+            self._numbers[::NUMBERS_PER_WORKER], self._numbers[1::NUMBERS_PER_WORKER], strict=True
+        )
+        return {
+            index: load
+            for index, (at, load) in enumerate(published)
+            if at > since and load < BUSY_LOAD
+        }
 
 
-class Turns:
-    """Accepts when it is this worker's turn, and sends callers away who should be another's."""
+class Acceptor:
+    """Accepts connections when it is this worker's turn, and moves some of them to another worker
+    when this one is busy and the other is not.
+    """
 
     def __init__(
         self,
-        roster: Roster,
+        loads: WorkerLoads,
         listener: socket.socket,
-        connections: "set[Connection]",
-        most: int,
-        begin: Callable[[], asyncio.Protocol],
+        connections: Collection[Accepted],
+        limit: int,
+        make_protocol: Callable[[], asyncio.Protocol],
     ) -> None:
-        """``connections`` are those there are, ``most`` as many as there may be, and ``begin``
-        makes one.
+        """``connections`` are those that are open, at most ``limit`` at a time. ``make_protocol``
+        makes the protocol of a new one.
         """
-        self._roster = roster
+        self._loads = loads
         self._listener = listener
         self._connections = connections
-        self._most = most
-        self._begin = begin
+        self._limit = limit
+        self._make_protocol = make_protocol
         self._loop = asyncio.get_running_loop()
-        self._beginning: set[asyncio.Task[None]] = set()
-        self._core = 0.0  # share of one that was used lately
-        self._tell()
-        self._look_later()
+        self._connecting: set[asyncio.Task[None]] = set()
+        self._core = 0.0  # share of one core that this process used in the last interval
+        self._publish_load()
+        self._measure_later()
         self._listen()
 
-    def _look_later(self) -> None:
+    def _measure_later(self) -> None:
         now = self._loop.time(), time.process_time()
-        self._next_look = self._loop.call_later(LOOK, self._look, *now)
+        self._next_measurement = self._loop.call_later(PUBLISH_INTERVAL, self._measure, *now)
 
-    def _look(self, last: float, used: float) -> None:
-        """Tell how busy this worker has been since the last look, and send some callers away if
-        others are not.
+    def _measure(self, since: float, core_time: float) -> None:
+        """Publish the load since the last measurement, and move connections if there is a surplus.
+
+        ``core_time`` is what the process had used by then, in seconds.
         """
-        self._core = (time.process_time() - used) / (self._loop.time() - last)
-        self._tell()
-        if surplus := self._roster.surplus():
-            in_use = [one for one in self._connections if one.is_in_use(since=last)]
-            step = math.ceil(STEP * len(in_use))
-            for one in random.sample(in_use, min(int(surplus * len(in_use)), step)):
-                one.part()
-        self._look_later()
+        self._core = (time.process_time() - core_time) / (self._loop.time() - since)
+        self._publish_load()
+        if surplus := self._loads.surplus():
+            in_use = [c for c in self._connections if c.is_in_use(since=since)]
+            limit = math.ceil(MAX_MOVED * len(in_use))
+            for connection in random.sample(in_use, min(int(surplus * len(in_use)), limit)):
+                connection.close_after_response()
+        self._measure_later()
 
-    async def end(self) -> None:
-        """Accept no more; all that were accepted are among the connections."""
-        self._roster.leave()
-        self._next_look.cancel()
+    async def close(self) -> None:
+        """Accept no more. Return when all that were accepted are among the connections."""
+        self._loads.leave()
+        self._next_measurement.cancel()
         if self._later is not None:
             self._later.cancel()
         self._loop.remove_reader(self._listener)
-        if self._beginning:
-            await asyncio.wait(self._beginning)
+        if self._connecting:
+            await asyncio.wait(self._connecting)
 
-    def _tell(self) -> None:
-        held = len(self._connections) + len(self._beginning)
-        self._roster.tell(max(self._core, held / self._most))
+    def _publish_load(self) -> None:
+        open_ = len(self._connections) + len(self._connecting)
+        self._loads.publish(max(self._core, open_ / self._limit))
 
     def _listen(self) -> None:
         self._later: asyncio.TimerHandle | None = None
         self._loop.add_reader(self._listener, self._on_waiting)
 
     def _on_waiting(self) -> None:
-        """Somebody waits to be accepted."""
-        self._tell()
-        if self._roster.goes_first():
+        """Accept, now or after a delay: a client waits to be accepted."""
+        self._publish_load()
+        if self._loads.goes_first():
             self._accept()
         else:
-            self._pause(DELAY, self._accept_late)
+            self._pause(ACCEPT_DELAY, self._accept_late)
 
     def _accept_late(self) -> None:
-        """Accept who is still waiting, since whoever goes first is held up."""
+        """Accept clients that still wait: the worker that goes first has not accepted them."""
         self._listen()
         self._accept()
 
     def _accept(self) -> None:
-        for _ in range(AT_ONCE):
+        for _ in range(MAX_ACCEPTED_AT_ONCE):
             try:
                 accepted, _ = self._listener.accept()
             except (BlockingIOError, ConnectionAbortedError):
                 return
-            except OSError:  # too many files are open, for one
-                self._pause(REST, self._listen)
+            except OSError:  # for example, too many open files
+                self._pause(NO_ROOM_DELAY, self._listen)
                 return
             task = self._loop.create_task(self._connect(accepted))
-            self._beginning.add(task)
-            task.add_done_callback(self._beginning.discard)
+            self._connecting.add(task)
+            task.add_done_callback(self._connecting.discard)
 
     async def _connect(self, accepted: socket.socket) -> None:
-        with suppress(OSError):  # it has gone
-            await self._loop.connect_accepted_socket(self._begin, accepted)
+        with suppress(OSError):  # the client has gone
+            await self._loop.connect_accepted_socket(self._make_protocol, accepted)
 
     def _pause(self, seconds: float, then: Callable[[], None]) -> None:
         self._loop.remove_reader(self._listener)

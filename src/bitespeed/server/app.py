@@ -1,61 +1,44 @@
-"""The ASGI application: its routes, their errors, and what is open while it runs."""
+"""The ASGI application: what is open while it runs, and how it answers."""
 
 import gc
 import os
 from collections.abc import AsyncGenerator, Generator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from functools import partial
 from pathlib import Path
 
-from starlette.applications import Starlette
-from starlette.exceptions import HTTPException
-from starlette.requests import Request
-from starlette.responses import Response
-from starlette.routing import Route
-
 from bitespeed import __version__
-from bitespeed.api import documentation
 from bitespeed.api.access import Access
-from bitespeed.api.asgi import (
-    JSON,
-    REQUEST,
-    Handler,
-    Message,
-    Receive,
-    Scope,
-    Send,
-    send_error,
-)
-from bitespeed.api.endpoints import Endpoints
+from bitespeed.api.calls import Backend
+from bitespeed.api.dispatch import Incoming, answer
+from bitespeed.api.documentation import PAGES
 from bitespeed.api.keyring import Keyring
+from bitespeed.api.operations import OPERATIONS, Routes
 from bitespeed.api.rates import Rates
-from bitespeed.errors import BitespeedError, MethodNotAllowed, UnknownPath
+from bitespeed.errors import BitespeedError
 from bitespeed.runtime import OpenStore, open_configured_store, open_runtime, open_telemetry
+from bitespeed.server.asgi import Receive, Scope, Send, read_body, send_reply
 from bitespeed.settings import METRICS_DIR, Settings, load_settings
-from bitespeed.telemetry import metrics, requests
+from bitespeed.telemetry import metrics
 from bitespeed.telemetry.failures import failed
 from bitespeed.telemetry.logs import log
+from bitespeed.telemetry.requests import Request
 from bitespeed.telemetry.shared_counters import shared_counters
-from bitespeed.wire.errors import encode_error
+
+ROUTES = Routes((*(o for o in OPERATIONS if o.served_by != "lambda"), *PAGES))
 
 
 class Application:
-    """The whole service as one ASGI application.
-
-    `/identify` is answered before the router, which would cost it a third of its time.
-    """
+    """The whole service as one ASGI application."""
 
     def __init__(self, settings: Settings, open_: OpenStore = open_configured_store) -> None:
         self._settings = settings
         self._open = open_
-        self._identify: _Endpoint | None = None
-        self.endpoints: Endpoints | None = None
-        """The endpoints, once the application has started."""
-        self._rest = Starlette(lifespan=self._lifespan)
-        self._rest.router.redirect_slashes = False
-        self._rest.add_exception_handler(HTTPException, _refuse)
+        self.backend: Backend | None = None
+        """What operations work with, once the application has started."""
 
     @asynccontextmanager
-    async def _lifespan(self, _: Starlette) -> AsyncGenerator[None]:
+    async def _running(self) -> AsyncGenerator[None]:
         async with AsyncExitStack() as closing:
             with _reporting_failure():
                 await closing.enter_async_context(open_telemetry(self._settings))
@@ -74,48 +57,48 @@ class Application:
             keyring = Keyring(runtime.store, rates)
             closing.push_async_callback(keyring.close)
             access = Access(keyring, needs_key=settings.needs_key)
-            self._start_answering(
-                Endpoints(runtime.tenants, access, settings.region, runtime.queue)
-            )
+            self.backend = Backend(runtime.tenants, access, settings.region, runtime.queue)
+            gc.freeze()  # what exists now stays; collecting it again cost a tenth of the time
             log.info("server.ready", version=__version__, pid=os.getpid())
             try:
                 yield
             finally:
                 log.info("server.draining", pid=os.getpid())
 
-    def _start_answering(self, endpoints: Endpoints) -> None:
-        self._rest.router.routes[:] = routes(endpoints)
-        self._identify = _Endpoint("identify", endpoints.guarded("/identify", endpoints.identify))
-        self.endpoints = endpoints
-        gc.freeze()  # nothing made so far goes away; collecting it again cost a tenth of the time
-
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request, or run through the lifespan."""
+        """Answer one request, or start, wait and stop as the lifespan protocol has it."""
         if scope["type"] == "lifespan":
-            await self._rest(scope, receive, _without_words(send))
+            await self._live(receive, send)
             return
-        request = scope[REQUEST] = requests.Request(dict(scope["headers"]))
-        status = 500
-
-        async def send_with_id(message: Message) -> None:
-            nonlocal status
-            if message["type"] == "http.response.start":
-                status = message["status"]
-                message["headers"] = [*message["headers"], (requests.HEADER, request.id)]
-            await send(message)
-
+        assert self.backend is not None  # noqa: S101 - requests come after the start
+        headers = dict(scope["headers"])
+        request = Request(headers)
+        incoming = Incoming(
+            scope["method"],
+            scope["path"],
+            scope["query_string"],
+            headers,
+            partial(read_body, scope, receive),
+        )
+        endpoint, reply = await answer(self.backend, ROUTES, incoming, request)
         try:
-            await self._answer(scope, receive, send_with_id)
+            await send_reply(send, reply, request)
         finally:
-            request.answered(getattr(scope.get("endpoint"), "name", metrics.OTHER), status)
+            request.answered(endpoint, reply.status)
 
-    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
-        identify = self._identify
-        if scope["path"] == "/identify" and scope["method"] == "POST" and identify is not None:
-            scope["endpoint"] = identify
-            await identify(scope, receive, send)
-        else:
-            await self._rest(scope, receive, send)
+    async def _live(self, receive: Receive, send: Send) -> None:
+        """Run from the startup message to the shutdown message. Failures have been logged."""
+        phase = "startup"
+        await receive()
+        try:
+            async with self._running():
+                await send({"type": "lifespan.startup.complete"})
+                phase = "shutdown"
+                await receive()
+        except BaseException:
+            await send({"type": f"lifespan.{phase}.failed"})
+            raise
+        await send({"type": "lifespan.shutdown.complete"})
 
 
 def from_environment() -> Application:
@@ -141,51 +124,3 @@ def _reporting_failure() -> Generator[None]:
     except Exception as error:
         failed("server.failed", error)
         raise
-
-
-def _without_words(send: Send) -> Send:
-    """Keep uvicorn from logging a failure of the lifespan, which we have logged already."""
-
-    async def send_less(message: Message) -> None:
-        if "message" in message:
-            message["message"] = ""
-        await send(message)
-
-    return send_less
-
-
-class _Endpoint:
-    """A handler with every failure answered as the contract has it."""
-
-    def __init__(self, name: str, handler: Handler) -> None:
-        self.name = name
-        """What it is called in the metrics."""
-        self._handler = handler
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        try:
-            await self._handler(scope, receive, send)
-        except Exception as error:  # noqa: BLE001 - answered and logged as one place knows how
-            await send_error(send, error, scope[REQUEST])
-
-
-def routes(endpoints: Endpoints) -> list[Route]:
-    """Every path with what answers there."""
-    return [
-        *(
-            Route(path, _Endpoint(name, handler), methods=methods)
-            for path, name, handler, methods in endpoints.routes()
-        ),
-        *documentation.routes(),
-    ]
-
-
-async def _refuse(request: Request, error: Exception) -> Response:
-    """What the router refuses: an unknown path, or a method that the path does not have."""
-    assert isinstance(error, HTTPException)  # noqa: S101 - registered for nothing else
-    headers = dict(error.headers or {})
-    if error.status_code == 405 and request.method == "OPTIONS":
-        return Response(status_code=204, headers=headers)
-    is_unknown = error.status_code == 404
-    problem = UnknownPath() if is_unknown else MethodNotAllowed(headers.get("Allow", ""))
-    return Response(encode_error(problem), error.status_code, headers, JSON.decode())

@@ -1,4 +1,4 @@
-"""One HTTP/1.1 connection: uvicorn's, where it is too strict, too lax or too abrupt for us."""
+"""One HTTP/1.1 connection: uvicorn's, changed where that is too strict, too lax or too abrupt."""
 
 import asyncio
 import math
@@ -11,49 +11,59 @@ from uvicorn.protocols.http.httptools_impl import (
     RequestResponseCycle,
 )
 
-from bitespeed.api.access import SCOPES
-from bitespeed.api.asgi import declared_length, refused
-from bitespeed.api.endpoints import MAX_BODY, Endpoints
+from bitespeed.api.calls import Backend
+from bitespeed.api.endpoints.identify import MAX_BODY
+from bitespeed.api.http import declared_length, error_reply
+from bitespeed.api.operations import IDENTIFY
 from bitespeed.errors import BitespeedError, InvalidInput, Overloaded
 from bitespeed.server.exchange import Exchange
 from bitespeed.telemetry import metrics
 from bitespeed.telemetry.requests import HEADER, Request
 
 MAX_HEAD = 64 * 1024  # bytes of a request's head; eight times what browsers and proxies send
-MAX_HEADERS = 100  # lines of it; what clients and proxies add together are 30 or so
-PATIENCE = 20.0  # seconds for a head to come, for a body, and for an answer to be taken
-CONNECTIONS = 4000  # of a process; each may hold as much as a body of `MAX_BODY`
-IDLE = 75.0  # seconds a connection is kept between requests; load balancers keep it for 60
-ROOM = 0.05  # of all connections, that are closed together when there is no room for another
-LAST_REQUESTS = 1.0  # seconds in which a request that was on its way at a shutdown is answered
+MAX_HEADERS = 100  # lines of the head; clients and proxies together send about 30
+CLIENT_TIMEOUT = 20.0  # seconds for the head to arrive, for the body, and for the client to read
+MAX_CONNECTIONS = 4000  # of a process; each may hold a body of the largest size
+IDLE_TIMEOUT = 75.0  # seconds between requests; longer than the 60 of common load balancers
+ROOM = 0.05  # share of the connections that are closed together when the process is full
+SHUTDOWN_DELAY = 1.0  # seconds in which requests that were on their way at a shutdown arrive
 
 NO_HTTP = "This is not a valid HTTP request"
 
+assert IDENTIFY.scope is not None  # noqa: S101 - anybody else could write
+_SCOPE = IDENTIFY.scope
+
 
 class Connection(HttpToolsProtocol):
-    """Answers what is under way at a shutdown, passes over offers to upgrade, and bounds what a
-    caller may send, how long it may take, and how many there may be.
+    """A connection to one client.
+
+    It answers requests that are under way at a shutdown, ignores offers to upgrade, and limits how
+    much a client may send, how long it may take, and how many clients there may be.
     """
 
-    _is_parting = False
-    _is_receiving = False  # the rest of a request
-    _answering: RequestResponseCycle | None = None  # by way of ASGI
-    _without_progress = 0  # bytes received since a head or a piece of a body was complete
+    _is_closing = False  # after the next response
+    _is_receiving = False  # a request has begun and is not complete
+    _answering: RequestResponseCycle | None = None  # through ASGI
+    _without_progress = 0  # bytes received since the last complete head or piece of a body
 
     def __init__(
-        self, *args: Any, patience: float = PATIENCE, most: int = CONNECTIONS, **kwargs: Any
+        self,
+        *args: Any,
+        timeout: float = CLIENT_TIMEOUT,
+        limit: int = MAX_CONNECTIONS,
+        **kwargs: Any,
     ) -> None:
         super().__init__(*args, **kwargs)
-        self._patience = patience
-        self._most = most
-        self.late_at = math.inf
-        """When the caller has taken too long for what is its turn to do, on the loop's clock."""
+        self._timeout = timeout
+        self._limit = limit
+        self.deadline = math.inf
+        """When to close the connection if the client has not acted, on the loop's clock."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # pyright: ignore[reportIncompatibleMethodOverride] - uvicorn's
-        """Wait for a request, if there is room for one more connection."""
-        is_full = len(self.connections) >= self._most and not self._make_room()
+        """Wait for a request, if there is room for one more connection; else refuse with 503."""
+        is_full = len(self.connections) >= self._limit and not self._make_room()
         super().connection_made(transport)
-        self.late_at = self.loop.time() + self._patience
+        self.deadline = self.loop.time() + self._timeout
         if is_full:
             self._refuse(Overloaded("Too many connections; try again in a moment"))
 
@@ -62,97 +72,99 @@ class Connection(HttpToolsProtocol):
         super()._start_asgi_task(cycle, app)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Tell whoever answers; uvicorn tells only the last of several requests in a row."""
+        """Mark the request being answered as disconnected, also when it is not the last of several
+        pipelined requests, which is the only one that uvicorn marks.
+        """
         if self._answering is not None:
             self._answering.disconnected = True
         super().connection_lost(exc)
 
     def _make_room(self) -> bool:
-        """Close some connections that wait for a request, or for the rest of one: first those that
-        have never sent one, of these the oldest. Whether there were any.
+        """Close some connections whose clients have not sent a whole request: those that never sent
+        one first, and of these the oldest. Return whether there were any.
         """
         others = cast("set[Connection]", self.connections)
         waiting = [other for other in others if other.is_waiting]
-        waiting.sort(key=lambda other: (other.has_asked, other.late_at))
-        for other in waiting[: math.ceil(ROOM * self._most)]:
+        waiting.sort(key=lambda other: (other.has_requested, other.deadline))
+        for other in waiting[: math.ceil(ROOM * self._limit)]:
             other.transport.abort()
             self.connections.discard(other)
         return bool(waiting)
 
     @property
-    def has_asked(self) -> bool:
-        """Whether a request has ever come here."""
+    def has_requested(self) -> bool:
+        """Whether the client has ever sent the head of a request."""
         return cast("RequestResponseCycle | None", self.cycle) is not None
 
     @property
     def is_waiting(self) -> bool:
-        """Whether it is the caller's turn."""
+        """Whether the client has to act: to send a request, or the rest of one."""
         return self._is_receiving or self._is_its_turn()
 
-    def look(self, now: float) -> None:
-        """Close the connection if its caller is late."""
-        if now < self.late_at:
+    def close_if_overdue(self, now: float) -> None:
+        """Close the connection if the client has not acted by the deadline."""
+        if now < self.deadline:
             return
         if self.flow.write_paused:
-            self.transport.abort()  # what is still to be sent, nobody takes
+            self.transport.abort()  # the client does not read the rest of the response
         else:
             self.transport.close()
 
     def is_in_use(self, since: float) -> bool:
-        """Whether a request is under way, or was since then, and more may come."""
-        if self._is_parting or not self.has_asked:
+        """Whether a request was answered since then, or is being answered, and more may come."""
+        if self._is_closing or not self.has_requested:
             return False
-        return not self._is_its_turn() or self.late_at >= since + IDLE
+        return not self._is_its_turn() or self.deadline >= since + IDLE_TIMEOUT
 
-    def part(self) -> None:
-        """Ask the caller to leave with the next answer."""
-        self._is_parting = True
+    def close_after_response(self) -> None:
+        """Close the connection after the next response, which says so to the client."""
+        self._is_closing = True
 
     def pause_writing(self) -> None:
-        """The caller takes its answer slowly."""
+        """Stop the clock for idle clients: this one reads its response slowly."""
         super().pause_writing()
-        self.late_at = self.loop.time() + self._patience
+        self.deadline = self.loop.time() + self._timeout
 
     def resume_writing(self) -> None:
-        """It has taken it."""
+        """Wait for the next request: the client has read enough of the response."""
         super().resume_writing()
-        self.late_at = self.loop.time() + IDLE
+        self.deadline = self.loop.time() + IDLE_TIMEOUT
 
     def on_message_begin(self) -> None:
-        """A request begins to come."""
+        """Start the clock for the head of a request."""
         super().on_message_begin()
         self._is_receiving = True
-        self.late_at = self.loop.time() + self._patience
+        self.deadline = self.loop.time() + self._timeout
 
     def on_response_complete(self) -> None:
-        """Wait for the next request, or go on with the one that waits already.
+        """Answer the next pipelined request, or wait for one.
 
-        As uvicorn does, without a timer for each request.
+        As in uvicorn, but without a timer for each request.
         """
         self.server_state.total_requests += 1
         if self.transport.is_closing():
             return
         if not self._is_receiving and not self.flow.write_paused:
-            self.late_at = self.loop.time() + IDLE
+            self.deadline = self.loop.time() + IDLE_TIMEOUT
         self.flow.resume_reading()
         if self.pipeline:
             self._start_asgi_task(*self.pipeline.pop())
 
     def shutdown(self) -> None:
-        """Answer what has arrived, perhaps unread, and ask the caller to leave.
+        """Answer requests that have arrived, even unread, and close after the response.
 
-        uvicorn would close the connection at once when nothing is being answered.
+        uvicorn would close the connection at once when no request is being answered.
         """
-        self.part()
-        self.loop.call_later(LAST_REQUESTS, super().shutdown)
+        self.close_after_response()
+        self.loop.call_later(SHUTDOWN_DELAY, super().shutdown)
 
     def data_received(self, data: bytes) -> None:
-        """Take what has arrived; refuse what is no HTTP, or a head without end."""
+        """Parse the bytes. Refuse them with 400 if they are not HTTP, or too long a head."""
         self._without_progress += len(data)
         try:
             self.parser.feed_data(data)
         except httptools.HttpParserUpgrade as offer:
-            self._pass_over(data[offer.args[0] :])
+            self._ignore_upgrade(data[offer.args[0] :])
         except httptools.HttpParserCallbackError as error:
             refusal = error.__context__
             if isinstance(refusal, httptools.HttpParserInvalidURLError):
@@ -167,10 +179,11 @@ class Connection(HttpToolsProtocol):
         if self._without_progress > MAX_HEAD:
             self.send_400_response(f"The head of a request may have at most {MAX_HEAD} bytes")
 
-    def _pass_over(self, rest: bytes) -> None:
-        """Take the request as if it had not offered to upgrade, which a server may (RFC 9110, 7.8).
+    def _ignore_upgrade(self, rest: bytes) -> None:
+        """Go on as if the client had not offered to upgrade, as a server may (RFC 9110, 7.8).
 
-        The parser has given up on its body; a new one is told the head without the offer.
+        The parser stops before the body of such a request. So a new one gets the head without the
+        offer, and then the rest.
         """
         method = self.parser.get_method()
         if method == b"CONNECT":
@@ -186,9 +199,9 @@ class Connection(HttpToolsProtocol):
         self.data_received(b"\r\n".join([*head, b"", rest]))
 
     def on_headers_complete(self) -> None:
-        """Begin to answer; for the last time on this connection when it is parting."""
+        """Begin to answer; for the last time if the connection is closing."""
         self._without_progress = 0
-        self.late_at = self.loop.time() + self._patience
+        self.deadline = self.loop.time() + self._timeout
         if len(self.headers) > MAX_HEADERS:
             raise InvalidInput(f"A request may have at most {MAX_HEADERS} headers")
         if self.parser.should_upgrade():
@@ -198,11 +211,11 @@ class Connection(HttpToolsProtocol):
             super().on_headers_complete()
         else:
             self.cycle = cast("RequestResponseCycle", exchange)
-        if self._is_parting:
+        if self._is_closing:
             self.cycle.keep_alive = False
 
     def _exchange(self) -> Exchange | None:
-        """Where the request may be answered at once, without ASGI, and nothing is against it."""
+        """An exchange that answers the request without ASGI; None where it must go through ASGI."""
         if (
             self.url != b"/identify"
             or self.parser.get_method() != b"POST"
@@ -214,16 +227,17 @@ class Connection(HttpToolsProtocol):
         headers = dict(self.headers)
         if declared_length(headers) > MAX_BODY:
             return None
-        endpoints: Endpoints | None = getattr(cast("object", self.app), "endpoints", None)
-        caller = endpoints and endpoints.access.known(headers, SCOPES["POST", "/identify"])
-        if endpoints is None or caller is None:
+        backend: Backend | None = getattr(cast("object", self.app), "backend", None)
+        caller = backend and backend.access.admit_at_once(headers, _SCOPE)
+        if backend is None or caller is None:
             return None
-        is_old = self.parser.get_http_version() == "1.0"  # which would have to be told
+        # A client of HTTP/1.0 keeps the connection only where the response says so; ours do not.
+        is_old = self.parser.get_http_version() == "1.0"
         keep_alive = not is_old and self.parser.should_keep_alive()
-        return Exchange(self, endpoints, caller, headers, keep_alive=keep_alive)
+        return Exchange(self, backend, caller, headers, keep_alive=keep_alive)
 
     def _is_its_turn(self) -> bool:
-        """Whether the requests before it have been answered."""
+        """Whether all requests so far have been answered."""
         last = cast("RequestResponseCycle | None", self.cycle)
         return last is None or last.response_complete
 
@@ -231,31 +245,31 @@ class Connection(HttpToolsProtocol):
         """Pass a piece of the body on."""
         self._without_progress = 0
         if isinstance(cycle := cast("object", self.cycle), Exchange):
-            cycle.take(body)
+            cycle.add_to_body(body)
         else:
             super().on_body(body)
 
     def on_message_complete(self) -> None:
-        """The request has been received to its end; now it is our turn."""
+        """Answer the request, which is complete."""
         self._without_progress = 0
         if self.parser.should_upgrade():
             return
         self._is_receiving = False
-        self.late_at = math.inf
+        self.deadline = math.inf
         if isinstance(cycle := cast("object", self.cycle), Exchange):
-            cycle.ask()
+            cycle.submit()
         else:
             super().on_message_complete()
-            if self._is_its_turn():  # it was refused by its head
-                self.late_at = self.loop.time() + IDLE
+            if self._is_its_turn():  # its head was enough to refuse it
+                self.deadline = self.loop.time() + IDLE_TIMEOUT
 
     def send_400_response(self, msg: str) -> None:
-        """Refuse in the contract's form, and close."""
+        """Refuse with 400 and a body like that of any other error, and close."""
         self._refuse(InvalidInput(msg))
 
     def _refuse(self, error: BitespeedError) -> None:
         request = Request({})
-        status, body, headers = refused(error, request)
+        status, body, headers = error_reply(error, request)
         request.answered(metrics.OTHER, status)
         head = [STATUS_LINE[status], b"connection: close\r\n", HEADER, b": ", request.id, b"\r\n"]
         for name, value in (*headers, (b"content-length", b"%d" % len(body))):

@@ -1,33 +1,52 @@
-"""`POST /identify` on its connection, without ASGI in between: two thirds of the time of a request
-went there. Everything else takes the usual way.
+"""`POST /identify` answered by its connection, without ASGI, which took two thirds of the time of a
+request. Every other operation goes through ASGI.
+
+See docs/decisions/0008-identify-on-its-connection.md.
 """
 
 import asyncio
+from typing import Protocol
 
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE
+from uvicorn.server import ServerState
 
-from bitespeed.api.asgi import CLOSE, JSON, Headers, refused
-from bitespeed.api.endpoints import MAX_BODY, Endpoints
+from bitespeed.api.calls import Backend
+from bitespeed.api.endpoints.identify import MAX_BODY, submit
+from bitespeed.api.http import CLOSE, JSON, Headers, body_too_large, error_reply
 from bitespeed.api.keyring import Caller
-from bitespeed.errors import TooLarge
+from bitespeed.api.operations import IDENTIFY
 from bitespeed.service.batching import Outcome
 from bitespeed.telemetry.requests import HEADER, Request
 from bitespeed.wire.answers import encode_answer
 
-Lines = list[tuple[bytes, bytes]]
+_NAME = IDENTIFY.name
+_JSON = [(b"content-type", JSON)]
 
-_JSON: Lines = [(b"content-type", JSON)]
+
+class Line(Protocol):
+    """The connection, as far as an exchange needs it."""
+
+    transport: asyncio.Transport
+    server_state: ServerState
+
+    def on_response_complete(self) -> None:
+        """Go on to the next request."""
+        ...
 
 
 class Exchange:
-    """One request and its answer; stands where uvicorn has its `RequestResponseCycle`."""
+    """One request and its response.
 
-    message_event = asyncio.Event()  # uvicorn sets it to wake the application; there is none
+    It stands where uvicorn has its `RequestResponseCycle`, and has what the protocol uses of that:
+    `keep_alive`, `disconnected`, `response_complete` and `message_event`.
+    """
+
+    message_event = asyncio.Event()  # uvicorn sets it to wake an application that reads a body
 
     def __init__(
         self,
-        connection: HttpToolsProtocol,
-        endpoints: Endpoints,
+        connection: Line,
+        backend: Backend,
         caller: Caller,
         headers: Headers,
         *,
@@ -38,31 +57,36 @@ class Exchange:
         self.disconnected = False
         self.response_complete = False
         self._connection = connection
-        self._endpoints = endpoints
+        self._backend = backend
         self._caller = caller
         self._headers = headers
         self._body: bytes | bytearray = b""
 
-    def take(self, piece: bytes) -> None:
-        """Keep a piece of the body, up to its limit."""
+    def add_to_body(self, piece: bytes) -> None:
+        """Keep a piece of the body. Beyond `MAX_BODY` bytes, respond with 413."""
         if not self._body:
-            self._body = piece  # mostly it is the only one
+            self._body = piece  # mostly the only one
         elif isinstance(self._body, bytes):
-            self._body = bytearray(self._body + piece)  # which need not be copied with each piece
+            self._body = bytearray(self._body + piece)  # not copied with each piece
         else:
             self._body += piece
         if len(self._body) > MAX_BODY and not self.response_complete:
-            self._refuse(TooLarge(f"The body may have at most {MAX_BODY} bytes"))
+            self._refuse(body_too_large(MAX_BODY))
 
-    def ask(self) -> None:
-        """Begin to answer; the request has been received to its end."""
+    def submit(self) -> None:
+        """Submit the request, which is complete. The outcome becomes the response."""
         if self.response_complete:
             return
         try:
-            self._endpoints.ask(
-                self._caller, self._headers, bytes(self._body), self._on_outcome, self._request
+            submit(
+                self._backend,
+                self._caller,
+                self._headers,
+                bytes(self._body),
+                self._on_outcome,
+                self._request,
             )
-        except Exception as error:  # noqa: BLE001 - answered and logged as one place knows how
+        except Exception as error:  # noqa: BLE001 - `error_reply` logs it
             self._refuse(error)
 
     def _on_outcome(self, outcome: Outcome) -> None:
@@ -72,11 +96,11 @@ class Exchange:
             self._respond(200, encode_answer(outcome), _JSON)
 
     def _refuse(self, error: BaseException) -> None:
-        self._respond(*refused(error, self._request))
+        self._respond(*error_reply(error, self._request))
 
-    def _respond(self, status: int, body: bytes, headers: Lines) -> None:
+    def _respond(self, status: int, body: bytes, headers: list[tuple[bytes, bytes]]) -> None:
         self.response_complete = True
-        self._request.answered("identify", status)
+        self._request.answered(_NAME, status)
         if self.disconnected:
             return
         connection = self._connection

@@ -14,13 +14,13 @@ from typing import Any, cast
 import uvicorn
 
 from bitespeed.errors import InvalidInput
-from bitespeed.server.acceptor import Roster, Turns
+from bitespeed.server.acceptor import Acceptor, WorkerLoads
 from bitespeed.server.connection import Connection
 from bitespeed.settings import Settings
 
 BACKLOG = 2048  # connections that may wait to be accepted
-DRAIN = 10  # seconds beyond a request's deadline that a shutdown waits for requests accepted
-LOOK = 10  # ticks, of a tenth of a second, between looks for callers who are late
+SHUTDOWN_TIMEOUT = 10  # seconds, beyond a request's deadline, for the requests accepted before it
+OVERDUE_INTERVAL = 10  # ticks of a tenth of a second between searches for overdue connections
 
 _BPF_RETURN = 0x06  # BPF_RET | BPF_K of linux/filter.h: how many bytes of a packet to take; none
 _ATTACH_FILTER = 26  # SO_ATTACH_FILTER of asm-generic/socket.h
@@ -37,98 +37,105 @@ OPTIONS: dict[str, Any] = {
     "log_level": "warning",
     "backlog": BACKLOG,
 }
-"""How uvicorn is run here; the benchmark's ceiling is run in the same way."""
+"""How uvicorn runs here; the ceiling of the benchmark runs in the same way."""
 
 
 def listen(settings: Settings) -> socket.socket:
-    """A socket that takes connections. Raises `InvalidInput` when there can be none."""
+    """A socket that listens as configured. Raises `InvalidInput` if the address cannot be used."""
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
     address = (settings.host, settings.port)
     try:
         listener = socket.create_server(address, family=family, backlog=BACKLOG)
     except OSError as error:
-        why = str(error.strerror).partition(" (")[0]  # what follows names the address once more
+        why = str(error.strerror).partition(" (")[0]  # the rest repeats the address
         raise InvalidInput(f"Cannot listen on {settings.host}:{settings.port}: {why}") from None
     listener.setblocking(False)
     return listener
 
 
-def serve(settings: Settings, listener: socket.socket, roster: Roster | None = None) -> None:
+def serve(settings: Settings, listener: socket.socket, loads: WorkerLoads | None = None) -> None:
     """Serve until SIGTERM or SIGINT, then answer what was accepted and return.
 
-    Ends the process when it cannot be started. ``roster`` has those who serve on the same socket.
+    Ends the process when the application cannot start. ``loads`` are those of the workers that
+    serve on the same socket, where there are several.
     """
     connection = partial(
-        Connection, patience=settings.client_timeout, most=settings.max_connections
+        Connection, timeout=settings.client_timeout, limit=settings.max_connections
     )
     options: dict[str, Any] = {**OPTIONS, "http": connection}
     config = uvicorn.Config(
         "bitespeed.server.app:from_environment",
         factory=True,
-        timeout_graceful_shutdown=int(settings.deadline) + DRAIN,
+        timeout_graceful_shutdown=int(settings.deadline) + SHUTDOWN_TIMEOUT,
         **options,
     )
     with suppress(KeyboardInterrupt):
-        _Server(config, settings.max_connections, roster).run(sockets=[listener])
+        _Server(config, settings.max_connections, loads).run(sockets=[listener])
 
 
 class _Server(uvicorn.Server):
-    """Looks after connections while it runs, and accepts all that have connected when it ends."""
+    """Closes overdue connections while it runs; at its end, answers all that have connected."""
 
-    def __init__(self, config: uvicorn.Config, clients: int, roster: Roster | None) -> None:
+    def __init__(
+        self, config: uvicorn.Config, max_connections: int, loads: WorkerLoads | None
+    ) -> None:
         super().__init__(config)
-        self._clients = clients
-        self._roster = roster
-        self._turns: Turns | None = None
+        self._max_connections = max_connections
+        self._loads = loads
+        self._acceptor: Acceptor | None = None
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Accept from now on; in turns with others, where there are any."""
-        if self._roster is None or not sockets:
+        """Accept from now on; where there are several workers, in turns with them."""
+        if self._loads is None or not sockets:
             await super().startup(sockets)
             return
         await super().startup([])
         connections = cast("set[Connection]", self.server_state.connections)
-        self._turns = Turns(self._roster, sockets[0], connections, self._clients, self._protocol)
+        self._acceptor = Acceptor(
+            self._loads, sockets[0], connections, self._max_connections, self._make_protocol
+        )
 
     async def on_tick(self, counter: int) -> bool:
-        """Once in a tenth of a second."""
-        if counter % LOOK == 0:
+        """Close overdue connections. uvicorn calls this every tenth of a second."""
+        if counter % OVERDUE_INTERVAL == 0:
             now = asyncio.get_running_loop().time()
             for connection in cast("list[Connection]", list(self.server_state.connections)):
-                connection.look(now)
+                connection.close_if_overdue(now)
         return await super().on_tick(counter)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Let nobody connect any more, and answer whoever has connected by then.
+        """Let no more clients connect, and answer those that have connected.
 
-        Closing a listening socket resets those who wait to be accepted, whose requests may have
-        been sent. So nobody is let in any more, then the queue is emptied.
+        Closing a listening socket resets the clients that wait to be accepted, which may have sent
+        requests. So new clients are kept out first, then the queue is emptied.
         """
-        if self._turns is not None:
-            await self._turns.end()
+        if self._acceptor is not None:
+            await self._acceptor.close()
         waiting: list[socket.socket] = []
         for listener in sockets or []:
-            let_nobody_in(listener)
+            keep_clients_out(listener)
             with suppress(BlockingIOError):
                 while True:
                     waiting.append(listener.accept()[0])
         for listening in (*self.servers, *(sockets or [])):
             listening.close()
         for accepted in waiting:
-            with suppress(OSError):  # it has gone
-                await asyncio.get_running_loop().connect_accepted_socket(self._protocol, accepted)
+            with suppress(OSError):  # the client has gone
+                loop = asyncio.get_running_loop()
+                await loop.connect_accepted_socket(self._make_protocol, accepted)
         await super().shutdown(sockets)
 
-    def _protocol(self) -> asyncio.Protocol:
+    def _make_protocol(self) -> asyncio.Protocol:
         make = cast("Callable[..., Connection]", self.config.http_protocol_class)
         return make(self.config, self.server_state, self.lifespan.state)
 
 
-def let_nobody_in(listener: socket.socket) -> None:
-    """Connect nobody from now on; who has connected still waits to be accepted.
+def keep_clients_out(listener: socket.socket) -> None:
+    """Let no more clients connect; those that have connected still wait to be accepted.
 
-    A queue as short as can be has room for one caller. On Linux a filter passes over what callers
-    send to connect, so they try again a second later, when the socket is closed (`socket(7)`).
+    The shortest queue there is has room for one client. On Linux a filter drops the packets with
+    which clients connect, so they try again a second later, when the socket is closed; see
+    `socket(7)`.
     """
     listener.listen(0)
     if sys.platform == "linux":

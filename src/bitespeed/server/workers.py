@@ -1,8 +1,9 @@
-"""Several server processes on one listening socket, and the one that looks after them.
+"""Several worker processes on one listening socket, and the supervisor that starts them.
 
-Which of them accepts is settled among themselves (`turns`); this process accepts nothing.
-A worker that ends is replaced. When this process is asked to end, it first lets go of the socket,
-so that the last worker to empty it closes it. When it is killed, the workers end by themselves.
+The workers decide among themselves which of them accepts (`acceptor.py`); the supervisor accepts
+nothing. It replaces a worker that ends. When it is told to end, it closes its own copy of the
+socket first, so that the last worker to empty the queue closes the last copy. When it is killed,
+the workers end by themselves.
 """
 
 import multiprocessing
@@ -15,72 +16,72 @@ from multiprocessing.context import SpawnProcess
 from tempfile import TemporaryDirectory
 from threading import Thread
 
-from bitespeed.server.acceptor import NUMBERS, Roster
-from bitespeed.server.process import DRAIN, serve
+from bitespeed.server.acceptor import NUMBERS_PER_WORKER, WorkerLoads
+from bitespeed.server.process import SHUTDOWN_TIMEOUT, serve
 from bitespeed.settings import METRICS_DIR, Settings
 from bitespeed.telemetry.logs import log
 
-PAUSE = 1.0  # seconds before a worker is replaced that failed; it may fail again
-GRACE = 5.0  # seconds beyond the time that a shutdown may take, until a worker is killed
+RESTART_DELAY = 1.0  # seconds before a worker that failed is replaced; the next may fail too
+KILL_DELAY = 5.0  # seconds beyond the time that a shutdown may take, before a worker is killed
 
 _CONTEXT = multiprocessing.get_context("spawn")
 
 
 def supervise(settings: Settings, listener: socket.socket) -> None:
-    """Keep as many workers as are wanted until SIGTERM or SIGINT, then have them end."""
+    """Keep as many workers running as configured until SIGTERM or SIGINT, then end them."""
     woken, waker = socket.socketpair()
     waker.setblocking(False)
     signal.set_wakeup_fd(waker.fileno())
-    asked_to_end: list[int] = []
+    end_signals: list[int] = []
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda number, _: asked_to_end.append(number))
+        signal.signal(number, lambda number, _: end_signals.append(number))
 
     with TemporaryDirectory(prefix="bitespeed-") as folder:
         os.environ[METRICS_DIR] = folder
-        _look_after(settings, listener, woken, asked_to_end)
+        _run_workers(settings, listener, woken, end_signals)
 
 
-def _look_after(
-    settings: Settings, listener: socket.socket, woken: socket.socket, asked_to_end: list[int]
+def _run_workers(
+    settings: Settings, listener: socket.socket, woken: socket.socket, end_signals: list[int]
 ) -> None:
-    told = _CONTEXT.RawArray("d", NUMBERS * settings.workers)
-    rosters = [Roster(told, place) for place in range(settings.workers)]
-    workers = [_start(settings, listener, roster) for roster in rosters]
-    while not asked_to_end:
+    numbers = _CONTEXT.RawArray("d", NUMBERS_PER_WORKER * settings.workers)
+    loads = [WorkerLoads(numbers, index) for index in range(settings.workers)]
+    workers = [_start(settings, listener, of_worker) for of_worker in loads]
+    while not end_signals:
         wait([woken, *(worker.sentinel for worker in workers)])
-        for place, worker in enumerate(workers):
-            if worker.exitcode is None or asked_to_end:
+        for index, worker in enumerate(workers):
+            if worker.exitcode is None or end_signals:
                 continue
             log.error("worker.ended", status=worker.exitcode)
             if worker.exitcode > 0:
-                wait([woken], PAUSE)
-            workers[place] = _start(settings, listener, rosters[place])
+                wait([woken], RESTART_DELAY)
+            workers[index] = _start(settings, listener, loads[index])
 
     listener.close()
     for worker in workers:
         worker.terminate()
-    end = time.monotonic() + settings.deadline + DRAIN + GRACE
+    end = time.monotonic() + settings.deadline + SHUTDOWN_TIMEOUT + KILL_DELAY
     for worker in workers:
         worker.join(max(0, end - time.monotonic()))
         worker.kill()
 
 
-def _start(settings: Settings, listener: socket.socket, roster: Roster) -> SpawnProcess:
-    worker = _CONTEXT.Process(target=_work, args=(settings, listener, roster), daemon=True)
+def _start(settings: Settings, listener: socket.socket, loads: WorkerLoads) -> SpawnProcess:
+    worker = _CONTEXT.Process(target=_work, args=(settings, listener, loads), daemon=True)
     worker.start()
     return worker
 
 
-def _work(settings: Settings, listener: socket.socket, roster: Roster) -> None:
+def _work(settings: Settings, listener: socket.socket, loads: WorkerLoads) -> None:
     Thread(target=_end_with_parent, args=(settings,), daemon=True).start()
-    serve(settings, listener, roster)
+    serve(settings, listener, loads)
 
 
 def _end_with_parent(settings: Settings) -> None:
-    """End, answering what was accepted, when whoever would ask for it has been killed."""
+    """End as after SIGTERM when the supervisor, which would send it, has been killed."""
     parent = multiprocessing.parent_process()
     assert parent is not None  # noqa: S101 - a worker has one
     parent.join()
     os.kill(os.getpid(), signal.SIGTERM)
-    time.sleep(settings.deadline + DRAIN + GRACE)
+    time.sleep(settings.deadline + SHUTDOWN_TIMEOUT + KILL_DELAY)
     os._exit(1)

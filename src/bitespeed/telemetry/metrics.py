@@ -5,8 +5,7 @@ none. docs/metrics.md is made from this file.
 """
 
 from bisect import bisect_left
-from collections.abc import Callable, Mapping, Sequence
-from itertools import product
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple, TypeVar
 
 from bitespeed.telemetry.shared_counters import shared_counters
@@ -101,10 +100,6 @@ def _by(
 
 
 OTHER = "other"
-ENDPOINTS = (
-    *("identify", "identify_batch", "enqueue", "look_up", "contact", "erase"),
-    *("health", "ready", "metrics", OTHER),
-)
 STATUSES = (200, 202, 204, 400, 401, 403, 404, 405, 413, 415, 429, 500, 501, 503, OTHER)
 STAGES = ("gather", "cache", "read", "rule", "commit")
 REASONS = ("overloaded", "deadline", "contention", "store", "queue", "shutdown")
@@ -121,18 +116,47 @@ def _sizes() -> Histogram:
     return Histogram(_SIZES)
 
 
-requests: dict[tuple[Label, ...], Counter] = {
-    (endpoint, status): Counter() for endpoint, status in product(ENDPOINTS, STATUSES)
-}
+requests: dict[tuple[Label, ...], Counter] = {}
+"""By endpoint and status."""
+request_seconds: dict[tuple[Label, ...], Histogram] = {}
+"""By endpoint."""
 DECLARED.append(
     Declared("bitespeed_requests_total", "Requests answered", ("endpoint", "status"), requests)
 )
-request_seconds = _by(
-    _seconds,
-    "bitespeed_request_seconds",
-    "Time from the head of a request to its answer",
-    endpoint=ENDPOINTS,
+DECLARED.append(
+    Declared(
+        "bitespeed_request_seconds",
+        "Time from the head of a request to its answer",
+        ("endpoint",),
+        request_seconds,
+    )
 )
+
+
+def count_endpoints(names: Iterable[str]) -> None:
+    """Count the requests to these endpoints under their names; those to others are `OTHER`.
+
+    Every worker calls it with the same names before the counters are shared.
+    """
+    for name in names:
+        request_seconds[name,] = _seconds()
+        for status in STATUSES:
+            requests[name, status] = Counter()
+
+
+count_endpoints([OTHER])
+
+
+def count_request(endpoint: str, status: int, seconds: float) -> None:
+    """Count an answered request. An endpoint or a status not declared counts as `OTHER`."""
+    timed = request_seconds.get((endpoint,))
+    if timed is None:
+        endpoint, timed = OTHER, request_seconds[OTHER,]
+    timed.observe(seconds)
+    counted = requests.get((endpoint, status))
+    (counted or requests[endpoint, OTHER]).add()
+
+
 unavailable = _by(
     Counter,
     "bitespeed_unavailable_total",

@@ -37,10 +37,8 @@ class Request:
 
     def answered(self, endpoint: str, status: int) -> None:
         """Count what has been answered."""
-        count = metrics.requests.get((endpoint, status))
-        (count or metrics.requests[endpoint, metrics.OTHER]).add()
         seconds = perf_counter() - self._began
-        metrics.request_seconds[endpoint].observe(seconds)
+        metrics.count_request(endpoint, status, seconds)
         if self.span is not None:
             tracing.answered(self.span, endpoint, status)
         if tells("debug"):

@@ -1,0 +1,48 @@
+"""Answers a request: finds its operation, admits the caller, reads the body, calls the handler."""
+
+from collections.abc import Awaitable, Callable
+from typing import NamedTuple
+
+from bitespeed.api.calls import Backend, Call
+from bitespeed.api.http import Headers, Reply, error_reply
+from bitespeed.api.keyring import NOBODY
+from bitespeed.api.operations import Routes, allowed, of_method
+from bitespeed.telemetry.metrics import OTHER
+from bitespeed.telemetry.requests import Request
+
+
+class Incoming(NamedTuple):
+    """A request as it came in. `read_body` returns the body or raises `TooLarge`; its argument is
+    the number of bytes that the body may have.
+    """
+
+    method: str
+    path: str
+    query: bytes
+    headers: Headers
+    read_body: Callable[[int], Awaitable[bytes]]
+
+
+class Answer(NamedTuple):
+    """The reply to a request, and the name of the operation for metrics."""
+
+    endpoint: str
+    reply: Reply
+
+
+async def answer(backend: Backend, routes: Routes, incoming: Incoming, request: Request) -> Answer:
+    """Answer the request. Every failure becomes a reply; only cancellation is raised."""
+    endpoint = OTHER
+    try:
+        methods, parameters = routes.at(incoming.path)
+        if incoming.method == "OPTIONS":
+            return Answer(OTHER, Reply(204, b"", [(b"allow", allowed(methods).encode())]))
+        operation = of_method(methods, incoming.method)
+        endpoint = operation.name
+        scope = operation.scope_for(incoming.query)
+        caller = NOBODY if scope is None else await backend.access.admit(incoming.headers, scope)
+        body = await incoming.read_body(operation.max_body) if operation.max_body else b""
+        call = Call(caller, incoming.headers, parameters, incoming.query, body, request)
+        return Answer(endpoint, await operation.handler(backend, call))
+    except Exception as error:  # noqa: BLE001 - answered and logged here, once for all operations
+        return Answer(endpoint, error_reply(error, request))
