@@ -17,7 +17,7 @@ from bitespeed.model.records import IdentityRecords
 from bitespeed.service.service import Service
 from bitespeed.stores import open_store
 from bitespeed.stores.options import Options
-from bitespeed.stores.pages import PAGE
+from bitespeed.stores.pages import PAGE_SIZE
 from bitespeed.stores.postgres.bulk import load as postgres_load
 from bitespeed.stores.protocols import AnyStore
 from support.copies import (
@@ -68,7 +68,7 @@ def test_people_of_these_tests_have_every_kind_of_row(people: str) -> None:
             return await everything(store)
 
     found = asyncio.run(test())
-    assert len(found) > 2 * PAGE
+    assert len(found) > 2 * PAGE_SIZE
     assert max(len(identity.heads) for identity in found) > 3
     rows = [contact for identity in found for contact in identity.contacts]
     assert {contact.tenant for contact in rows} == set(SHOPS)

@@ -8,8 +8,8 @@ MUTANTS = [
     Mutant(
         "a refused commit over HTTPS is taken for one that was done",
         "stores/supabase/store.py",
-        """return None if answer == b"null" else answer""",
-        "return answer",
+        """return None if response == b"null" else response""",
+        "return response",
         DATA_API,
     ),
 ]

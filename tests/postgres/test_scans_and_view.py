@@ -32,7 +32,7 @@ from support.tcp_proxy import proxied
 
 
 def test_a_scan_whose_connection_is_lost_says_so(url, monkeypatch):
-    monkeypatch.setattr(pages, "PAGE", 1)
+    monkeypatch.setattr(pages, "PAGE_SIZE", 1)
     monkeypatch.setattr(scanning, "FETCH_ROWS", 1)
 
     async def test(store):
@@ -96,7 +96,7 @@ def test_a_scan_given_up_while_it_connects_holds_up_nobody(url):
 
 
 def test_a_scan_ended_by_the_server_since_its_reader_was_slow_says_so(postgres, monkeypatch):
-    monkeypatch.setattr(pages, "PAGE", 1)
+    monkeypatch.setattr(pages, "PAGE_SIZE", 1)
     monkeypatch.setattr(scanning, "FETCH_ROWS", 1)
 
     async def test(store):

@@ -215,7 +215,7 @@ def test_new_file_opens_after_another_process_unlocks_it(path):
 
 
 def test_new_file_that_stays_locked_is_refused(path, monkeypatch):
-    monkeypatch.setattr(migrate, "LOCK_WAIT", 0.05)
+    monkeypatch.setattr(migrate, "LOCK_TIMEOUT", 0.05)
     with opened(path) as other:
         other.execute("begin immediate")
         refuses_to_open(path, StoreUnavailable, "locked by another process")
@@ -225,7 +225,7 @@ def test_new_file_that_stays_locked_is_refused(path, monkeypatch):
 
 
 def test_locked_file_refuses_commits_and_answers_reads(path, monkeypatch):
-    monkeypatch.setattr(database, "LOCK_WAIT", 0.05)
+    monkeypatch.setattr(database, "LOCK_TIMEOUT", 0.05)
 
     async def main():
         async with store_at(path) as store:

@@ -175,7 +175,7 @@ def test_memory_stays_within_its_limit(monkeypatch):
 
 
 def test_identity_above_the_limit_is_not_remembered(monkeypatch):
-    monkeypatch.setattr(recent, "MAX_SHARE", 3)
+    monkeypatch.setattr(recent, "MAX_IDENTITY", 3)
     kept = Recent()
     kept.remember("shop", person(1, contacts=3))
     kept.remember("shop", person(2, contacts=4))

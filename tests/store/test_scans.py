@@ -76,7 +76,7 @@ def test_scan_returns_rows_without_identity_first(backend):
 
 
 def test_scan_pages_show_one_instant(backend, monkeypatch):
-    monkeypatch.setattr(pages, "PAGE", 1)
+    monkeypatch.setattr(pages, "PAGE_SIZE", 1)
     monkeypatch.setattr(postgres_scan, "FETCH_ROWS", 1)
 
     async def test(store, other):
@@ -94,7 +94,7 @@ def test_scan_pages_show_one_instant(backend, monkeypatch):
 
 
 def test_abandoned_scan_can_be_started_again(backend, monkeypatch):
-    monkeypatch.setattr(pages, "PAGE", 1)
+    monkeypatch.setattr(pages, "PAGE_SIZE", 1)
 
     async def test(store):
         await write(store, *[(f"{n}@x", f"{n}") for n in range(5)])

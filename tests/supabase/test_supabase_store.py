@@ -196,7 +196,7 @@ def test_wrong_key_is_reported(api):
 
 @pytest.mark.parametrize("key", [None, ""])
 def test_key_is_required(api, key):
-    refuses(api.url, InvalidInput, "SUPABASE_KEY is needed", key=key)
+    refuses(api.url, InvalidInput, "SUPABASE_KEY is required", key=key)
 
 
 # What its refusals mean

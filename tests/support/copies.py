@@ -14,7 +14,7 @@ from bitespeed.model.identifiers import observe
 from bitespeed.model.records import IdentityRecords
 from bitespeed.service.service import Service
 from bitespeed.stores import open_store
-from bitespeed.stores.pages import PAGE
+from bitespeed.stores.pages import PAGE_SIZE
 from bitespeed.stores.protocols import AnyStore
 from bitespeed.tenant import DEFAULT_TENANT
 
@@ -63,7 +63,7 @@ async def fill(store: AnyStore) -> None:
                 (await service.look_up(None, observe(None, phone).phone)).primary_id
             )
         await service.drain()
-    await identify(store, *[(None, str(n)) for n in range(10_000, 10_000 + 2 * PAGE)])
+    await identify(store, *[(None, str(n)) for n in range(10_000, 10_000 + 2 * PAGE_SIZE)])
     await identify(store, ("bob@shop.example", "10000"))
 
 

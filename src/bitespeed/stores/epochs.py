@@ -1,7 +1,7 @@
-"""Epochs: times in which answers are cached elsewhere, or in which nobody may do so.
+"""Epochs: times in which answers may be cached elsewhere, or in which nobody may use a cache.
 
-The database says which epoch it is, and a commit that takes it to be another one is refused.
-See docs/decisions/0009-cache.md for what this is good for.
+The database knows the present epoch and refuses a commit that expects another one. Why, is in
+docs/decisions/0009-cache.md.
 """
 
 import os
@@ -10,17 +10,17 @@ import msgspec
 
 from bitespeed.errors import BitespeedError
 
-SUSPENSION = 5.0  # seconds at least in which nobody uses the cache after one could not fence
-WITHOUT_CACHE = 30.0  # the same after one who has no cache, an import say, which goes on for longer
-LICENCE = 1.0  # seconds that a process relies on what it read of the epoch; 1.25 in the database
+SUSPENSION = 5.0  # seconds at least without the cache after a writer could not fence in it
+UNCACHED_SUSPENSION = 30.0  # seconds after a writer without a cache, such as an import, which lasts
+LICENCE = 1.0  # seconds that a process may rely on the epoch it has read; 1.25 in the database
 MAX_EPOCHS = 3  # that may end while one commit tries to be admitted; each takes seconds
 
 
 class CacheState(msgspec.Struct, frozen=True):
-    """What the database says. ``epoch`` is None until a cache is used for the first time.
+    """The epoch according to the database. ``epoch`` is None until a cache is used the first time.
 
-    ``wait`` is in seconds until commits are admitted, ``left`` until a suspended cache may
-    be resumed. ``secret`` makes the keys of the cache.
+    Commits are admitted after ``wait`` seconds, and a suspended cache may be resumed after ``left``
+    seconds. The keys of the cache are made with ``secret``.
     """
 
     epoch: str | None
@@ -31,14 +31,14 @@ class CacheState(msgspec.Struct, frozen=True):
 
     @property
     def in_use(self) -> str | None:
-        """The epoch, if the cache may be used in it."""
+        """The epoch if the cache may be used in it, else None."""
         return None if self.is_suspended else self.epoch
 
 
 class Feed(msgspec.Struct, frozen=True):
-    """What has changed behind the back of those who use the cache, by tenant and value.
+    """Values that were changed by writers without the cache, as pairs of tenant and value.
 
-    ``values`` is None when there were too many. ``next`` is where to go on.
+    ``values`` is None when there were too many. The next call continues at ``next``.
     """
 
     next: str
@@ -47,7 +47,7 @@ class Feed(msgspec.Struct, frozen=True):
 
 
 class EpochOver(BitespeedError):
-    """The epoch is another one than the writer took it to be; nothing was written."""
+    """The database is in another epoch than the writer expected; nothing was written."""
 
     def __init__(self, state: CacheState) -> None:
         super().__init__("The cache is in another epoch")
@@ -55,7 +55,7 @@ class EpochOver(BitespeedError):
 
 
 def fresh_epoch(server: str = "") -> str:
-    """A name that no epoch has had, with the id of the cache's server."""
+    """A new name for an epoch, which begins with the first characters of the server's name."""
     return f"{server[:12]}-{os.urandom(6).hex()}"
 
 

@@ -1,26 +1,26 @@
-"""How a store is to be opened."""
+"""How to open a store."""
 
 from collections.abc import Awaitable, Callable
 
 import msgspec
 
-POOL_SIZE = 10  # to the database; two batches, look-ups and deletions seldom need more
-TIMEOUT = 4.0  # seconds for the database to answer; below a request's deadline
+POOL_SIZE = 10  # connections; two batches, look-ups and deletions rarely need more
+TIMEOUT = 4.0  # seconds for the database to respond; below a request's deadline
 
 Renew = Callable[[], Awaitable[tuple[str, str | None]]]
-"""Returns the URL and the key as they are now."""
+"""Returns the present URL and key."""
 
 
 class Options(msgspec.Struct, frozen=True):
-    """Everything but the URL; a store ignores what does not concern it."""
+    """Everything but the URL. A store ignores the options that it does not need."""
 
     pool_size: int = POOL_SIZE
-    """To a database server, at most, in this process."""
+    """Maximum number of connections of this process to a database server."""
     timeout: float = TIMEOUT
-    """Seconds to connect, to wait for a free connection, or for one answer."""
+    """Seconds to connect, to wait for a free connection, or to wait for a response."""
     migrate: bool = True
-    """Bring the schema to this version; otherwise the store is refused when it is behind."""
+    """Bring the schema to this version; if False, refuse a schema of an earlier version."""
     key: str | None = None
-    """Of the Supabase Data API."""
+    """The secret key for the Supabase Data API."""
     renew: Renew | None = None
-    """Asked when the database refuses the password or the key."""
+    """Called when the database refuses the password or the key."""

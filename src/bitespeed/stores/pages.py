@@ -1,4 +1,4 @@
-"""Identities put together from streams of rows."""
+"""Put identities together from streams of rows."""
 
 from collections.abc import Iterable, Iterator
 from itertools import groupby
@@ -9,11 +9,11 @@ import msgspec
 
 from bitespeed.model.records import PARTS, IdentityRecords
 
-PAGE = 500  # identities at a time: enough to make the hand-over between threads cheap
+PAGE_SIZE = 500  # identities: enough to make the hand-over between threads cheap
 
 
 class Rows(msgspec.Struct):
-    """Streams that come in one piece, as the functions of a database return them."""
+    """Streams of rows that a function of a database returns all at once."""
 
     heads: list[tuple[Any, ...]]
     contacts: list[tuple[Any, ...]]
@@ -23,20 +23,20 @@ class Rows(msgspec.Struct):
     secrets: list[tuple[Any, ...]] = []
 
     def streams(self) -> list[list[tuple[Any, ...]]]:
-        """In the order of `PARTS`."""
+        """The streams in the order of `PARTS`."""
         return [getattr(self, part) for part in PARTS]
 
 
 def paged(streams: Iterable[Iterable[tuple[Any, ...]]]) -> Iterator[list[IdentityRecords]]:
     """Pages of identities from a stream of rows for each of `PARTS`.
 
-    Each row begins with the root it leads to, 0 for none, and the streams are ordered by that;
-    so the rows that belong to no identity come first.
+    Each row begins with the root of its identity, or 0 if it has none, and each stream is ordered
+    by it. So the rows that belong to no identity come first.
     """
     page: list[IdentityRecords] = []
     for identity in _assembled(streams):
         page.append(identity)
-        if len(page) == PAGE:
+        if len(page) == PAGE_SIZE:
             yield page
             page = []
     if page:
@@ -44,13 +44,13 @@ def paged(streams: Iterable[Iterable[tuple[Any, ...]]]) -> Iterator[list[Identit
 
 
 def _assembled(streams: Iterable[Iterable[tuple[Any, ...]]]) -> Iterator[IdentityRecords]:
-    """One pass over all streams side by side."""
+    """The identities, in one pass over all streams side by side."""
     groups = [groupby(stream, key=itemgetter(0)) for stream in streams]
     waiting = [next(group, None) for group in groups]
     while any(group is not None for group in waiting):
         key = min(group[0] for group in waiting if group is not None)
         identity = IdentityRecords(root_id=key or None)
-        parts = zip(waiting, PARTS.items(), strict=False)  # records have the first ones alone
+        parts = zip(waiting, PARTS.items(), strict=False)  # `records` reads only the first ones
         for position, (group, (part, row_type)) in enumerate(parts):
             if group is not None and group[0] == key:
                 getattr(identity, part).extend(row_type(*row[1:]) for row in group[1])

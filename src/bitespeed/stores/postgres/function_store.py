@@ -19,7 +19,7 @@ from bitespeed.model.identity import Identity, Snapshot
 from bitespeed.model.records import IdentityRecords
 from bitespeed.stores.epochs import (
     MAX_EPOCHS,
-    WITHOUT_CACHE,
+    UNCACHED_SUSPENSION,
     CacheState,
     EpochOver,
     Feed,
@@ -138,7 +138,7 @@ class FunctionStore(ABC):
             except EpochOver as over:
                 state = over.state
                 if state.epoch is not None and not state.is_suspended:
-                    state = await self.cache_suspend(state.epoch, WITHOUT_CACHE)
+                    state = await self.cache_suspend(state.epoch, UNCACHED_SUSPENSION)
                 await asyncio.sleep(state.wait)
                 self._epoch = state.epoch
         raise Contention("Others keep resuming the cache; try again")

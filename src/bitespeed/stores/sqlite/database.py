@@ -1,4 +1,4 @@
-"""Connections to the file: how they are set up, where they run, what their errors mean."""
+"""Connections to the file: their settings, the threads they run in, what their errors mean."""
 
 import asyncio
 import sqlite3
@@ -15,28 +15,28 @@ from bitespeed.errors import StoreDamaged, StoreUnavailable
 
 T = TypeVar("T")
 
-LOCK_WAIT = 4.0  # seconds to wait for another process's commit; below a request's deadline
-PAGE_CACHE = 64  # MiB for each connection: the inner pages of ten million contacts fit
-MAPPED = 2047  # MiB of the file read in place, without a system call for each page; SQLite's limit
-WAL_RETRY = 0.05  # seconds between attempts to empty the write-ahead log
-BUSY_RETRY = 0.01  # seconds between attempts where SQLite does not wait by itself
-WAL_KEPT = 64  # MiB of write-ahead log kept after a burst such as an import
+LOCK_TIMEOUT = 4.0  # seconds to wait for another process's commit; below a request's deadline
+PAGE_CACHE = 64  # MiB per connection: the inner pages of ten million contacts fit
+MMAP_SIZE = 2047  # MiB of the file read without a system call for each page; SQLite's maximum
+LOG_RETRY_DELAY = 0.05  # seconds between attempts to empty the write-ahead log
+BUSY_RETRY_DELAY = 0.01  # seconds between attempts where SQLite does not wait by itself
+MAX_LOG_SIZE = 64  # MiB; a write-ahead log that an import made larger is cut to this
 
 OLDEST_SQLITE = (3, 37, 0)  # strict tables
 
 
-def connect(path: Path, lock_wait: float = LOCK_WAIT) -> sqlite3.Connection:
-    """A connection in autocommit, durable: a commit is on disk when it returns.
+def connect(path: Path, lock_timeout: float = LOCK_TIMEOUT) -> sqlite3.Connection:
+    """A connection in autocommit. When a commit returns, it is on disk.
 
-    It may be used by one thread at a time. ``lock_wait`` is in seconds.
+    Only one thread at a time may use it. ``lock_timeout`` is in seconds.
     """
     if sqlite3.sqlite_version_info < OLDEST_SQLITE:
-        raise StoreDamaged(f"SQLite 3.37 or later is needed, this is {sqlite3.sqlite_version}")
+        raise StoreDamaged(f"SQLite 3.37 or later is required; this is {sqlite3.sqlite_version}")
     if not path.absolute().parent.is_dir():
         raise StoreUnavailable(f"The database's folder does not exist: {path.absolute().parent}")
     with translated():
         connection = sqlite3.connect(
-            path, timeout=LOCK_WAIT, isolation_level=None, check_same_thread=False
+            path, timeout=LOCK_TIMEOUT, isolation_level=None, check_same_thread=False
         )
         try:
             for setting in (
@@ -44,10 +44,10 @@ def connect(path: Path, lock_wait: float = LOCK_WAIT) -> sqlite3.Connection:
                 "fullfsync = on",
                 "checkpoint_fullfsync = on",
                 f"cache_size = -{PAGE_CACHE * 1024}",
-                f"mmap_size = {MAPPED * 1024 * 1024}",
-                "secure_delete = on",  # what is deleted is overwritten, see docs/privacy.md
-                f"journal_size_limit = {WAL_KEPT * 1024 * 1024}",
-                f"busy_timeout = {int(lock_wait * 1000)}",  # last: the others may have to wait
+                f"mmap_size = {MMAP_SIZE * 1024 * 1024}",
+                "secure_delete = on",  # overwrite what is deleted, see docs/privacy.md
+                f"journal_size_limit = {MAX_LOG_SIZE * 1024 * 1024}",
+                f"busy_timeout = {int(lock_timeout * 1000)}",  # last, since the others may wait
             ):
                 connection.execute(f"pragma {setting}")
         except BaseException:
@@ -57,9 +57,9 @@ def connect(path: Path, lock_wait: float = LOCK_WAIT) -> sqlite3.Connection:
 
 
 class Lane:
-    """A thread of its own for what may wait for a disk or a lock, so that the event loop does not.
+    """A thread for work that may wait for a disk or a lock, so that the event loop does not wait.
 
-    A third of the time of `loop.run_in_executor`, which counts: each commit takes this way.
+    Takes a third of the time of `loop.run_in_executor`, which matters: every commit comes here.
     """
 
     def __init__(self, name: str) -> None:
@@ -73,13 +73,16 @@ class Lane:
             work()
 
     async def run(self, work: Callable[[], T]) -> T:
-        """Do the work in its turn. It goes on to its end even when the caller is cancelled."""
+        """The result of the work, done after all earlier work.
+
+        When the caller is cancelled, the work still continues to its end.
+        """
         future: asyncio.Future[T] = self._loop.create_future()
 
         def do() -> None:
             try:
                 deliver = partial(_set_result, future, work())
-            except BaseException as error:  # noqa: BLE001 - the caller gets it
+            except BaseException as error:  # noqa: BLE001 - raised in the caller
                 deliver = partial(_set_exception, future, error)
             self._loop.call_soon_threadsafe(deliver)
 
@@ -87,7 +90,7 @@ class Lane:
         return await future
 
     def close(self) -> None:
-        """Finish the work begun and end the thread."""
+        """Finish all work and end the thread."""
         self._work.put(None)
         self._thread.join()
 
@@ -104,7 +107,10 @@ def _set_exception(future: asyncio.Future[T], error: BaseException) -> None:
 
 @contextmanager
 def transaction(connection: sqlite3.Connection, begin: str) -> Generator[None]:
-    """``begin immediate`` to write, ``begin`` to read several things as of one instant."""
+    """A transaction, rolled back on an exception.
+
+    ``begin``: ``begin immediate`` to write, ``begin`` for several reads as of one instant.
+    """
     connection.execute(begin)
     try:
         yield
@@ -115,14 +121,14 @@ def transaction(connection: sqlite3.Connection, begin: str) -> Generator[None]:
 
 
 def roll_back(connection: sqlite3.Connection) -> None:
-    """End a transaction if one is open; some failures have ended it already."""
+    """Roll back, unless a failure has ended the transaction already."""
     if connection.in_transaction:
         connection.execute("rollback")
 
 
-def begin_patiently(connection: sqlite3.Connection) -> None:
-    """Wait for the write lock, on a connection that otherwise waits for none."""
-    connection.execute(f"pragma busy_timeout = {int(LOCK_WAIT * 1000)}")
+def begin_when_free(connection: sqlite3.Connection) -> None:
+    """Wait up to `LOCK_TIMEOUT` for the write lock, on a connection that never waits otherwise."""
+    connection.execute(f"pragma busy_timeout = {int(LOCK_TIMEOUT * 1000)}")
     try:
         connection.execute("begin immediate")
     finally:
@@ -130,17 +136,17 @@ def begin_patiently(connection: sqlite3.Connection) -> None:
 
 
 def empty_log(connection: sqlite3.Connection) -> bool:
-    """Bring all of the write-ahead log into the file and cut it to nothing, within `LOCK_WAIT`.
+    """Write the whole log into the file and truncate the log, within `LOCK_TIMEOUT`.
 
-    False when that cannot be, mostly since somebody is still reading what was there before. For a
-    connection that waits for no lock, so that nobody waits for this one.
+    False when that fails, mostly since a reader still needs the log. For a connection that never
+    waits for a lock, since SQLite would make writers wait meanwhile.
     """
-    end = time.monotonic() + LOCK_WAIT
+    deadline = time.monotonic() + LOCK_TIMEOUT
     with suppress(sqlite3.Error):
         while connection.execute("pragma wal_checkpoint(truncate)").fetchone()[0] != 0:
-            if time.monotonic() > end:
+            if time.monotonic() > deadline:
                 return False
-            time.sleep(WAL_RETRY)
+            time.sleep(LOG_RETRY_DELAY)
         return True
     return False
 
@@ -163,7 +169,10 @@ _DAMAGE = {
 
 @contextmanager
 def translated() -> Generator[None]:
-    """Raise the database's own failures as ours; a mistake of ours stays what it is."""
+    """Raise failures of the database as `StoreUnavailable` or `StoreDamaged`.
+
+    An error that our own SQL causes stays what it is.
+    """
     try:
         yield
     except sqlite3.Error as error:
@@ -176,12 +185,12 @@ def translated() -> Generator[None]:
 
 
 def statements(script: str) -> list[str]:
-    """The statements of a script, each on its own."""
-    found: list[str] = []
+    """The statements of a script."""
+    complete: list[str] = []
     pending = ""
     for line in script.splitlines(keepends=True):
         pending += line
         if line.rstrip().endswith(";") and sqlite3.complete_statement(pending):
-            found.append(pending.strip())
+            complete.append(pending.strip())
             pending = ""
-    return found
+    return complete

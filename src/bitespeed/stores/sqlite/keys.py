@@ -19,6 +19,6 @@ def keys(connection: sqlite3.Connection, ids: Collection[str] | None) -> list[Ap
 
 
 def put_key(connection: sqlite3.Connection, key: ApiKey) -> None:
-    """See `KeyStore.put_key`; takes the write lock itself."""
+    """See `KeyStore.put_key`. Waits for the write lock."""
     row = msgspec.structs.asdict(key) | {"scopes": msgspec.json.encode(key.scopes).decode()}
     connection.execute(_SQL["put_key"], row)

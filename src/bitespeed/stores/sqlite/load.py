@@ -1,4 +1,4 @@
-"""Filling an empty file with all that another store holds."""
+"""Fill an empty file with everything from another store."""
 
 import sqlite3
 from itertools import chain
@@ -12,7 +12,7 @@ _SQL = named(text("bitespeed.stores.sqlite", "sql/load.sql"))
 
 
 class Loading:
-    """One transaction that holds the write lock until it is committed or rolled back."""
+    """A transaction with the write lock, until it is committed or rolled back."""
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
@@ -30,7 +30,7 @@ class Loading:
             self._connection.executemany(_SQL[part], rows)
 
     def commit(self) -> None:
-        """Make all of it durable."""
+        """Commit durably."""
         self._connection.execute("commit")
 
 

@@ -5,7 +5,7 @@ import time
 
 from bitespeed.errors import StoreDamaged
 from bitespeed.stores.migrations import Migration, later, missing, of_package
-from bitespeed.stores.sqlite.database import BUSY_RETRY, LOCK_WAIT, statements, transaction
+from bitespeed.stores.sqlite.database import BUSY_RETRY_DELAY, LOCK_TIMEOUT, statements, transaction
 
 _LEDGER = """
 create table if not exists migration (
@@ -32,12 +32,12 @@ def migrate(connection: sqlite3.Connection) -> None:
 
 
 def _use_write_ahead_log(connection: sqlite3.Connection) -> None:
-    """Set the journal mode of the file. Raises what SQLite raises after `LOCK_WAIT`.
+    """Set the journal mode of the file. Raises what SQLite raises after `LOCK_TIMEOUT`.
 
     Where two processes switch a new file at once, SQLite refuses one of them without waiting for
     `busy_timeout`, since waiting could be a deadlock.
     """
-    deadline = time.monotonic() + LOCK_WAIT
+    deadline = time.monotonic() + LOCK_TIMEOUT
     while True:
         try:
             connection.execute("pragma journal_mode = wal")
@@ -45,7 +45,7 @@ def _use_write_ahead_log(connection: sqlite3.Connection) -> None:
             is_busy = error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY
             if not is_busy or time.monotonic() > deadline:
                 raise
-            time.sleep(BUSY_RETRY)
+            time.sleep(BUSY_RETRY_DELAY)
         else:
             return
 

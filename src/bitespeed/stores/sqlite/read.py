@@ -1,4 +1,4 @@
-"""Reading snapshots: each in one transaction, so that all of it is as of one instant."""
+"""Read snapshots, each in one transaction, so that all of it is as of one instant."""
 
 import sqlite3
 from collections.abc import Collection, Sequence
@@ -18,7 +18,7 @@ _identities = msgspec.json.Decoder(list[Identity])
 
 
 class Reader:
-    """Reads through one connection, helped by what it read not long ago."""
+    """Reads through one connection, and remembers the identities it read recently."""
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
@@ -58,7 +58,7 @@ class Reader:
         self._connection.execute("select 1 from identity limit 1").fetchone()
 
     def _confirmed(self, tenant: str, values: Sequence[str]) -> dict[str, int]:
-        """The identities that hold the values, as far as they are remembered and still so."""
+        """The identity of each value, as far as it is remembered and has not changed since."""
         remembered = self._recent.holders(tenant, values)
         candidates = list(set(remembered.values()))
         if not candidates:
@@ -76,12 +76,12 @@ class Reader:
     def _find(
         self, holders: dict[str, int], query: str, tenant: str, values: Sequence[str]
     ) -> None:
-        """Add the identities that hold those of the values which have no holder yet."""
+        """Add the identities of the values that are not in ``holders`` yet."""
         wanted = [value for value in values if value not in holders]
         if wanted:
             roots = _numbers.decode(self._one(query, tenant=tenant, values=wanted))
-            found = zip(wanted, roots, strict=True)
-            holders.update((value, root) for value, root in found if root is not None)
+            pairs = zip(wanted, roots, strict=True)
+            holders.update((value, root) for value, root in pairs if root is not None)
 
     def _root_of_contact(self, tenant: str, contact: int) -> tuple[int, ...]:
         parameters = {"tenant": tenant, "contact": contact}
@@ -100,7 +100,7 @@ class Reader:
                 self._recent.remember(tenant, identity)
 
     def _one(self, query: str, tenant: str = "", **values: Collection[object]) -> str:
-        """The one value that the query returns; collections go to it as JSON."""
+        """The single value that the query returns. Collections are passed as JSON."""
         parameters = {name: msgspec.json.encode(value).decode() for name, value in values.items()}
         parameters["tenant"] = tenant
         return self._connection.execute(_SQL[query], parameters).fetchone()[0]
@@ -108,5 +108,5 @@ class Reader:
 
 def secret(connection: sqlite3.Connection) -> str:
     """See `Store.secret`."""
-    ((found,),) = connection.execute("select secret from secret").fetchall()
-    return found
+    ((value,),) = connection.execute("select secret from secret").fetchall()
+    return value

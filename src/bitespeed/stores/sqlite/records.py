@@ -1,4 +1,4 @@
-"""Reading all that is stored of some identities, and what erasures have left."""
+"""Read all records of some identities, and the tombstones of erasures."""
 
 import sqlite3
 from collections.abc import Collection
@@ -23,11 +23,11 @@ def records(
     contact: int | None,
 ) -> list[IdentityRecords]:
     """See `Store.records`."""
-    wanted = {"tenant": tenant, "contact": contact, "values": _json(values)}
+    parameters = {"tenant": tenant, "contact": contact, "values": _json(values)}
     with transaction(connection, "begin"):
-        roots = [root for (root,) in connection.execute(_SQL["roots"], wanted)]
-        given = {"roots": _json(roots)}
-        streams = [connection.cursor().execute(_SQL[name], given) for name in _STREAMS]
+        roots = [root for (root,) in connection.execute(_SQL["roots"], parameters)]
+        by_root = {"roots": _json(roots)}
+        streams = [connection.cursor().execute(_SQL[name], by_root) for name in _STREAMS]
         return [identity for page in paged(streams) for identity in page]
 
 
@@ -35,10 +35,10 @@ def tombstones(
     connection: sqlite3.Connection, tenant: str, pseudonyms: Collection[str]
 ) -> Tombstones:
     """See `Store.tombstones`."""
-    wanted = {"tenant": tenant, "pseudonyms": _json(pseudonyms)}
+    parameters = {"tenant": tenant, "pseudonyms": _json(pseudonyms)}
     with transaction(connection, "begin"):
         secret = connection.execute(_SQL["secret"]).fetchone()
-        erased_at = dict(connection.execute(_SQL["tombstones"], wanted).fetchall())
+        erased_at = dict(connection.execute(_SQL["tombstones"], parameters).fetchall())
     return Tombstones(secret[0] if secret else None, erased_at)
 
 

@@ -1,4 +1,4 @@
-"""Reading a whole file, identity by identity, as of one instant."""
+"""Read a whole file, identity by identity, as of one instant."""
 
 import sqlite3
 from collections.abc import Generator
@@ -12,6 +12,6 @@ _SQL = named(text("bitespeed.stores.sqlite", "sql/scan.sql"))
 
 
 def scan(connection: sqlite3.Connection) -> Generator[list[IdentityRecords]]:
-    """All identities in pages, rows that belong to none first."""
+    """All identities in pages. The first page begins with the rows that belong to no identity."""
     with transaction(connection, "begin"):
         yield from paged(connection.cursor().execute(query) for query in _SQL.values())

@@ -1,7 +1,7 @@
-"""The store over one SQLite file.
+"""The store in one SQLite file.
 
-Reads take microseconds and run on the event loop. Commits write there too, but what
-may wait, for another process's lock or for the disk, does so in a thread.
+Reads take microseconds and run on the event loop. Commits write on the event loop too; only what
+may wait for another process's lock or for the disk runs in a thread.
 """
 
 import asyncio
@@ -17,9 +17,9 @@ from bitespeed.model.identifiers import Email, Phone
 from bitespeed.model.identity import Snapshot
 from bitespeed.model.records import IdentityRecords
 from bitespeed.stores.sqlite.database import (
-    LOCK_WAIT,
+    LOCK_TIMEOUT,
     Lane,
-    begin_patiently,
+    begin_when_free,
     connect,
     empty_log,
     roll_back,
@@ -42,11 +42,11 @@ class SqliteStore:
         self._path = path
         with ExitStack() as opened:
             self._connections = [
-                opened.enter_context(closing(connect(path, lock_wait)))
-                for lock_wait in (0, LOCK_WAIT, 0)
+                opened.enter_context(closing(connect(path, lock_timeout)))
+                for lock_timeout in (0, LOCK_TIMEOUT, 0)
             ]
             self._opened = opened.pop_all()
-        self._reader, self._patient_reader = map(Reader, self._connections[:2])
+        self._reader, self._waiting_reader = map(Reader, self._connections[:2])
         self._writer = self._connections[2]
         self._reading = Lane("read")
         self._writing = Lane("write")
@@ -82,11 +82,11 @@ class SqliteStore:
         with translated():
             try:
                 return self._reader.snapshot(tenant, emails, phones, contact, members=members)
-            except (
-                sqlite3.OperationalError
-            ):  # locked by a recovery or a last close, or a real failure
+            except sqlite3.OperationalError:
+                # Locked by a recovery or by the last close of another process; or a real failure,
+                # which the second attempt raises again.
                 return await self._reading.run(
-                    lambda: self._patient_reader.snapshot(
+                    lambda: self._waiting_reader.snapshot(
                         tenant, emails, phones, contact, members=members
                     )
                 )
@@ -107,7 +107,7 @@ class SqliteStore:
                 return committed
 
     def _empty_log(self) -> bool:
-        """Take what was erased out of the write-ahead log as well."""
+        """Remove erased values from the write-ahead log too."""
         return empty_log(self._writer)
 
     async def records(
@@ -125,11 +125,11 @@ class SqliteStore:
             return await self._reading.run(work)
 
     async def _begin(self) -> None:
-        """Take the write lock, in the thread when somebody else holds it."""
+        """Take the write lock; wait for it in the thread if another process has it."""
         try:
             self._writer.execute("begin immediate")
         except sqlite3.OperationalError:
-            await self._writing.run(lambda: begin_patiently(self._writer))
+            await self._writing.run(lambda: begin_when_free(self._writer))
 
     async def secret(self) -> str:
         """See `Store.secret`."""
@@ -139,7 +139,7 @@ class SqliteStore:
     async def ping(self) -> None:
         """See `Store.ping`."""
         with translated():
-            await self._reading.run(self._patient_reader.ping)
+            await self._reading.run(self._waiting_reader.ping)
 
     async def scan(self) -> AsyncGenerator[list[IdentityRecords]]:
         """See `ScannableStore.scan`."""
@@ -182,7 +182,7 @@ class SqliteStore:
             return await self._reading.run(lambda: size(self._connections[1]))
 
     async def vacuum(self) -> None:
-        """See `BulkStore.vacuum`; a commit that erases has done so already."""
+        """See `BulkStore.vacuum`. Does nothing: a commit that erases overwrites the rows."""
 
     async def close(self) -> None:
         """See `Store.close`."""

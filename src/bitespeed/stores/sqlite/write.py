@@ -1,4 +1,4 @@
-"""Writing changes under the write lock: every reference becomes an id, every value a row."""
+"""Write changes under the write lock: every `Ref` becomes an id, every value a row."""
 
 import sqlite3
 import time
@@ -14,8 +14,8 @@ _SQL = named(text("bitespeed.stores.sqlite", "sql/commit.sql"))
 def write(connection: sqlite3.Connection, tenant: str, changes: Changes) -> Committed:
     """Write all of the changes into the open transaction.
 
-    Raises `Conflict` when an identity is not as it was read or a new value has been
-    taken; the transaction must then be rolled back.
+    Raises `Conflict` when an identity has changed since it was read or a new value belongs to
+    another identity by now; the caller must then roll back.
     """
     return _Writing(connection, tenant, changes).write()
 
@@ -50,7 +50,7 @@ class _Writing:
         return ref if ref > 0 else self._last_id - ref
 
     def _run(self, name: str, rows: Iterable[tuple[object, ...]]) -> int:
-        """Run a statement once for each row; the number of rows it touched."""
+        """Run a statement once for each row. Returns the number of rows it changed."""
         return self._connection.executemany(_SQL[name], rows).rowcount
 
     def _advance_identities(self) -> None:
@@ -79,7 +79,7 @@ class _Writing:
         )
 
     def _insert_identifiers(self) -> None:
-        """In the order of the key, for fewer page splits in a large batch."""
+        """Insert in the order of the key, for fewer page splits in a large batch."""
         contacts = self._changes.contacts
         emails = [
             (self._tenant, "email", c.email, self._id(c.identity)) for c in contacts if c.new_email
@@ -129,7 +129,7 @@ class _Writing:
     def _erase(self, erasure: Erasure) -> None:
         self._connection.execute(_SQL["erase_secret"], (erasure.secret,))
         if self._connection.execute(_SQL["secret"]).fetchone() != (erasure.secret,):
-            raise Conflict("Another erasure was the first one")
+            raise Conflict("Another erasure created the secret first")
         roots = [(root,) for root in erasure.identities]
         self._run("erase_contacts", roots)
         self._run("erase_contact", [(id_,) for id_ in erasure.contacts])
@@ -138,7 +138,7 @@ class _Writing:
         self._run("erase_identities", roots)
         self._run(
             "insert_tombstone",
-            [(self._tenant, ref, self._now, erasure.id) for ref in erasure.pseudonyms],
+            [(self._tenant, pseudonym, self._now, erasure.id) for pseudonym in erasure.pseudonyms],
         )
 
     def _insert_events(self) -> None:

@@ -1,7 +1,7 @@
-"""The PostgreSQL store's functions, called over HTTPS where no connection can be had.
+"""The functions of the PostgreSQL store, called over HTTPS where no connection is possible.
 
-The Data API (PostgREST) runs each call as one transaction, so a commit is whole or not at all
-here as well. See docs/supabase.md for the key and the settings of the project.
+The Data API (PostgREST) runs each call as one transaction, so a commit writes everything or nothing
+here too. See docs/supabase.md for the key and the settings of the project.
 """
 
 import asyncio
@@ -17,27 +17,27 @@ from bitespeed.stores.pages import Rows, paged
 from bitespeed.stores.postgres.function_store import Arguments, Function, FunctionStore
 from bitespeed.stores.postgres.sqlstates import meaning
 
-MAX_SCAN = 100_000  # contacts; a scan comes in one answer, of some 60 MB then
-SCAN_TIME = 120.0  # seconds for it
+MAX_SCAN = 100_000  # contacts; a scan is one response, some 60 MB large then
+SCAN_TIMEOUT = 120.0  # seconds; the database reads everything before it responds
 
 SQLSTATE = 5  # characters; PostgREST's own codes have more
 
-_NOT_PREPARED = {"PGRST106", "PGRST202"}  # no such schema is exposed, no such function is there
+_NOT_PREPARED = {"PGRST106", "PGRST202"}  # the schema is not exposed; the function does not exist
 
 
 class _Refusal(msgspec.Struct):
-    """An error of PostgREST; its message may quote values and is dropped."""
+    """An error of PostgREST. Its message may quote values, so we do not read it."""
 
     code: str | None = None
 
 
 class SupabaseStore(FunctionStore):
-    """A `Store` in a Supabase project, by the address of the project and its secret key."""
+    """A `Store` in a Supabase project, reached by its address and its secret key."""
 
     def __init__(self, url: str, options: Options) -> None:
         super().__init__()
         if not options.key:
-            raise InvalidInput("SUPABASE_KEY is needed: the project's secret key")
+            raise InvalidInput("SUPABASE_KEY is required: the project's secret key")
         self._client = httpx.AsyncClient(
             base_url=_base(url),
             headers={"Content-Profile": "bitespeed", "Content-Type": "application/json"},
@@ -47,14 +47,14 @@ class SupabaseStore(FunctionStore):
             ),
             trust_env=False,
         )
-        self._client.headers.update(_proof(options.key))
+        self._client.headers.update(_authorization(options.key))
         self._renew = options.renew
         self._timeout = options.timeout
-        self._under_way: set[asyncio.Task[httpx.Response]] = set()
+        self._in_flight: set[asyncio.Task[httpx.Response]] = set()
 
     @classmethod
     async def open(cls, url: str, options: Options | None = None) -> "SupabaseStore":
-        """See that the project answers and has been prepared."""
+        """Open the store. Raises unless the project responds and has been prepared."""
         store = cls(url, options or Options())
         try:
             await store.ping()
@@ -66,23 +66,24 @@ class SupabaseStore(FunctionStore):
     async def _call(self, function: Function, arguments: Arguments) -> bytes | None:
         body = msgspec.json.encode(arguments)
         try:
-            answer = await self._post(function, body)
+            response = await self._post(function, body)
         except AccessRefused:
             if self._renew is None:
                 raise
             _, key = await self._renew()
-            self._client.headers.update(_proof(key or ""))
-            answer = await self._post(function, body)
-        return None if answer == b"null" else answer
+            self._client.headers.update(_authorization(key or ""))
+            response = await self._post(function, body)
+        return None if response == b"null" else response
 
-    async def _post(self, function: str, body: bytes, timeout: float | None = None) -> bytes:
-        timeout = timeout or self._timeout
-        exchange = asyncio.create_task(self._client.post(function, content=body, timeout=timeout))
-        self._under_way.add(exchange)
-        exchange.add_done_callback(self._over)
-        # A caller who gives up does not cancel it: where that comes at a bad moment, httpcore
-        # never gives the connection out again.
-        done, _ = await asyncio.wait({exchange}, timeout=timeout)
+    async def _post(self, function: str, body: bytes, seconds: float | None = None) -> bytes:
+        """The body of a response within ``seconds``, by default the store's timeout."""
+        seconds = seconds or self._timeout
+        exchange = asyncio.create_task(self._client.post(function, content=body, timeout=seconds))
+        self._in_flight.add(exchange)
+        exchange.add_done_callback(self._on_exchange_done)
+        # A cancelled caller does not cancel the exchange: cancelled at a bad moment, httpcore never
+        # gives the connection out again.
+        done, _ = await asyncio.wait({exchange}, timeout=seconds)
         if not done:
             exchange.cancel()
             raise StoreUnavailable("The Data API did not answer in time; try again")
@@ -96,10 +97,10 @@ class SupabaseStore(FunctionStore):
             return response.content
         raise _refused(response)
 
-    def _over(self, exchange: asyncio.Task[httpx.Response]) -> None:
-        self._under_way.discard(exchange)
+    def _on_exchange_done(self, exchange: asyncio.Task[httpx.Response]) -> None:
+        self._in_flight.discard(exchange)
         if not exchange.cancelled():
-            exchange.exception()  # the caller may be gone
+            exchange.exception()  # the caller may be gone; retrieve it, or asyncio logs it
 
     async def ping(self) -> None:
         """See `Store.ping`."""
@@ -107,8 +108,8 @@ class SupabaseStore(FunctionStore):
 
     async def scan(self) -> AsyncGenerator[list[IdentityRecords]]:
         """See `ScannableStore.scan`. Raises `StoreUnavailable` at more than `MAX_SCAN` contacts."""
-        answer = await self._post("scan", b'{"most":%d}' % MAX_SCAN, SCAN_TIME)
-        rows = await asyncio.to_thread(msgspec.json.decode, answer, type=Rows | None)
+        response = await self._post("scan", b'{"most":%d}' % MAX_SCAN, SCAN_TIMEOUT)
+        rows = await asyncio.to_thread(msgspec.json.decode, response, type=Rows | None)
         if rows is None:
             raise StoreUnavailable(
                 f"There are more than {MAX_SCAN} contacts, too many for the Data API;"
@@ -119,13 +120,13 @@ class SupabaseStore(FunctionStore):
 
     async def close(self) -> None:
         """See `Store.close`."""
-        if self._under_way:
-            await asyncio.wait(self._under_way, timeout=self._timeout)
+        if self._in_flight:
+            await asyncio.wait(self._in_flight, timeout=self._timeout)
         await self._client.aclose()
 
 
-def _proof(key: str) -> dict[str, str]:
-    """The headers that show the key."""
+def _authorization(key: str) -> dict[str, str]:
+    """The headers that carry the key."""
     return {"apikey": key, "Authorization": f"Bearer {key}"}
 
 
@@ -134,7 +135,7 @@ def _base(url: str) -> httpx.URL:
         base = httpx.URL(f"{url.rstrip('/')}/rest/v1/rpc/")
     except httpx.InvalidURL:
         raise InvalidInput(_FORM) from None
-    if not base.host or "%" in base.host:  # had to be escaped
+    if not base.host or "%" in base.host:  # httpx has escaped an invalid character
         raise InvalidInput(_FORM)
     return base
 
@@ -143,7 +144,7 @@ _FORM = "The address of the project must look like https://project.supabase.co"
 
 
 def _refused(response: httpx.Response) -> Exception:
-    """What the answer of the gateway or of PostgREST means."""
+    """The error that a response of the gateway or of PostgREST stands for."""
     try:
         code = msgspec.json.decode(response.content, type=_Refusal).code or ""
     except msgspec.DecodeError:
@@ -156,5 +157,5 @@ def _refused(response: httpx.Response) -> Exception:
             " bitespeed in the project's API settings; see docs/supabase.md"
         )
     if len(code) == SQLSTATE and meaning(code) is None:
-        return RuntimeError(f"SQLSTATE {code}")  # a mistake of ours
+        return RuntimeError(f"SQLSTATE {code}")  # a mistake in our SQL
     return meaning(code or None) or StoreUnavailable("The Data API cannot answer; try again")

@@ -1,13 +1,13 @@
--- The statements of a commit, in their order, under the write lock.
+-- The statements of a commit, executed under the write lock.
 
 -- name: advance_identity
--- Compare and swap: a row that is not counted has changed, or ended in a merge, since it was read.
+-- Compare and swap: updates no row if the identity has changed, or was merged, since it was read.
 update identity
 set primary_id = ?, primary_at = ?, contacts = ?, version = version + 1
 where id = ? and version = ? and root_id = id;
 
 -- name: end_identity
--- An identity that ends in a merge hands over all that had it as root, its own row included.
+-- Every row that has the merged identity as its root, the identity itself included.
 update identity
 set root_id = ?
 where root_id = ?;
@@ -39,7 +39,7 @@ delete from identifier
 where tenant = ? and kind = ? and value = ?;
 
 -- name: erase_secret
--- The first erasure brings it; it never changes.
+-- The first erasure creates it; it never changes.
 insert into erasure_secret (is_only, secret)
 values (1, ?)
 on conflict do nothing;
@@ -66,7 +66,7 @@ set email = null, phone = null
 where seq = ?;
 
 -- name: erase_identities
--- Last: it is by these rows that the others are found.
+-- Last, since the other statements need these rows.
 delete from identity
 where root_id = ?;
 

@@ -1,5 +1,4 @@
--- The statements of a load, in their order, in one transaction. Ids that are given raise those that
--- `autoincrement` gives out later.
+-- The statements of a load, in one transaction. `autoincrement` continues above the ids inserted here.
 
 -- name: is_empty
 select not exists (select 1 from identity)
@@ -35,5 +34,5 @@ insert into erasure_secret (is_only, secret)
 values (1, ?);
 
 -- name: size
--- Few contacts are ever removed, so the last id is nearly their number.
+-- An estimate: few contacts are ever erased.
 select coalesce((select seq from sqlite_sequence where name = 'contact_record'), 0);

@@ -1,14 +1,14 @@
--- The statements of a read, in their order, in one transaction: all of it is as of one instant.
--- `cross join` and `left join` hold the planner to the unique keys; it must never scan a table.
+-- The statements of a read, in one transaction, so that all is as of one instant. `cross join` and
+-- `left join` make the planner use the unique keys; it must never scan a table.
 
 -- name: versions
--- For each identity wanted, in order, its version, or null when it does not live.
+-- The version of each wanted identity, in order; null if it is not live.
 select json_group_array(i.version)
 from json_each(:ids) wanted
 left join identity i on i.id = wanted.value and i.root_id = i.id;
 
 -- name: roots_of_emails
--- For each email wanted, in order, the identity that holds it, or null.
+-- The identity of each wanted email, in order, or null.
 select json_group_array(born.root_id)
 from json_each(:values) wanted
 left join identifier i on i.tenant = :tenant and i.kind = 'email' and i.value = wanted.value
@@ -27,8 +27,8 @@ join identity born on born.id = c.identity_id
 where c.id = :contact and c.tenant = :tenant;
 
 -- name: identities
--- As arrays of Identity, the contacts as arrays of Contact: decoding one text takes less time than
--- fetching its rows.
+-- Each identity as an array of the fields of `Identity`, each contact as one of `Contact`: decoding one
+-- text takes less time than fetching rows.
 select json_group_array(json_array(
            r.id, r.version, r.primary_id, r.primary_at, r.contacts,
            (select json_group_array(json_array(c.id, c.created_at, c.email, c.phone))

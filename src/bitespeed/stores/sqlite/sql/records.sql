@@ -1,8 +1,8 @@
--- All that is stored of some identities, in one transaction: first which ones, then four streams,
--- each ordered by the root. `cross join` holds the planner to the keys.
+-- All records of some identities, in one transaction: first their roots, then four streams of rows, each
+-- ordered by the root. `cross join` makes the planner use the keys.
 
 -- name: roots
--- Of the identities that hold a value, that have a deleted contact with one, or the contact.
+-- Of the identities that have a value, a deleted contact with a value, or the contact.
 select born.root_id
 from json_each(:values) wanted
 cross join identifier i on i.tenant = :tenant and i.kind in ('email', 'phone') and i.value = wanted.value
@@ -38,7 +38,7 @@ cross join contact_record c on c.identity_id = born.id
 order by root, c.created_at, c.id;
 
 -- name: identifiers
--- By way of the contacts that carry them.
+-- Found by the live contacts that carry them.
 select born.root_id as root, i.tenant, i.kind, i.value, i.identity_id
 from json_each(:roots) wanted
 cross join identity born on born.root_id = wanted.value

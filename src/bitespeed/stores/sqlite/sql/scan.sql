@@ -1,5 +1,5 @@
--- A stream for each of `bitespeed.model.records.PARTS`, each ordered by the root, which is 0 for rows that
--- lead to no identity.
+-- A stream of rows for each of `bitespeed.model.records.PARTS`, ordered by the root of their identity. The
+-- root is 0 for rows without an identity.
 
 -- name: heads
 select root_id, id, tenant, root_id, primary_id, primary_at, contacts, version
