@@ -2,7 +2,7 @@
 
 from support.mutants import Mutant, Suite
 
-DATA_API = Suite("store", "data and (empty_store or same_value)")
+DATA_API = Suite("store", "data and (empty_store or merged_identity or same_value)")
 
 MUTANTS = [
     Mutant(
