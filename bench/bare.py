@@ -23,7 +23,7 @@ from bitespeed.api.access import Access
 from bitespeed.api.keyring import Caller
 from bitespeed.cli import main
 from bitespeed.server.connection import Connection
-from bitespeed.service import service
+from bitespeed.service import commits, pipeline
 from bitespeed.telemetry import metrics, stages
 from bitespeed.telemetry.large_identities import LargeIdentities
 from bitespeed.telemetry.requests import Request
@@ -59,8 +59,8 @@ def _without_limits() -> None:
 
 
 def _without_logs() -> None:
-    service.changed = _nothing
-    LargeIdentities.notice = _nothing
+    commits.report_commit = _nothing
+    LargeIdentities.check = _nothing
 
 
 def _without_metrics() -> None:
@@ -72,8 +72,8 @@ def _without_metrics() -> None:
     def begin(request: Request, _: Mapping[bytes, bytes]) -> None:
         request.id, request.span = b"", None
 
-    service.stage = no_stage
-    stages.gathered = _nothing
+    commits.stage = pipeline.stage = no_stage
+    stages.gathered = stages.looked_up = _nothing
     metrics.Gauge.set = _nothing
     Request.__init__ = begin
     Request.answered = _nothing

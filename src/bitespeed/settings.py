@@ -14,7 +14,7 @@ from bitespeed.service.batching import DEADLINE, MAX_WAITING, MAX_WAITING_PER_TE
 from bitespeed.stores.options import POOL_SIZE, TIMEOUT, Options
 from bitespeed.telemetry import TelemetryOptions
 from bitespeed.telemetry.large_identities import LARGE_IDENTITY
-from bitespeed.telemetry.logs import Form, Level
+from bitespeed.telemetry.logs import Level, LogFormat
 
 
 class Settings(msgspec.Struct, frozen=True):
@@ -71,7 +71,7 @@ class Settings(msgspec.Struct, frozen=True):
     migrate: bool = True
     """Whether servers and commands bring the schema of a database server to their version."""
 
-    log_format: Form | None = None
+    log_format: LogFormat | None = None
     """Format of the log: json or text. By default text on a terminal, and json elsewhere."""
     log_level: Level = "info"
     """Lowest level that is logged: debug, info, warning or error."""

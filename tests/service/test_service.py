@@ -75,12 +75,10 @@ async def fill_flight(store, service):
 # Gathering
 
 
-def test_who_waits_for_a_commit_is_told_of_it_before_the_log_is(path, monkeypatch):
-    """Callbacks come first, whose answers leave at the end of the turn; whoever awaits one finds it
-    in the log already.
-    """
+def test_callback_gets_its_answer_before_the_commit_is_logged(path, monkeypatch):
+    """A callback runs before the log line of its commit; an awaited answer comes after it."""
     order = []
-    monkeypatch.setattr(commits, "changed", lambda *_: order.append("log"))
+    monkeypatch.setattr(commits, "report_commit", lambda *_: order.append("log"))
 
     async def main():
         async with watched(path) as (_, service):

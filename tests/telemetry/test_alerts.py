@@ -9,6 +9,7 @@ import promql_parser
 import pytest
 import yaml
 
+import bitespeed.api.operations  # noqa: F401 - declares the endpoints that are counted
 from bitespeed.telemetry.metrics import COMPUTED, DECLARED, Histogram
 
 ROOT = Path(__file__).parents[2]

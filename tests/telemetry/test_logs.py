@@ -176,7 +176,7 @@ except KeyError as error: raise RuntimeError("secret") from error
         ("loop.failed", "ValueError"),
         ("loop.failed", "ValueError"),
         ("thread.failed", "KeyError"),
-        ("library.told", None),
+        ("library.logged", None),
         ("library.failed", "ValueError"),
         ("finalizer.failed", "OSError"),
         ("process.crashed", "RuntimeError from KeyError"),

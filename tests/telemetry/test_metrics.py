@@ -109,23 +109,23 @@ from bitespeed.service.batching import MAX_WAITING
 from bitespeed.telemetry import events
 from bitespeed.telemetry import metrics
 from bitespeed.telemetry.shared_counters import SharedCounters
-board = SharedCounters()
-counter, gauge = board.reserve(), board.reserve(transient=True)
-assert not board.share(Path({str(tmp_path)!r}))
-board.values[counter] += 5
-board.values[gauge] = 7
+counters = SharedCounters()
+counter, gauge = counters.reserve(), counters.reserve(transient=True)
+assert not counters.open_in(Path({str(tmp_path)!r}))
+counters.values[counter] += 5
+counters.values[gauge] = 7
 os.kill(os.getpid(), 9)
 """
     subprocess.run([sys.executable, "-c", script], check=False)
-    boards = [SharedCounters(), SharedCounters()]
-    for board in boards:
-        board.reserve(), board.reserve(transient=True)
-    assert boards[0].share(tmp_path)
-    assert boards[0].totals() == ([5, 0], 1)
-    assert not boards[1].share(tmp_path)
-    boards[1].values[0] += 1
-    boards[1].values[1] = 2
-    assert boards[0].totals() == boards[1].totals() == ([6, 2], 2)
+    all_counters = [SharedCounters(), SharedCounters()]
+    for counters in all_counters:
+        counters.reserve(), counters.reserve(transient=True)
+    assert all_counters[0].open_in(tmp_path)
+    assert all_counters[0].totals() == ([5, 0], 1)
+    assert not all_counters[1].open_in(tmp_path)
+    all_counters[1].values[0] += 1
+    all_counters[1].values[1] = 2
+    assert all_counters[0].totals() == all_counters[1].totals() == ([6, 2], 2)
     assert len(list(tmp_path.iterdir())) == 2
 
 

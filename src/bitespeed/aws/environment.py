@@ -98,7 +98,7 @@ class Environment:
 
     async def _open(self) -> Opened:
         settings = await _settings()
-        telemetry.configure(replace(settings.telemetry, form="json"))
+        telemetry.configure(replace(settings.telemetry, format="json"))
         closing = AsyncExitStack()
         try:
             runtime = await closing.enter_async_context(open_runtime(settings, self._open_store))

@@ -44,7 +44,7 @@ from bitespeed.model.identity import Answer, Identity, KeptAnswer, Snapshot
 from bitespeed.stores.epochs import MAX_EPOCHS, EpochOver
 from bitespeed.stores.protocols import CacheableStore
 from bitespeed.telemetry.failures import failed
-from bitespeed.telemetry.logs import log, tells
+from bitespeed.telemetry.logs import is_enabled, log
 from bitespeed.telemetry.metrics import cache_lookups
 
 TTL = 3600  # seconds an answer is kept
@@ -137,7 +137,7 @@ class AnswerCache:
         self.counts.misses += misses
         cache_lookups["hit"].add(hits)
         cache_lookups["miss"].add(misses)
-        if hits and tells("debug"):
+        if hits and is_enabled("debug"):
             log.debug("cache.hit", hits=hits, of=len(answers))
         if misses:
             found.missing = [value for value in found.values if held[value] is None]

@@ -108,7 +108,7 @@ def from_environment() -> Application:
 
 def _share_counters(folder: Path) -> None:
     """Count in the folder that all workers share, perhaps in the file of one that has died."""
-    if shared_counters.share(folder):
+    if shared_counters.open_in(folder):
         metrics.worker_replacements.add()
         log.warning("worker.replaced", pid=os.getpid())
 

@@ -8,7 +8,7 @@ from bitespeed.model.changes import Changes, Committed
 from bitespeed.model.identifiers import emails_and_phones
 from bitespeed.model.identity import Snapshot
 from bitespeed.stores.protocols import Store
-from bitespeed.telemetry.events import Origin, changed
+from bitespeed.telemetry.events import Origin, report_commit
 from bitespeed.telemetry.large_identities import LargeIdentities
 from bitespeed.telemetry.requests import Request
 from bitespeed.telemetry.stages import stage
@@ -64,5 +64,5 @@ class Commits:
 
         What is sent to them in this turn leaves at the end of it.
         """
-        self._loop.call_soon(changed, self._tenant, changes, committed, origins, request)
-        self._loop.call_soon(self._large_identities.notice, self._tenant, changes, committed)
+        self._loop.call_soon(report_commit, self._tenant, changes, committed, origins, request)
+        self._loop.call_soon(self._large_identities.check, self._tenant, changes, committed)

@@ -1,8 +1,9 @@
-"""What the people on call see: lines of log, metrics, traces and reports of errors.
+"""What the people on call see: logs, metrics, traces and reports of errors.
 
-The rest calls `stages.stage` and `stages.batch` around what takes time, `events.changed` after a
-commit, `failures.failed` for what must not happen, and adds to what `metrics` declares. None of
-these ever fails or waits. No email, phone number or key goes in: see docs/logs.md.
+Other parts call `stages.stage` and `stages.batch` around work that is timed,
+`events.report_commit` after a commit and `failures.failed` for unexpected errors, and count in
+the metrics that `metrics` declares. None of these calls fails or waits. Never pass an email, a
+phone number or a key: see docs/logs.md.
 """
 
 import asyncio
@@ -10,32 +11,35 @@ import asyncio
 import msgspec
 
 from bitespeed.telemetry import failures, logs, sentry, tracing
-from bitespeed.telemetry.logs import Form, Level
+from bitespeed.telemetry.logs import Level, LogFormat
 
 
 class TelemetryOptions(msgspec.Struct, frozen=True):
-    """What is to be told, and where."""
+    """What is logged, and where traces and errors are sent."""
 
-    form: Form | None = None
-    """Of the lines of log; None for text on a terminal and JSON elsewhere."""
+    format: LogFormat | None = None
+    """How log lines look. None: text on a terminal, JSON elsewhere."""
     level: Level = "warning"
-    """Below it no line is written."""
+    """Lines below this level are not written."""
     otlp_endpoint: str | None = None
-    """Where traces go, over HTTP."""
+    """Base address of the OpenTelemetry collector. None: no traces."""
     sentry_dsn: str | None = None
-    """Where errors go."""
+    """Address of the Sentry project. None: no reports."""
 
 
 def configure(options: TelemetryOptions) -> None:
-    """Log as told, and whatever breaks without what it broke on. Once in each process."""
-    logs.configure(options.form, options.level)
+    """Set up the log, and log every unexpected error without the values it quotes.
+
+    Call it once in each process.
+    """
+    logs.configure(options.format, options.level)
     failures.guard()
 
 
 def open_exporters(options: TelemetryOptions) -> None:
-    """Begin to send traces and errors away, by threads of their own.
+    """Start the threads that send traces and errors.
 
-    Raises `InvalidInput` when an extra that this needs is not installed.
+    Raises `InvalidInput` when the extra for one of them is not installed.
     """
     if options.otlp_endpoint:
         tracing.open_(options.otlp_endpoint)
@@ -44,6 +48,6 @@ def open_exporters(options: TelemetryOptions) -> None:
 
 
 async def close_exporters() -> None:
-    """Send what has not been sent yet, for a few seconds at most."""
+    """Send what is still waiting, and stop. Takes a few seconds at most."""
     await asyncio.to_thread(tracing.close)
     await asyncio.to_thread(sentry.close)

@@ -1,4 +1,4 @@
-"""What a commit changed, counted, and told in a line for each event."""
+"""Reports each commit: counts what it changed, and logs a line for each of its events."""
 
 from collections.abc import Iterator, Mapping, Sequence
 
@@ -14,7 +14,7 @@ Origin = tuple[Observation, Request | None]
 """An observation that was decided, and the request that brought it."""
 
 
-def changed(
+def report_commit(
     tenant: str,
     changes: Changes,
     committed: Committed,
@@ -29,12 +29,13 @@ def changed(
     metrics.contacts_deleted.add(len(changes.deleted))
     metrics.identities_created.add(len(changes.created_identities))
     metrics.identities_merged.add(len(changes.ended_identities))
-    if logs.tells("info"):
-        logs.write(_lines(tenant, changes, committed, _by_values(origins), request))
+    if logs.is_enabled("info"):
+        log_lines = _log_lines(tenant, changes, committed, _requests_by_values(origins), request)
+        logs.emit(log_lines)
 
 
-def _by_values(origins: Sequence[Origin]) -> dict[Values, Request]:
-    """The first request with each pair of values: later ones brought nothing new."""
+def _requests_by_values(origins: Sequence[Origin]) -> dict[Values, Request]:
+    """The first request for each pair of values. Later ones with the same pair changed nothing."""
     requests: dict[Values, Request] = {}
     for observation, request in origins:
         if request is not None:
@@ -42,8 +43,8 @@ def _by_values(origins: Sequence[Origin]) -> dict[Values, Request]:
     return requests
 
 
-class _Told(msgspec.Struct, omit_defaults=True, gc=False):
-    """A line; what is not there is not in it."""
+class _LogLine(msgspec.Struct, omit_defaults=True, gc=False):
+    """A line of log about an event. Fields that are None are left out."""
 
     at: str
     event: str
@@ -57,18 +58,18 @@ class _Told(msgspec.Struct, omit_defaults=True, gc=False):
     request: str | None = None
 
 
-def _lines(
+def _log_lines(
     tenant: str,
     changes: Changes,
     committed: Committed,
-    by_values: Mapping[Values, Request],
+    requests: Mapping[Values, Request],
     other: Request | None,
-) -> Iterator[_Told]:
-    at, refer = logs.now(), logs.pseudonyms()
+) -> Iterator[_LogLine]:
+    at, pseudonym = logs.now(), logs.pseudonyms()
     for event in changes.events:
         email, phone = values = _values(changes, event)
-        request = by_values.get(values, other)
-        yield _Told(
+        request = requests.get(values, other)
+        yield _LogLine(
             at,
             event.kind,
             tenant,
@@ -76,14 +77,14 @@ def _lines(
             "info",
             None if event.contact is None else committed.id_of(event.contact),
             None if event.merged is None else committed.id_of(event.merged),
-            email and refer(email),
-            phone and refer(phone),
+            email and pseudonym(email),
+            phone and pseudonym(phone),
             request and request.id.decode(),
         )
 
 
 def _values(changes: Changes, event: Event) -> Values:
-    """The values of the observation that led to the event."""
+    """The values of the observation that caused the event."""
     if event.contact is not None and event.contact < 0:
         contact = changes.contacts[-1 - event.contact]
         return contact.email, contact.phone

@@ -1,4 +1,4 @@
-"""The text in which Prometheus reads the metrics."""
+"""The metrics in the text format of Prometheus."""
 
 import platform
 from collections.abc import Iterator, Sequence
@@ -51,7 +51,7 @@ _FAMILIES = {
 
 
 def _buckets(histogram: metrics.Histogram, sums: Sequence[float]) -> list[tuple[str, float]]:
-    """How many were at most so much, for each bound, which is how Prometheus counts."""
+    """Cumulative counts by upper bound, as Prometheus expects them."""
     first = histogram.slot + 1
     counts = accumulate(sums[first : first + len(histogram.bounds) + 1])
     return list(zip([*map(str, map(float, histogram.bounds)), "+Inf"], counts, strict=True))
@@ -65,5 +65,5 @@ CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4.encode()
 
 
 def text() -> bytes:
-    """The metrics of all workers."""
+    """The metrics, summed over all workers."""
     return generate_latest(_registry)

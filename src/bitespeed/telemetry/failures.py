@@ -1,5 +1,6 @@
-"""What must not happen is told by its type and its place. The text of a foreign error may quote a
-value, so may what a library says about it; neither goes anywhere.
+"""Reports unexpected errors by their type and place only.
+
+The text of an error from a library may quote a customer's value, so it is never logged or sent.
 """
 
 import asyncio
@@ -14,14 +15,14 @@ from bitespeed.telemetry.logs import log
 from bitespeed.telemetry.requests import Request
 from bitespeed.telemetry.sentry import Frame
 
-MAX_FRAMES = 20  # the innermost; recursion has no end, and a line is to fit into a pipe
-MAX_CAUSES = 5  # errors behind an error
+MAX_FRAMES = 20  # innermost stack frames; deep recursion must not exceed what a pipe takes
+MAX_CAUSES = 5  # errors named in a chain of causes
 
 
 def failed(
     event: str, error: BaseException, request: Request | None = None, **about: object
 ) -> None:
-    """Tell of an error that nobody expected, in the log and to Sentry."""
+    """Log an unexpected error, count it, and send it to Sentry."""
     if request is not None:
         about["request"] = request.id.decode()
     metrics.failures.add()
@@ -32,7 +33,7 @@ def failed(
 
 
 def _names(error: BaseException) -> str:
-    """Its type, and those of the errors it came from."""
+    """The type of the error, and the types of its causes."""
     names: list[str] = []
     cause: BaseException | None = error
     while cause is not None and len(names) < MAX_CAUSES:
@@ -42,30 +43,30 @@ def _names(error: BaseException) -> str:
 
 
 def _frames(error: BaseException) -> list[Frame]:
-    """Where it was raised, the innermost last."""
-    found: list[Frame] = []
+    """The stack frames of the error, innermost last."""
+    frames: list[Frame] = []
     trace = error.__traceback__
     while trace is not None:
         code = trace.tb_frame.f_code
-        found.append((code.co_filename, trace.tb_lineno, code.co_name))
+        frames.append((code.co_filename, trace.tb_lineno, code.co_name))
         trace = trace.tb_next
-    return found[-MAX_FRAMES:]
+    return frames[-MAX_FRAMES:]
 
 
 def guard() -> None:
-    """Take over everything that would print an error as it is."""
+    """Replace every hook of Python that would print an error with its text."""
     sys.excepthook = _on_crash
     threading.excepthook = lambda args: _on_error("thread.failed", args.exc_value)
     sys.unraisablehook = lambda args: _on_error("finalizer.failed", args.exc_value)
     logging.raiseExceptions = False
     logging.captureWarnings(capture=True)
     root = logging.getLogger()
-    root.handlers = [_Foreign()]
+    root.handlers = [_LibraryLogs()]
     root.setLevel(logging.WARNING)
 
 
 def guard_loop(loop: asyncio.AbstractEventLoop) -> None:
-    """The same for what an event loop would print."""
+    """`guard` for one event loop."""
     loop.set_exception_handler(_on_loop)
 
 
@@ -90,12 +91,12 @@ def _on_loop(_: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         log.error("loop.failed", message=context.get("message"))  # asyncio's own words
 
 
-class _Foreign(logging.Handler):
-    """Tells in our form what libraries log: only the words that stand in their code."""
+class _LibraryLogs(logging.Handler):
+    """Logs what libraries log, in our format, without the values filled into their messages."""
 
     def emit(self, record: logging.LogRecord) -> None:
         if record.exc_info and record.exc_info[1] is not None:
             failed("library.failed", record.exc_info[1], logger=record.name)
         else:
             words = record.getMessage() if record.name == "uvicorn.error" else str(record.msg)
-            log.log(record.levelno, "library.told", logger=record.name, message=words)
+            log.log(record.levelno, "library.logged", logger=record.name, message=words)

@@ -1,7 +1,7 @@
-"""Lines of log: JSON for machines, columns on a terminal, one line for each event.
+"""The log: one line for each event, as JSON for machines or as columns on a terminal.
 
-What happened is the event's name, which stays what it is; all else stands beside it by name.
-Values of customers come in as pseudonyms alone.
+Each line has the name of its event and named fields beside it. Emails and phone numbers appear
+only as pseudonyms.
 """
 
 import os
@@ -21,32 +21,32 @@ if TYPE_CHECKING:
     from structlog.dev import ConsoleRenderer
     from structlog.typing import EventDict, FilteringBoundLogger
 
-PIPE_BUF = 4096  # bytes that a pipe takes as a whole, whenever it can take anything
+PIPE_BUF = 4096  # bytes that a pipe accepts in one piece, if it accepts any
 STDERR = 2
 
-Form = Literal["json", "text"]
+LogFormat = Literal["json", "text"]
 Level = Literal["debug", "info", "warning", "error"]
 Line = dict[str, Any]
 
-PSEUDONYM_BYTES = 8  # bytes; two of a hundred million values meet with a chance of 1 : 4000
+PSEUDONYM_BYTES = 8  # among 100 million values, the chance that two share one is 1 in 4000
 
 _NUMBERS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
 _encode_lines = msgspec.json.Encoder().encode_lines
 
 
 class _Output:
-    """Renders lines and writes them; a log that cannot be written stops nobody."""
+    """Renders lines and writes them to the standard error stream. Never fails or waits."""
 
-    def __init__(self, form: Form | None, level: Level) -> None:
+    def __init__(self, format_: LogFormat | None, level: Level) -> None:
         self.level = _NUMBERS[level]
         is_terminal = sys.stderr.isatty()
-        is_text = form == "text" or (form is None and is_terminal)
+        is_text = format_ == "text" or (format_ is None and is_terminal)
         self._columns = _columns(colors=is_terminal) if is_text else None
 
     def write(self, lines: Iterable[Line | msgspec.Struct]) -> None:
-        """Write the lines, as many at once as reach a pipe unbroken beside those of other workers.
+        """Write the lines in pieces that a pipe accepts whole, so that workers do not mix theirs.
 
-        Drops what nobody takes: a reader that hangs stops nobody.
+        Drops and counts the lines that cannot be written at once.
         """
         text, start = self._rendered(lines), 0
         while start < len(text):
@@ -66,7 +66,7 @@ class _Output:
 
 
 def _put(chunk: bytes) -> None:
-    """Write to the standard error stream, if that can be done at once."""
+    """Write to the standard error stream, or drop the chunk if that would wait."""
     try:
         if os.name != "posix" or select([], [STDERR], [], 0)[1]:
             os.write(STDERR, chunk)
@@ -77,13 +77,13 @@ def _put(chunk: bytes) -> None:
 
 
 def _columns(*, colors: bool) -> "ConsoleRenderer":
-    from structlog.dev import ConsoleRenderer  # dear to load, and only people read columns
+    from structlog.dev import ConsoleRenderer  # slow to load, and only people read columns
 
     return ConsoleRenderer(colors=colors)
 
 
 class _Writer:
-    """What structlog hands a line to that is to be written."""
+    """The logger that structlog passes finished lines to."""
 
     def debug(self, line: Line) -> None:
         _output.write([line])
@@ -95,17 +95,15 @@ def _finished(_: object, level: str, line: "EventDict") -> tuple[tuple[Line], Li
     return ({"at": now(), "level": level, "event": line.pop("event"), **line},), {}
 
 
-def configure(form: Form | None, level: Level) -> None:
-    """Write lines of this level and above, in this form, from now on."""
+def configure(format_: LogFormat | None, level: Level) -> None:
+    """From now on, write lines of this level and above in this format."""
     global _output
-    _output = _Output(form, level)
+    _output = _Output(format_, level)
     _loaded.cache_clear()
 
 
 class _Log:
-    """structlog's logger, which is loaded when there is something to tell: a Lambda function would
-    wait for it at each cold start.
-    """
+    """structlog's logger, loaded with the first line, so that cold starts do not wait for it."""
 
     def __getattr__(self, name: str) -> Any:
         return getattr(_loaded(), name)
@@ -124,32 +122,32 @@ def _loaded() -> "FilteringBoundLogger":
     return structlog.get_logger()
 
 
-def tells(level: Level) -> bool:
-    """Whether lines of that level are written, for those to whom making one is dear."""
+def is_enabled(level: Level) -> bool:
+    """Whether lines of the level are written; check it before building lines is costly."""
     return _NUMBERS[level] >= _output.level
 
 
 def now() -> str:
-    """The instant as lines have it."""
+    """The current time in the format of log lines."""
     return datetime.now(UTC).isoformat(timespec="microseconds")
 
 
-def write(lines: Iterable[msgspec.Struct]) -> None:
-    """Write whole lines, instant and level and all, for those who have many at once."""
+def emit(lines: Iterable[msgspec.Struct]) -> None:
+    """Write many complete lines at once; each has its own time and level."""
     _output.write(lines)
 
 
 def use_pseudonym_secret(secret: str) -> None:
-    """Make pseudonyms by the secret of a database, so that all of its processes make the same."""
-    global _references
-    _references = Pseudonyms(secret, PSEUDONYM_BYTES, "log")
+    """Derive pseudonyms from the database's secret, so all its processes make the same ones."""
+    global _pseudonyms
+    _pseudonyms = Pseudonyms(secret, PSEUDONYM_BYTES, "log")
 
 
 def pseudonyms() -> Pseudonyms:
-    """Makes what stands for an email or a phone number, by the secret in force."""
-    return _references
+    """The function from a value to its pseudonym, by the secret in use."""
+    return _pseudonyms
 
 
 log = cast("FilteringBoundLogger", _Log())
-_references = Pseudonyms(os.urandom(32).hex(), PSEUDONYM_BYTES, "log")  # until there is a database
+_pseudonyms = Pseudonyms(os.urandom(32).hex(), PSEUDONYM_BYTES, "log")  # until there is a database
 configure(None, "warning")

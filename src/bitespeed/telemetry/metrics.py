@@ -1,7 +1,7 @@
 """Every metric there is, declared once.
 
-Labels have a fixed set of values, so that what is kept is bounded whatever is sent: a tenant is
-none. docs/metrics.md is made from this file.
+Labels have fixed sets of values, so the number of series does not depend on what callers send. A
+tenant is never a label. docs/metrics.md lists what is declared here; a test compares the two.
 """
 
 from bisect import bisect_left
@@ -12,7 +12,7 @@ from bitespeed.telemetry.shared_counters import shared_counters
 
 
 class Counter:
-    """A number that only grows, over all workers and their deaths."""
+    """A number that only grows, summed over all workers, also those that died."""
 
     kind = "counter"
 
@@ -20,17 +20,17 @@ class Counter:
         self.slot = shared_counters.reserve()
 
     def add(self, count: float = 1) -> None:
-        """Count so many more."""
+        """Add ``count``."""
         shared_counters.values[self.slot] += count
 
     @property
     def value(self) -> float:
-        """What this process has counted, and one that died before in its place."""
+        """The count of this process, and of dead ones whose file it continues."""
         return shared_counters.values[self.slot]
 
 
 class Gauge:
-    """A number that goes up and down, and is 0 again when its process has ended."""
+    """A number that goes up and down, and is 0 after its process ends."""
 
     kind = "gauge"
 
@@ -38,16 +38,16 @@ class Gauge:
         self.slot = shared_counters.reserve(transient=True)
 
     def set(self, value: float) -> None:
-        """It is so much now."""
+        """Replace the value."""
         shared_counters.values[self.slot] = value
 
     def add(self, count: float) -> None:
-        """It is so much more now, or less."""
+        """Add ``count``, which may be negative."""
         shared_counters.values[self.slot] += count
 
 
 class Histogram:
-    """How often something was at most so much; ``bounds`` are upper ones, beside infinity."""
+    """Counts values in buckets. ``bounds`` are the upper bounds, without infinity."""
 
     kind = "histogram"
 
@@ -55,10 +55,10 @@ class Histogram:
         self.bounds = bounds
         self.slot = shared_counters.reserve(
             len(bounds) + 2
-        )  # the sum, a slot for each bound, one beyond
+        )  # the sum, a bucket for each bound, one for larger values
 
     def observe(self, value: float) -> None:
-        """It was so much this time."""
+        """Count one value."""
         values, slot = shared_counters.values, self.slot
         values[slot] += value
         values[slot + 1 + bisect_left(self.bounds, value)] += 1
@@ -71,7 +71,7 @@ Label = str | int
 
 
 class Declared(NamedTuple):
-    """A metric and its series, by the values of its labels."""
+    """A metric with its series, by the values of their labels."""
 
     name: str
     help: str
@@ -166,10 +166,10 @@ unavailable = _by(
 failures = _single(
     Counter,
     "bitespeed_failures_total",
-    "Things that must not happen, each with a line of log at level error",
+    "Unexpected errors, each with a log line at level error",
 )
 batch_observations = _single(
-    _sizes, "bitespeed_batch_observations", "Observations that were settled together"
+    _sizes, "bitespeed_batch_observations", "Observations that were decided in one batch"
 )
 stage_seconds = _by(
     _seconds,
@@ -183,17 +183,17 @@ queue = _single(
 queue_limit = _single(
     Gauge,
     "bitespeed_queue_limit_observations",
-    "How many may wait or be under way in all workers; beyond it, 503",
+    "How many observations may wait or be under way in all workers; beyond it, 503",
 )
 conflicts = _single(
     Counter,
     "bitespeed_conflicts_total",
-    "Commits refused since somebody else was faster; each is tried again",
+    "Commits refused because another one was faster; each is tried again",
 )
 contentions = _single(
     Counter,
     "bitespeed_contentions_total",
-    "Batches given up after the last attempt met a conflict too",
+    "Batches given up because the last attempt met a conflict too",
 )
 contacts_created = _single(Counter, "bitespeed_contacts_created_total", "Contacts created")
 contacts_deleted = _single(Counter, "bitespeed_contacts_deleted_total", "Contacts deleted")
@@ -204,43 +204,47 @@ identities_merged = _single(
 cache_lookups = _by(
     Counter,
     "bitespeed_cache_lookups_total",
-    "Observations looked up in the cache; away is without an answer from it",
+    "Observations looked up in the cache; away means that it did not answer",
     result=("hit", "miss", "away"),
 )
 cache_failures = _single(
     Counter, "bitespeed_cache_failures_total", "Commands that the cache did not answer in time"
 )
 cache_breaker_open = _single(
-    Gauge, "bitespeed_cache_breaker_open", "Workers that leave the cache alone for a while"
+    Gauge,
+    "bitespeed_cache_breaker_open",
+    "Workers that pause using the cache because it failed",
 )
 cache_suspensions = _single(
-    Counter, "bitespeed_cache_suspensions_total", "Times that the cache was suspended by a worker"
+    Counter, "bitespeed_cache_suspensions_total", "How often a worker suspended the cache"
 )
 pool_connections = _by(
     Gauge,
     "bitespeed_pool_connections",
-    "Connections to the database server; waiting are those who need one and have none",
+    "Connections to the database server; waiting counts the work that has none yet",
     state=("used", "idle", "waiting"),
 )
 pool_limit = _single(
-    Gauge, "bitespeed_pool_limit_connections", "How many there may be, of all workers"
+    Gauge, "bitespeed_pool_limit_connections", "How many connections all workers together may open"
 )
 log_lines_dropped = _single(
-    Counter, "bitespeed_log_lines_dropped_total", "Lines of log that nobody took in time"
+    Counter,
+    "bitespeed_log_lines_dropped_total",
+    "Log lines dropped, not being writable at once",
 )
 large_identities = _single(
     Counter,
     "bitespeed_large_identities_total",
-    "Identities that grew to BITESPEED_LARGE_IDENTITY contacts or beyond, each told once an hour",
+    "Identities that grew to BITESPEED_LARGE_IDENTITY contacts or more, each counted once an hour",
 )
 worker_replacements = _single(
-    Counter, "bitespeed_worker_replacements_total", "Workers that took the place of one that died"
+    Counter, "bitespeed_worker_replacements_total", "Workers started in place of one that died"
 )
 
 WORKERS = "bitespeed_workers"
 BUILD = "bitespeed_build_info"
 COMPUTED = {
     WORKERS: ("gauge", (), "Worker processes alive"),
-    BUILD: ("gauge", ("version", "python"), "What runs; always 1"),
+    BUILD: ("gauge", ("version", "python"), "Version of this software and of Python; always 1"),
 }
-"""What is not counted but known when asked."""
+"""Metrics that are computed when `/metrics` is read."""

@@ -1,4 +1,4 @@
-"""One request as it is told of: its id, how long it took, what became of it."""
+"""One request for the log, metrics and tracing: its id, its duration and its status."""
 
 import os
 import re
@@ -8,14 +8,14 @@ from time import perf_counter
 from typing import TYPE_CHECKING
 
 from bitespeed.telemetry import metrics, tracing
-from bitespeed.telemetry.logs import log, tells
+from bitespeed.telemetry.logs import is_enabled, log
 
 if TYPE_CHECKING:
     from opentelemetry.trace import Span
 
 HEADER = b"x-request-id"
 
-# A caller's own id may be neither an email nor a phone number, since it is logged.
+# Caller's ids are logged, so one that could be an email or a phone number is not used.
 _ID = re.compile(rb"(?=[0-9._-]*[A-Za-z])[A-Za-z0-9._-]{1,64}")
 
 _PROCESS = os.urandom(4).hex().encode()
@@ -23,7 +23,7 @@ _numbers = count(1)
 
 
 class Request:
-    """A request that has begun."""
+    """A request in progress; its time is measured from when this is created."""
 
     __slots__ = ("_began", "id", "span")
 
@@ -33,15 +33,15 @@ class Request:
         self.span: Span | None = None if parent is None else tracing.request(parent)
         given = headers.get(HEADER)
         self.id = given if given and _ID.fullmatch(given) else b"%s-%d" % (_PROCESS, next(_numbers))
-        """The caller's, where it is fit to be logged, else one of ours."""
+        """The caller's id if it may be logged, else a new one."""
 
     def answered(self, endpoint: str, status: int) -> None:
-        """Count what has been answered."""
+        """Count and time the request, and end its span, when its answer is sent."""
         seconds = perf_counter() - self._began
         metrics.count_request(endpoint, status, seconds)
         if self.span is not None:
             tracing.answered(self.span, endpoint, status)
-        if tells("debug"):
+        if is_enabled("debug"):
             log.debug(
                 "request.answered",
                 request=self.id.decode(),

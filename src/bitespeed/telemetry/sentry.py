@@ -1,7 +1,7 @@
-"""Errors to Sentry, as events that we make ourselves.
+"""Reports errors to Sentry, as events that are built here.
 
-Its SDK would take the error's text, the values of local variables, what was logged before and the
-request. So none of its integrations is on, and it carries what is made here and nothing else.
+Left to itself, its SDK would send the error's text, local variables, earlier log lines and the
+request. So all of its integrations are off, and it sends only the events built here.
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,7 +14,7 @@ from bitespeed.extras import extra
 if TYPE_CHECKING:
     from sentry_sdk import Client
 
-LAST_WORDS = 2.0  # seconds at the end of the process for what has not been sent
+CLOSE_TIMEOUT = 2.0  # seconds to send the remaining errors when the process ends
 
 Frame = tuple[str, int, str]
 """File, line and function."""
@@ -23,14 +23,14 @@ _client: "Client | None" = None
 
 
 def open_(dsn: str) -> None:
-    """Send errors from now on, by a thread with a queue of 100. Raises `InvalidInput`."""
+    """Start a thread that sends errors, from a queue of 100. Raises `InvalidInput`."""
     global _client
     with extra("sentry"):
         from sentry_sdk import Client
         from sentry_sdk.utils import BadDsn, Dsn
     try:
         Dsn(dsn)
-    except BadDsn:  # which quotes it, and it may be nearly right
+    except BadDsn:  # its text quotes the DSN, which may be almost right and so secret
         raise InvalidInput("SENTRY_DSN must look like https://key@host/1") from None
     _client = Client(
         dsn,
@@ -46,7 +46,7 @@ def open_(dsn: str) -> None:
 
 
 def report(event: str, error: str, frames: Sequence[Frame], about: Mapping[str, object]) -> None:
-    """Send an error by the names of its types and its place, where there is a Sentry."""
+    """Send the types and the place of an error, if Sentry is configured."""
     if _client is None:
         return
     places = [
@@ -63,6 +63,6 @@ def report(event: str, error: str, frames: Sequence[Frame], about: Mapping[str, 
 
 
 def close() -> None:
-    """Send what has not been sent, for `LAST_WORDS` at most."""
+    """Send the remaining errors, for `CLOSE_TIMEOUT` seconds at most."""
     if _client is not None:
-        _client.close(timeout=LAST_WORDS)
+        _client.close(timeout=CLOSE_TIMEOUT)

@@ -1,9 +1,9 @@
-"""Where a process counts, so that any worker of a server can tell the sum of all.
+"""The numbers behind the metrics, which any worker of a server can add up over all workers.
 
-With several workers each one counts in a file in a folder that they share, in memory mapped from
-it: nearly as cheap as the list that does for one, and what was counted outlives the process. A
-worker that takes the place of one that has died carries on its file, so that no counter ever goes
-back and there are never more files than workers. See docs/decisions/0016-metrics.md.
+Each of several workers counts in a memory-mapped file in a folder that all of them share. That is
+nearly as cheap as the list that a single worker counts in, and the counts outlive the process. A
+worker that replaces a dead one continues its file, so no counter ever decreases, and there are
+never more files than workers. See docs/decisions/0016-metrics.md.
 """
 
 import mmap
@@ -20,42 +20,42 @@ SLOTS = 2048  # numbers; several times what the metrics declare
 SIZE = SLOTS * 8  # bytes of a file
 
 Numbers = MutableSequence[float]
-"""As many as there are slots."""
+"""One number for each slot."""
 
 
 class SharedCounters:
-    """Numbered slots for floats. All workers reserve the same ones, as they run the same code."""
+    """Numbered slots for floats. All workers run the same code, so they reserve the same slots."""
 
     def __init__(self) -> None:
         self.values: Numbers = [0.0] * SLOTS
-        """To be added to; by the event loop's thread only, or some of it is lost."""
+        """Add to these on the event loop's thread only, or counts are lost."""
         self._reserved = 0
         self._transient: list[int] = []
         self._folder: Path | None = None
 
     def reserve(self, slots: int = 1, *, transient: bool = False) -> int:
-        """The first of so many slots; transient ones hold only as long as their process lives."""
+        """The first of ``slots`` new slots. Transient ones are 0 once their process ends."""
         first = self._reserved
         self._reserved += slots
-        assert self._reserved <= SLOTS  # noqa: S101 - whoever declares another metric sees it
+        assert self._reserved <= SLOTS  # noqa: S101 - fails at import, when a metric too many is declared
         if transient:
             self._transient.extend(range(first, self._reserved))
         return first
 
-    def share(self, folder: "Path") -> bool:
-        """Count in a file in the folder from now on. Whether it carries on a dead worker's."""
-        taken = (_taken(folder / str(number)) for number in count())
-        file = next(file for file in taken if file is not None)
-        is_carried_on = os.fstat(file).st_size > 0
+    def open_in(self, folder: "Path") -> bool:
+        """Count in a file in the folder from now on. True if it continues a dead worker's file."""
+        files = (_lock_file(folder / str(number)) for number in count())
+        file = next(file for file in files if file is not None)
+        is_continued = os.fstat(file).st_size > 0
         os.ftruncate(file, SIZE)
         self.values = _mapped(file)  # the file stays open, and so locked, until the process ends
         for slot in self._transient:
             self.values[slot] = 0
         self._folder = folder
-        return is_carried_on
+        return is_continued
 
     def totals(self) -> tuple[list[float], int]:
-        """The sum of all workers for each slot, and how many of them are alive."""
+        """The sum over all workers for each slot, and how many workers are alive."""
         sums = [0.0] * self._reserved
         alive = 0
         for values, is_alive in self._all():
@@ -68,7 +68,7 @@ class SharedCounters:
         return sums, alive
 
     def _all(self) -> Iterator[tuple[Numbers, bool]]:
-        """The numbers of each worker, dead ones included, and whether it is alive."""
+        """The numbers of each worker, dead or alive, and whether it is alive."""
         if self._folder is None:
             yield self.values, True
             return
@@ -87,8 +87,8 @@ def _opened(path: "Path") -> Generator[int]:
         os.close(file)
 
 
-def _taken(path: "Path") -> int | None:
-    """The file, opened and ours; None when it is somebody else's."""
+def _lock_file(path: "Path") -> int | None:
+    """The file, opened and locked by us; None when another process has it."""
     file = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
     if _lock(file):
         return file
@@ -97,7 +97,7 @@ def _taken(path: "Path") -> int | None:
 
 
 def _lock(file: int) -> bool:
-    """Whether nobody else had it: the lock of a process that dies is let go, however it dies."""
+    """Lock the file; False when another process has it. A lock ends with its process, always."""
     import fcntl  # not on Windows, where one worker needs no file
 
     try:
@@ -108,7 +108,7 @@ def _lock(file: int) -> bool:
 
 
 def _mapped(file: int) -> Numbers:
-    return cast("Numbers", memoryview(mmap.mmap(file, SIZE)).cast("d"))  # all of it that is used
+    return cast("Numbers", memoryview(mmap.mmap(file, SIZE)).cast("d"))  # SIZE bytes of it
 
 
 shared_counters = SharedCounters()

@@ -1,4 +1,4 @@
-"""The way of a batch, timed: how long each stage takes, as metrics and as spans."""
+"""Times the stages of a batch, as metrics and as spans."""
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -19,21 +19,22 @@ _GATHER, _CACHE = metrics.stage_seconds["gather"], metrics.stage_seconds["cache"
 
 
 def gathered(observations: int, waited: float) -> None:
-    """So many are to be settled together, the first of which has waited so many seconds."""
+    """Record the size of a batch, and how many seconds its first observation waited."""
     metrics.batch_observations.observe(observations)
     _GATHER.observe(waited)
 
 
 def looked_up(seconds: float) -> None:
-    """The cache has been asked, and took so long."""
+    """Record how many seconds a look-up in the cache took."""
     _CACHE.observe(seconds)
 
 
 def batch(
     requests: Sequence[Request | None], came: float, looked_up: float | None
 ) -> AbstractContextManager[None]:
-    """The way of these requests from when the first one came, with a look into the cache from
-    ``looked_up`` until now; both by `time.monotonic`.
+    """A span for the batch of these requests, from when the first one ``came``.
+
+    A look-up in the cache lasted from ``looked_up`` until now. Both are by `time.monotonic`.
     """
     if not tracing.is_on():
         return _NOTHING
@@ -41,8 +42,8 @@ def batch(
     return tracing.batch(spans, came, looked_up)
 
 
-class stage:  # noqa: N801 - reads as what it is: with stage("read")
-    """A part of the way of a batch."""
+class stage:  # noqa: N801 - used as: with stage("read")
+    """Times one stage of a batch."""
 
     __slots__ = ("_began", "_name", "_span")
 

@@ -1,7 +1,7 @@
 """Spans to an OpenTelemetry collector, where one is configured.
 
-A request whose caller traces it (``traceparent``) is a span of the caller's trace. What is gathered
-has many callers, so a batch is a trace of its own, linked to the spans of its requests.
+A request with a ``traceparent`` is a span of its caller's trace. A batch has many callers, so it is
+a trace of its own, with links to the spans of its requests.
 """
 
 import os
@@ -17,17 +17,17 @@ if TYPE_CHECKING:
     from opentelemetry.sdk.trace import TracerProvider
     from opentelemetry.trace import Span, Tracer
 
-LAST_WORDS = 2.0  # seconds at the end of the process for what has not been sent
-ANSWER_TIME = 5  # seconds for the collector to take a batch of spans
+CLOSE_TIMEOUT = 2.0  # seconds to send the remaining spans when the process ends
+SEND_TIMEOUT = 5  # seconds for the collector to accept a batch of spans
 
 _provider: "TracerProvider | None" = None
 _tracer: "Tracer | None" = None
 
 
 def open_(endpoint: str) -> None:
-    """Send spans from now on, by a thread with a queue of 2,048. Raises `InvalidInput`.
+    """Start a thread that sends spans, from a queue of 2,048. Raises `InvalidInput`.
 
-    The SDK's own variables (``OTEL_SERVICE_NAME``, ``OTEL_TRACES_SAMPLER`` ...) are in force.
+    The SDK's own variables apply (``OTEL_SERVICE_NAME``, ``OTEL_TRACES_SAMPLER`` ...).
     """
     global _provider, _tracer
     with extra("otel"):
@@ -36,18 +36,18 @@ def open_(endpoint: str) -> None:
         from opentelemetry.sdk.trace.export import BatchSpanProcessor
     os.environ.setdefault("OTEL_SERVICE_NAME", "bitespeed-identity")
     _provider = TracerProvider(shutdown_on_exit=False)
-    exporter = OTLPSpanExporter(f"{endpoint.rstrip('/')}/v1/traces", timeout=ANSWER_TIME)
+    exporter = OTLPSpanExporter(f"{endpoint.rstrip('/')}/v1/traces", timeout=SEND_TIMEOUT)
     _provider.add_span_processor(BatchSpanProcessor(exporter))
     _tracer = _provider.get_tracer("bitespeed")
 
 
 def is_on() -> bool:
-    """Whether spans are sent anywhere."""
+    """Whether spans are sent."""
     return _tracer is not None
 
 
 def request(traceparent: bytes) -> "Span | None":
-    """The span of a request, as part of its caller's trace."""
+    """A new span for a request, in its caller's trace; None when spans are not sent."""
     if _tracer is None:
         return None
     from opentelemetry.trace import SpanKind
@@ -67,8 +67,8 @@ def answered(span: "Span", endpoint: str, status: int) -> None:
 
 @contextmanager
 def batch(spans: "Iterable[Span | None]", came: float, looked_up: float | None) -> Generator[None]:
-    """A span for what is answered together, and in it one for each stage that is over."""
-    assert _tracer is not None  # noqa: S101 - asked only where it is on
+    """A span for a batch, with spans inside it for the stages that are already over."""
+    assert _tracer is not None  # noqa: S101 - called only when tracing is on
     from opentelemetry import context, trace
 
     links = [trace.Link(span.get_span_context()) for span in spans if span is not None]
@@ -92,20 +92,20 @@ def batch(spans: "Iterable[Span | None]", came: float, looked_up: float | None) 
 
 
 def begin(stage: str) -> "Span | None":
-    """A span for a stage of what is under way."""
+    """A span for a stage of the current batch; None when spans are not sent."""
     return None if _tracer is None else _tracer.start_span(stage)
 
 
 def end(span: "Span", error: type[BaseException] | None) -> None:
-    """End the span; of an error only its type is told."""
+    """End the span, with the type of the error if there was one."""
     if error is not None:
         span.set_attribute("error.type", error.__name__)
     span.end()
 
 
 def close() -> None:
-    """Send what has not been sent, for `LAST_WORDS` at most."""
+    """Send the remaining spans, for `CLOSE_TIMEOUT` seconds at most."""
     if _provider is not None:
         last = Thread(target=_provider.shutdown, daemon=True)  # it may take far longer
         last.start()
-        last.join(LAST_WORDS)
+        last.join(CLOSE_TIMEOUT)
