@@ -44,8 +44,10 @@ def database(own: OwnPostgres) -> Iterator[str]:
 
 def summary(history: list[Operation]) -> str:
     """For people."""
-    said = Counter(op.said for op in history if op.said)
-    return f"{len(history)} requests: {dict(Counter(op.status for op in history))}, {dict(said)}"
+    refusals = Counter(op.refusal for op in history if op.refusal)
+    return (
+        f"{len(history)} requests: {dict(Counter(op.status for op in history))}, {dict(refusals)}"
+    )
 
 
 def assert_they_came_back(servers: Cluster, pids: list[int]) -> None:

@@ -9,6 +9,7 @@ import sys
 import threading
 from contextlib import contextmanager
 from functools import partial
+from pathlib import Path
 
 import psycopg
 import pytest
@@ -18,6 +19,7 @@ from bitespeed.errors import StoreDamaged, StoreUnavailable
 from bitespeed.stores import migration_script, open_store
 from bitespeed.stores.migrations import Migration, missing, of_package
 from bitespeed.stores.options import Options
+from bitespeed.stores.postgres import function_set
 from bitespeed.stores.postgres.bulk import migrate as migrating
 from bitespeed.stores.postgres.bulk.migrate import migrate
 from support import backends
@@ -134,8 +136,9 @@ def opens_and_serves(url):
 
 @pytest.mark.parametrize("count", range(len(OURS)))
 def test_a_database_of_any_version_becomes_as_a_fresh_one(url, fresh, count):
-    apply(url, OURS[:count])
-    assert applied(url) == NAMES[:count] if count else True
+    if count:
+        apply(url, OURS[:count])
+        assert applied(url) == NAMES[:count]
     prepared(url)
     assert applied(url) == NAMES
     assert dump(url) == fresh
@@ -193,8 +196,8 @@ def test_many_processes_at_once_make_one_schema(url, fresh):
         asyncio.run(waits_for_a_lock(url, PROCESSES))
     outcomes = [said(process) for process in started]
     assert [code for code, _ in outcomes] == [0] * PROCESSES, outcomes
-    applied_here = [error.count("migration.applied") for _, error in outcomes]
-    assert sum(applied_here) == len(OURS)
+    for what, count in ("migration.applied", len(OURS)), ("functions.applied", 1):
+        assert sum(error.count(what) for _, error in outcomes) == count
     assert dump(url) == fresh
 
 
@@ -242,10 +245,10 @@ def test_a_migration_that_was_applied_with_another_text_is_told(url):
     prepared(url)
     with connected(url) as connection:
         connection.execute(
-            "update bitespeed.migration set checksum = 'abc' where name like '0002%'"
+            "update bitespeed.migration set checksum = 'abc' where name like '0001%'"
         )
     for migrates in (True, False):
-        with pytest.raises(StoreDamaged, match=f"another build: migration {NAMES[1]} differs"):
+        with pytest.raises(StoreDamaged, match=f"another build: migration {NAMES[0]} differs"):
             asyncio.run(open_store(url, Options(migrate=migrates)))
     assert said(bitespeed(url, "migrate"))[0] == 2
 
@@ -258,9 +261,11 @@ def test_a_database_ahead_of_this_code_is_accepted(url):
 
 
 def test_a_database_that_is_behind_is_refused_where_it_may_not_be_changed(url):
-    for count, state in (0, "not prepared"), (len(OURS) - 1, "behind this version"):
-        if count:
-            apply(url, OURS[:count])
+    for state in "not prepared", "behind this version":
+        if state != "not prepared":
+            prepared(url)
+            with connected(url) as connection:
+                connection.execute("update bitespeed.function_set set number = 0")
         before = dump(url)
         code, error = said(bitespeed(url, "check", BITESPEED_MIGRATE="false"))
         assert (code, error) == (2, f"Error: The database is {state}; run bitespeed migrate\n")
@@ -277,6 +282,110 @@ def test_what_is_missing_is_told_in_order():
     assert [name[:4] for name in NAMES] == [f"{n:04}" for n in range(1, len(NAMES) + 1)]
 
 
+@pytest.mark.parametrize("migrates", [True, False])
+def test_a_schema_of_before_the_first_release_is_refused(url, migrates):
+    prepared(url)
+    with connected(url) as connection:
+        connection.execute("update bitespeed.migration set name = '0001_tables.sql'")
+    with pytest.raises(StoreDamaged, match=r"bitespeed export .* bitespeed import"):
+        asyncio.run(open_store(url, Options(migrate=migrates)))
+
+
+# Functions
+
+
+def release(monkeypatch, number, remark):
+    """Be a release with this number, whose functions differ in a remark."""
+    texts = [f"{script.rstrip()}\n-- {remark}\n" for script in function_set.scripts()]
+    read = next(n for n, text in enumerate(texts) if "function bitespeed.read(" in text)
+    texts[read] = texts[read].replace("declare\n", f"declare  -- {remark}\n", 1)
+    monkeypatch.setattr(function_set, "NUMBER", number)
+    monkeypatch.setattr(function_set, "scripts", lambda: texts)
+
+
+def functions_of(url):
+    """The number of the release whose functions are there, and the remark in one of them."""
+    with connected(url) as connection:
+        number, body = connection.execute(
+            "select number, prosrc from bitespeed.function_set, pg_proc"
+            " where oid = 'bitespeed.read'::regproc"
+        ).fetchone()
+    return number, body.partition("declare  -- ")[2].partition("\n")[0]
+
+
+@pytest.mark.parametrize("migrates", [True, False])
+def test_a_release_before_leaves_the_functions_of_a_later_one(url, migrates):
+    with pytest.MonkeyPatch.context() as later:
+        release(later, function_set.NUMBER + 1, "later")
+        prepared(url)
+    asyncio.run(closed(open_store(url, Options(migrate=migrates))))
+    assert functions_of(url) == (function_set.NUMBER + 1, "later")
+    opens_and_serves(url)
+
+
+def test_a_later_release_replaces_the_functions_of_the_one_before(url):
+    prepared(url)
+    with pytest.MonkeyPatch.context() as later:
+        release(later, function_set.NUMBER + 1, "later")
+        with pytest.raises(StoreDamaged, match="behind this version"):
+            asyncio.run(open_store(url, Options(migrate=False)))
+        opens_and_serves(url)
+        prepared(url)
+    assert functions_of(url) == (function_set.NUMBER + 1, "later")
+
+
+def test_two_releases_that_start_in_turns_keep_the_later_functions(url):
+    for _ in range(3):
+        prepared(url)
+        with pytest.MonkeyPatch.context() as later:
+            release(later, function_set.NUMBER + 1, "later")
+            prepared(url)
+            with connected(url) as connection:
+                applied_at = connection.execute(APPLIED_AT).fetchone()
+            prepared(url)
+        prepared(url)
+        with connected(url) as connection:
+            assert connection.execute(APPLIED_AT).fetchone() == applied_at
+    assert functions_of(url) == (function_set.NUMBER + 1, "later")
+
+
+APPLIED_AT = "select applied_at from bitespeed.function_set"
+
+
+def test_functions_whose_text_differs_are_applied_at_the_same_number(url):
+    prepared(url)
+    with pytest.MonkeyPatch.context() as edited:
+        release(edited, function_set.NUMBER, "edited")
+        prepared(url)
+    assert functions_of(url) == (function_set.NUMBER, "edited")
+
+
+def test_the_script_for_psql_leaves_functions_of_a_later_release(url):
+    with pytest.MonkeyPatch.context() as later:
+        release(later, function_set.NUMBER + 1, "later")
+        prepared(url)
+    tool("psql", "--no-psqlrc", "--quiet", url, input=migration_script())
+    assert functions_of(url) == (function_set.NUMBER + 1, "later")
+
+
+def test_the_number_is_raised_with_every_change_of_a_function():
+    recorded = dict(line.split() for line in RECORDED.read_text().splitlines())
+    ours = function_set.current()
+    assert recorded.get(str(ours.number)) == ours.checksum, (
+        f"A function has changed. If functions with the number {ours.number} were released, raise"
+        f" NUMBER in stores/postgres/function_set.py; then record {ours.checksum} for it in"
+        f" tests/postgres/{RECORDED.name}."
+    )
+    assert max(map(int, recorded)) == ours.number
+
+
+RECORDED = Path(__file__).with_name("function_sets.txt")
+
+
+async def closed(opening):
+    await (await opening).close()
+
+
 # All or nothing
 
 BROKEN = Migration(
@@ -288,6 +397,7 @@ MENDED = Migration(BROKEN.name, BROKEN.script.replace("select 1 / 0;", ""))
 
 
 def test_a_migration_that_fails_leaves_nothing_and_is_repeated(url, fresh):
+    prepared(url)
     with pytest.raises(psycopg.errors.DivisionByZero):
         apply(url, [*OURS, BROKEN])
     assert applied(url) == NAMES  # those before it are whole
@@ -299,6 +409,7 @@ def test_a_migration_that_fails_leaves_nothing_and_is_repeated(url, fresh):
 def test_a_migration_that_is_killed_leaves_nothing_and_is_repeated(url, fresh):
     slow = Migration(BROKEN.name, BROKEN.script.replace("1 / 0", "pg_sleep(60)"))
     refusals = []
+    prepared(url)
 
     def run():
         try:
@@ -329,7 +440,7 @@ ALTERS = Migration("9997_alters.sql", "alter table bitespeed.identity add note t
 
 def test_a_migration_that_waits_for_a_reader_gives_up_and_lets_others_go_on(url, monkeypatch):
     prepared(url)
-    monkeypatch.setattr(migrating, "LOCK_WAIT", 1)
+    monkeypatch.setattr(migrating, "LOCK_TIMEOUT", 1)
 
     async def main():
         async with stores(of_postgres(url)) as (before,):
@@ -348,7 +459,7 @@ def test_a_migration_that_waits_for_a_reader_gives_up_and_lets_others_go_on(url,
 
 
 def test_whoever_does_not_get_its_turn_gives_up(url, monkeypatch):
-    monkeypatch.setattr(migrating, "TURN", 1)
+    monkeypatch.setattr(migrating, "TURN_TIMEOUT", 1)
     with (
         holding(url, f"select pg_advisory_xact_lock({migrating._LOCK})"),
         pytest.raises(StoreUnavailable, match="Others hold a lock for too long"),

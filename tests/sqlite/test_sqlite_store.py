@@ -118,7 +118,15 @@ def test_database_of_a_later_version_is_refused(path):
 def test_a_database_of_another_build_is_refused(path):
     make(path)
     query(path, "update migration set checksum = 'abc'")
-    refuses_to_open(path, StoreDamaged, r"another build: migration 0001_identities\.sql differs")
+    refuses_to_open(path, StoreDamaged, r"another build: migration 0001_schema\.sql differs")
+
+
+def test_schema_of_before_the_first_release_is_refused(path):
+    make(path)
+    query(path, "update migration set name = '0001_identities.sql'")
+    before = dump(path)
+    refuses_to_open(path, StoreDamaged, r"bitespeed export .* bitespeed import")
+    assert dump(path) == before
 
 
 def test_file_that_is_no_database_is_refused(path):

@@ -114,7 +114,7 @@ DOCUMENTS = {
             "freed_phones": [],
         },
     },
-    "scan": {"most": 1000},
+    "scan": {"max_contacts": 1000},
 }
 
 
@@ -175,7 +175,7 @@ def test_secret_key_calls_functions_but_reaches_no_table(own, api, client):
     before = stored(own)
     headers = {"apikey": api.service_key, "Authorization": f"Bearer {api.service_key}"}
     named = {"Content-Profile": "bitespeed"}
-    called = ("POST", "rpc/scan", {"most": 9}, named)
+    called = ("POST", "rpc/scan", {"max_contacts": 9}, named)
     assert CANARY in ask(client, called, **headers).text
     for attempt in attempts():
         if attempt[1].startswith("rpc/"):

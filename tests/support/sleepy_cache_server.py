@@ -20,7 +20,7 @@ from bitespeed.caches.engine import FILL, RELEASE, Word, run
 from bitespeed.caches.redis import _Link
 from bitespeed.model.changes import Changes, Committed
 from bitespeed.server.app import Application
-from bitespeed.server.process import DRAIN, OPTIONS
+from bitespeed.server.process import OPTIONS, SHUTDOWN_TIMEOUT
 from bitespeed.settings import load_settings
 from bitespeed.stores.postgres.store import PostgresStore
 
@@ -112,7 +112,7 @@ def main() -> None:
         application,
         host=settings.host,
         port=settings.port,
-        timeout_graceful_shutdown=int(settings.deadline) + DRAIN,
+        timeout_graceful_shutdown=int(settings.deadline) + SHUTDOWN_TIMEOUT,
         **OPTIONS,
     )
 

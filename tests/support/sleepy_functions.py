@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import psycopg
 
-from bitespeed.stores import migrations
+from bitespeed import resources
 
 Connection = psycopg.Connection[Any]
 
@@ -41,50 +41,72 @@ $$;
 
 
 class Mistake(NamedTuple):
-    """What is replaced in the text of a migration, all in one place each."""
+    """What is replaced in the text of a function, each in one place."""
 
     file: str
     changes: tuple[tuple[str, str], ...]
 
 
-_COMPARISON = " and i.root_id = i.id and i.version = (change ->> 5)::integer"
+_COMPARISON = "\n          and i.root_id = i.id and i.version = (change ->> 5)::integer"
 _ID = "(c ->> 0)::bigint"
 _DIRECTION = "case current_setting('stops.downwards', true) when 'yes' then -1 else 1 end"
-_GIVES_UP = """            if not found then
-                return null;
-            end if;
+_GIVES_UP = """        if not found then
+            return false;
+        end if;
 """
 
 MISTAKES = {
-    "compares nothing": Mistake("0003_commit.sql", ((_COMPARISON, ""),)),
+    "compares nothing": Mistake("lock_identities", ((_COMPARISON, ""),)),
     "compares after all locks": Mistake(
-        "0003_commit.sql",
+        "lock_identities",
         (
             (_COMPARISON, ""),
             (
-                f"{_GIVES_UP}        end loop;\n",
-                f"""        end loop;
-        for change in select * from jsonb_array_elements(stored) loop
-            perform from bitespeed.identity i
-            where i.id = (change ->> 0)::bigint{_COMPARISON};
-{_GIVES_UP}        end loop;
+                f"{_GIVES_UP}    end loop;\n",
+                f"""    end loop;
+    for change in select * from jsonb_array_elements(stored) loop
+        perform 1
+        from bitespeed.identity i
+        where i.id = (change ->> 0)::bigint{_COMPARISON};
+{_GIVES_UP}    end loop;
 """,
             ),
         ),
     ),
-    "locks nothing": Mistake("0003_commit.sql", (("\n            for no key update;", ";"),)),
+    "locks nothing": Mistake("lock_identities", (("\n        for no key update;", ";"),)),
     "half lock downwards": Mistake(
-        "0003_commit.sql",
+        "commit",
         ((f"order by {_ID})", f"order by {_ID} * {_DIRECTION})"),),
     ),
     "keys as they come": Mistake(
-        "0003_commit.sql",
+        "add_contacts",
         (('order by v.value collate "C", v.kind collate "C"', ""),),
     ),
     "reads as of several instants": Mistake(
-        "0002_read.sql", (("language plpgsql stable", "language plpgsql volatile"),)
+        "read", (("language plpgsql stable", "language plpgsql volatile"),)
     ),
 }
+
+WITH_STOPS = (
+    *("read", "confirmed", "live_identities", "commit", "admit_commit", "lock_identities"),
+    *("add_contacts", "change_identities", "remove", "erase", "add_events"),
+)
+"""The functions that are given stops: all of a read and of a commit."""
+
+
+BREAKS = (";", " loop", " then")
+"""What ends a line behind which another statement begins."""
+
+
+def _statements(body: str) -> Iterator[tuple[str, str, str]]:
+    """Each line, its code without a comment, and the code of its statement so far."""
+    statement = ""
+    for line in body.split("\n"):
+        code = line.partition("--")[0].strip()
+        statement = f"{statement} {code}".strip()
+        yield line, code, statement
+        if code.endswith(BREAKS):
+            statement = ""
 
 
 class Stops:
@@ -97,7 +119,7 @@ class Stops:
         self._files: list[str] = []
         with psycopg.connect(url, autocommit=True) as connection:
             connection.execute(_STOP.format(gate=GATE).encode())
-            for file in ("0002_read.sql", "0003_commit.sql", "0011_erase.sql"):
+            for file in WITH_STOPS:
                 made = [MISTAKES[name] for name in mistakes]
                 text = _changed(_function(file), [m.changes for m in made if m.file == file])
                 connection.execute(self._with_stops(text).encode())
@@ -116,13 +138,12 @@ class Stops:
         assert begin
         assert end
         at_first = self._stop("begin")
-        lines = [line + self._stop_after(line) for line in body.split("\n")]
+        lines = [line + self._stop_after(*place) for line, *place in _statements(body)]
         return "".join((head, begin, at_first, "\n".join(lines), end, tail))
 
-    def _stop_after(self, line: str) -> str:
+    def _stop_after(self, code: str, statement: str) -> str:
         """A stop if a statement ends or a block begins here and goes on behind it."""
-        code = line.partition("--")[0].strip()
-        if code.startswith(("return ", "raise ")) or not code.endswith((";", " loop", " then")):
+        if statement.startswith(("return ", "raise ")) or not code.endswith(BREAKS):
             return ""
         return self._stop(code)
 
@@ -166,15 +187,11 @@ def _was_passed(connection: Connection, place: int) -> bool:
     return row == (True,)
 
 
-def _function(file: str) -> str:
+def _function(name: str) -> str:
     """What creates the function, in place of the one that is there."""
-    (script,) = (
-        migration.script
-        for migration in migrations.of_package("bitespeed.stores.postgres")
-        if migration.name == file
-    )
-    (text,) = re.findall(r"^create function .*?^\$\$;", script, re.MULTILINE | re.DOTALL)
-    return text.replace("create function", "create or replace function", 1)
+    script = resources.text("bitespeed.stores.postgres", f"functions/{name}.sql")
+    (text,) = re.findall(r"^create or replace function .*?^\$\$;", script, re.MULTILINE | re.DOTALL)
+    return text
 
 
 def _changed(text: str, changes: Iterable[Iterable[tuple[str, str]]]) -> str:

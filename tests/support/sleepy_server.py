@@ -28,7 +28,7 @@ from bitespeed.errors import Conflict
 from bitespeed.model.changes import Changes, Committed
 from bitespeed.model.identity import Snapshot
 from bitespeed.server.app import Application
-from bitespeed.server.process import DRAIN, OPTIONS
+from bitespeed.server.process import OPTIONS, SHUTDOWN_TIMEOUT
 from bitespeed.service.attempts import MAX_ATTEMPTS
 from bitespeed.settings import Settings
 from bitespeed.stores import open_store
@@ -249,7 +249,7 @@ def main() -> None:
         application,
         host=settings.host,
         port=settings.port,
-        timeout_graceful_shutdown=int(settings.deadline) + DRAIN,
+        timeout_graceful_shutdown=int(settings.deadline) + SHUTDOWN_TIMEOUT,
         **OPTIONS,
     )
 

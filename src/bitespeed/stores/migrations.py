@@ -7,6 +7,9 @@ from typing import NamedTuple
 from bitespeed.errors import StoreDamaged
 from bitespeed.resources import names, text
 
+SCHEMAS_BEFORE = {"0001_tables.sql", "0001_identities.sql"}
+"""First migrations of schemas that no migration leads from: PostgreSQL's and SQLite's."""
+
 
 class Migration(NamedTuple):
     """One file; its name begins with its number."""
@@ -16,7 +19,7 @@ class Migration(NamedTuple):
 
     @property
     def checksum(self) -> str:
-        """Of the text, in hexadecimal."""
+        """SHA-256 of the text, in hexadecimal."""
         return hashlib.sha256(self.script.encode()).hexdigest()
 
 
@@ -29,10 +32,17 @@ def of_package(package: str) -> list[Migration]:
 
 
 def missing(ours: list[Migration], applied: Mapping[str, str]) -> list[Migration]:
-    """Those not applied yet; ``applied`` has checksums by name.
+    """The migrations not applied yet; ``applied`` has checksums by name.
 
-    Raises `StoreDamaged` when one of ours was applied with another text.
+    Raises `StoreDamaged` when one of ours was applied with another text, or when the database has a
+    schema of before the first release.
     """
+    if not SCHEMAS_BEFORE.isdisjoint(applied):
+        raise StoreDamaged(
+            "The database has the schema of an earlier version, which cannot be migrated: write its"
+            " customers to a file with bitespeed export of the version that made it, and read the"
+            " file into a new database with bitespeed import of this one"
+        )
     for migration in ours:
         if applied.get(migration.name, migration.checksum) != migration.checksum:
             raise StoreDamaged(
@@ -42,5 +52,5 @@ def missing(ours: list[Migration], applied: Mapping[str, str]) -> list[Migration
 
 
 def later(ours: list[Migration], applied: Mapping[str, str]) -> list[str]:
-    """The names of those applied that a later version of this code must have brought."""
+    """The names of the applied migrations that only a later version of this code can have."""
     return sorted(set(applied) - {migration.name for migration in ours})

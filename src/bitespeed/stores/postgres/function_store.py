@@ -1,4 +1,4 @@
-"""The functions in the database: their arguments and their results.
+"""The functions in the database: the documents that they take and return.
 
 `read` and `commit` take the tenant and one JSON document and return one, so that the same calls
 go over a connection to PostgreSQL and over HTTPS.
@@ -45,8 +45,8 @@ Function = Literal[
 Arguments = Mapping[str, str | int | float | msgspec.Raw | None]
 
 
-class _Wanted(msgspec.Struct):
-    """See migrations/0002_read.sql; beside each value the identity remembered to hold it."""
+class _ReadRequest(msgspec.Struct):
+    """See functions/read.sql; beside each value the identity remembered to hold it."""
 
     values: list[tuple[str, str, int | None]]
     contact: int | None
@@ -54,14 +54,14 @@ class _Wanted(msgspec.Struct):
     remembered: list[tuple[int, int]]
 
 
-class _Found(msgspec.Struct):
+class _ReadReply(msgspec.Struct):
     holders: list[int | None]
     roots: list[tuple[int, int]]
     identities: list[Identity]
 
 
-class _Outcome(msgspec.Struct):
-    """Of a commit: what it gave out, or why it was not admitted."""
+class _CommitReply(msgspec.Struct):
+    """What a commit gave out, or the state of the cache in which it was not admitted."""
 
     ids: list[int] = []
     created_at: list[int] = []
@@ -70,8 +70,8 @@ class _Outcome(msgspec.Struct):
 
 
 _encode = msgspec.json.Encoder().encode
-_found = msgspec.json.Decoder(_Found)
-_outcome = msgspec.json.Decoder(_Outcome)
+_read_reply = msgspec.json.Decoder(_ReadReply)
+_commit_reply = msgspec.json.Decoder(_CommitReply)
 _state = msgspec.json.Decoder(CacheState)
 _feed = msgspec.json.Decoder(Feed)
 _rows = msgspec.json.Decoder(Rows)
@@ -103,7 +103,7 @@ class FunctionStore(ABC):
         emails, phones = list(emails), list(phones)
         holders = self._recent.holders(tenant, (*emails, *phones)) if members else {}
         remembered = {id_: self._recent.use(id_) for id_ in set(holders.values())}
-        wanted = _Wanted(
+        request = _ReadRequest(
             [
                 *[("email", email, holders.get(email)) for email in emails],
                 *[("phone", phone, holders.get(phone)) for phone in phones],
@@ -112,17 +112,17 @@ class FunctionStore(ABC):
             members,
             [(identity.id, identity.version) for identity in remembered.values()],
         )
-        found = _found.decode(
-            await self._fetch("read", {"tenant": tenant, "asked": msgspec.Raw(_encode(wanted))})
+        reply = _read_reply.decode(
+            await self._fetch("read", {"tenant": tenant, "wanted": msgspec.Raw(_encode(request))})
         )
-        roots = dict(found.roots)
-        roots_now = [None if id_ is None else roots.get(id_, id_) for id_ in found.holders]
-        identities = {identity.id: identity for identity in found.identities}
+        roots = dict(reply.roots)
+        roots_now = [None if id_ is None else roots.get(id_, id_) for id_ in reply.holders]
+        identities = {identity.id: identity for identity in reply.identities}
         for id_ in roots_now:
             if id_ is not None and id_ not in identities:
                 identities[id_] = remembered[id_]  # confirmed
         if members:
-            for identity in found.identities:
+            for identity in reply.identities:
                 self._recent.remember(tenant, identity)
         return Snapshot(
             identities, _holders(emails, roots_now), _holders(phones, roots_now[len(emails) :])
@@ -150,22 +150,22 @@ class FunctionStore(ABC):
         answer = await self._call("commit", {"tenant": tenant, "changes": document, "epoch": epoch})
         if answer is None:
             raise Conflict("An identity has changed since it was read")
-        outcome = _outcome.decode(answer)
-        if outcome.cache is not None:
-            raise EpochOver(outcome.cache)
-        return Committed(outcome.ids, outcome.created_at, outcome.at)
+        reply = _commit_reply.decode(answer)
+        if reply.cache is not None:
+            raise EpochOver(reply.cache)
+        return Committed(reply.ids, reply.created_at, reply.at)
 
     async def records(
         self, tenant: str, values: Collection[Email | Phone], contact: int | None = None
     ) -> list[IdentityRecords]:
         """See `Store.records`. One call."""
-        wanted = _encode({"values": list(values), "contact": contact})
-        rows = await self._fetch("records", {"tenant": tenant, "asked": msgspec.Raw(wanted)})
+        wanted = msgspec.Raw(_encode({"values": list(values), "contact": contact}))
+        rows = await self._fetch("records", {"tenant": tenant, "wanted": wanted})
         return [identity for page in paged(_rows.decode(rows).streams()) for identity in page]
 
     async def tombstones(self, tenant: str, pseudonyms: Collection[str] = ()) -> Tombstones:
         """See `Store.tombstones`. One call."""
-        arguments = {"tenant": tenant, "asked": msgspec.Raw(_encode(list(pseudonyms)))}
+        arguments = {"tenant": tenant, "wanted": msgspec.Raw(_encode(list(pseudonyms)))}
         return _tombstones.decode(await self._fetch("tombstones", arguments))
 
     async def secret(self) -> str:
@@ -188,7 +188,7 @@ class FunctionStore(ABC):
 
     async def cache_feed(self, since: str | None, limit: int) -> Feed:
         """See `CacheableStore.cache_feed`."""
-        return _feed.decode(await self._fetch("cache_feed", {"since": since, "most": limit}))
+        return _feed.decode(await self._fetch("cache_feed", {"since": since, "max_events": limit}))
 
     async def keys(self, ids: Collection[str] | None = None) -> list[ApiKey]:
         """See `KeyStore.keys`."""

@@ -59,6 +59,7 @@ def _missing(connection: sqlite3.Connection) -> list[Migration]:
     applied = dict(
         connection.execute("select name, checksum from migration").fetchall() if has_ledger else []
     )
+    lacking = missing(ours, applied)
     for name in later(ours, applied):
         raise StoreDamaged(f"The database was made by a later version: it has migration {name}")
-    return missing(ours, applied)
+    return lacking

@@ -108,7 +108,7 @@ class SupabaseStore(FunctionStore):
 
     async def scan(self) -> AsyncGenerator[list[IdentityRecords]]:
         """See `ScannableStore.scan`. Raises `StoreUnavailable` at more than `MAX_SCAN` contacts."""
-        response = await self._post("scan", b'{"most":%d}' % MAX_SCAN, SCAN_TIMEOUT)
+        response = await self._post("scan", b'{"max_contacts":%d}' % MAX_SCAN, SCAN_TIMEOUT)
         rows = await asyncio.to_thread(msgspec.json.decode, response, type=Rows | None)
         if rows is None:
             raise StoreUnavailable(

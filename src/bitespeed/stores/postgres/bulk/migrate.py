@@ -1,36 +1,31 @@
-"""Migrations of a PostgreSQL database, applied by whoever comes first.
+"""Migrations and functions of a PostgreSQL database, applied by whichever process comes first.
 
-Each is fit for the code before it and the code that brings it, since both run side by side while
-a new version is rolled out. So a database may also be ahead of this code.
+Tables change by numbered migrations, forward only. Functions stand in files as their current
+text, see `bitespeed.stores.postgres.function_set`. Servers of the release before run on while a
+release is rolled out, so both fit them as well; and a database may be ahead of this code.
 """
 
-from typing import Any
+import re
+from collections.abc import Iterator
+from typing import Any, LiteralString, cast
 
 import psycopg
 from psycopg import sql
 
+from bitespeed.resources import named, text
 from bitespeed.stores.migrations import Migration, missing, of_package
-from bitespeed.stores.postgres.ledger import require_none
+from bitespeed.stores.postgres import function_set
+from bitespeed.stores.postgres.function_set import FunctionSet
+from bitespeed.stores.postgres.ledger import behind as behind_error
 from bitespeed.telemetry.logs import log
 
-TURN = 60  # seconds to wait while another process migrates
-LOCK_WAIT = 2  # seconds to wait for a table; behind a waiting migration all others wait as well
+TURN_TIMEOUT = 60  # seconds to wait while another process migrates
+LOCK_TIMEOUT = 2  # seconds to wait for a table; behind a waiting migration all others wait as well
 _LOCK = 0x62697465  # the turn to migrate, told from other programs' advisory locks ("bite")
 
-_LEDGER = """
-create schema if not exists bitespeed;
-create table if not exists bitespeed.migration (
-    name       text        primary key,
-    checksum   text        not null,
-    applied_at timestamptz not null default now()
-);
-"""
-
-# A look into the catalog's tables. `to_regclass` may answer from memory, even after a wait for a
-# turn in which somebody else has made the ledger.
-_HAS_LEDGER = """
-select exists (select from pg_tables where schemaname = 'bitespeed' and tablename = 'migration')
-"""
+_PACKAGE = "bitespeed.stores.postgres"
+_SQL = named(text("bitespeed.stores.postgres.bulk", "sql/migrate.sql"))
+_LEDGER = [_SQL[name] for name in ("schema", "migrations", "functions")]
 
 Connection = psycopg.Connection[Any]
 
@@ -38,56 +33,111 @@ Connection = psycopg.Connection[Any]
 def migrate(connection: Connection) -> None:
     """Bring the schema to this version.
 
-    Several processes may do so at once. Each migration is applied whole or not at all.
+    Several processes may do so at once. Each migration is applied whole or not at all, and so are
+    the functions.
     """
-    # So that whoever has waited for its turn sees what was done meanwhile.
+    # So that a process that has waited for its turn sees what was done meanwhile.
     connection.isolation_level = psycopg.IsolationLevel.READ_COMMITTED
-    while behind(connection):
+    while is_behind(connection):
         with connection.transaction():
             _take_turn(connection)
-            for migration in behind(connection)[:1]:
-                _apply(connection, migration)
+            _apply_next(connection)
 
 
-def script() -> str:
-    """All of it for psql or another tool; each migration a transaction that is refused when it
-    has been applied already.
+def is_behind(connection: Connection) -> bool:
+    """Whether a migration or the functions of this version have yet to be applied.
+
+    Raises `StoreDamaged` when the database comes from another line of versions.
     """
-    return "\n".join(
-        f"begin;\n{_LEDGER}\n{_record(migration)}\n{migration.script}\ncommit;\n"
-        for migration in of_package("bitespeed.stores.postgres")
-    )
+    return bool(missing_migrations(connection)) or _lacks_functions(connection)
 
 
-def behind(connection: Connection) -> list[Migration]:
+def missing_migrations(connection: Connection) -> list[Migration]:
     """The migrations not applied yet. Raises `StoreDamaged` when the text of one has changed."""
-    ours = of_package("bitespeed.stores.postgres")
-    if connection.execute(_HAS_LEDGER).fetchone() != (True,):
+    ours = of_package(_PACKAGE)
+    if connection.execute(_SQL["has_ledger"].encode()).fetchone() != (True,):
         return ours
-    rows = connection.execute("select name, checksum from bitespeed.migration").fetchall()
-    return missing(ours, dict(rows))
+    return missing(ours, dict(connection.execute(_SQL["applied"].encode()).fetchall()))
 
 
 def require_migrated(connection: Connection) -> None:
     """Raise `StoreDamaged` when the schema is behind this version."""
-    require_none(behind(connection))
+    if is_behind(connection):
+        raise behind_error()
+
+
+def script() -> str:
+    """All of it for psql or another tool: a transaction for each migration, which is refused where
+    it has been applied, and one for the functions, refused where a later release has written them.
+    """
+    functions = function_set.current()
+    refuse_later = _composed("refuse_later", functions.number)
+    transactions = [
+        [*_LEDGER, _migration_record(migration), *statements(migration.script)]
+        for migration in of_package(_PACKAGE)
+    ]
+    transactions.append(
+        [*_LEDGER, refuse_later, *_function_statements(), _function_record(functions)]
+    )
+    return "\n".join(map(_in_transaction, transactions))
+
+
+def statements(text_: str) -> Iterator[str]:
+    """The statements of a migration: each ends with a semicolon at the end of a line."""
+    for statement in re.split(r";[ \t]*(?:--[^\n]*)?$", text_, flags=re.MULTILINE):
+        if re.sub(r"--[^\n]*", "", statement).strip():
+            yield statement
+
+
+def _in_transaction(transaction: list[str]) -> str:
+    return "\n".join(f"{statement.strip()};" for statement in ("begin", *transaction, "commit\n"))
+
+
+def _lacks_functions(connection: Connection) -> bool:
+    stored = connection.execute(_SQL["stored_functions"].encode()).fetchone()
+    return function_set.current().replaces(None if stored is None else FunctionSet(*stored))
 
 
 def _take_turn(connection: Connection) -> None:
     """For this transaction; not for the session, which a pooler may share with others."""
-    lock_timeout = "select set_config('lock_timeout', %s, true)"
-    connection.execute(lock_timeout, [f"{TURN}s"])
-    connection.execute("select pg_advisory_xact_lock(%s)", [_LOCK])
-    connection.execute(lock_timeout, [f"{LOCK_WAIT}s"])
+    connection.execute(_SQL["lock_timeout"].encode(), [f"{TURN_TIMEOUT}s"])
+    connection.execute(_SQL["turn"].encode(), [_LOCK])
+    connection.execute(_SQL["lock_timeout"].encode(), [f"{LOCK_TIMEOUT}s"])
 
 
-def _apply(connection: Connection, migration: Migration) -> None:
-    for part in (_LEDGER, _record(migration), migration.script):
-        connection.execute(part.encode())
-    log.info("migration.applied", name=migration.name)
+def _apply_next(connection: Connection) -> None:
+    """Apply the next migration, or the functions when there is none."""
+    for migration in missing_migrations(connection)[:1]:
+        _execute(connection, *_LEDGER, _migration_record(migration), *statements(migration.script))
+        log.info("migration.applied", name=migration.name)
+        return
+    if _lacks_functions(connection):
+        functions = function_set.current()
+        _execute(connection, *_function_statements(), _function_record(functions))
+        log.info("functions.applied", number=functions.number)
 
 
-def _record(migration: Migration) -> str:
-    """The statement that notes a migration as applied."""
-    statement = sql.SQL("insert into bitespeed.migration (name, checksum) values ({}, {});")
-    return statement.format(migration.name, migration.checksum).as_string()
+def _execute(connection: Connection, *statements_: str) -> None:
+    for statement in statements_:
+        connection.execute(statement.encode())
+
+
+def _function_statements() -> list[str]:
+    """What creates the functions, and grants them to those who may call them."""
+    grants = named(text(_PACKAGE, "function_grants.sql"))
+    return [*(script_.rstrip().rstrip(";") for script_ in function_set.scripts()), *grants.values()]
+
+
+def _migration_record(migration: Migration) -> str:
+    """The statement that records a migration as applied."""
+    return _composed("record_migration", migration.name, migration.checksum)
+
+
+def _function_record(functions: FunctionSet) -> str:
+    """The statement that records which functions were applied."""
+    return _composed("record_functions", functions.number, functions.checksum)
+
+
+def _composed(name: str, *values: str | int) -> str:
+    statement = sql.SQL(cast("LiteralString", _SQL[name]))
+    return statement.format(*map(sql.Literal, values)).as_string()

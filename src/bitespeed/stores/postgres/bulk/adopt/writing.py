@@ -21,11 +21,13 @@ def write(connection: psycopg.Connection[Any], tenant: str, max_id: int, on_step
         on_step("writing", step, steps)
         connection.execute(ADOPT[name], {"tenant": tenant})
     on_step("writing", len(_WRITES), steps)
-    next_id, next_seq = connection.execute(ADOPT["sequences"]).fetchall()[0]
-    parameters = {"tenant": tenant, "seq": next_seq - 1}
+    next_id, next_seq, number_step = connection.execute(ADOPT["sequences"]).fetchall()[0]
+    parameters = {"tenant": tenant, "next": next_seq, "step": number_step}
     events = connection.execute(ADOPT["write_events"], parameters).rowcount
-    _restart(connection, "contact_id", max(next_id, max_id + 1))
-    _restart(connection, "event_seq_seq", next_seq + events)
+    # The first of the numbers that this server gives out above the highest id of the table.
+    above = max(0, max_id + 1 - next_id)
+    _restart(connection, "contact_id", next_id + -(-above // number_step) * number_step)
+    _restart(connection, "event_seq_seq", next_seq + events * number_step)
     on_step("writing", steps - 1, steps)
     connection.execute(ADOPT["written"])
 
@@ -57,7 +59,7 @@ def swap(
     _put_aside(connection, table)
     connection.execute(ADOPT["remark"].format(remark=sql.Literal(table.shown)))
     connection.execute(_view(table, columns, tenant, zone))
-    connection.execute(ADOPT["usual_tenant"].format(tenant=sql.Literal(tenant)))
+    connection.execute(ADOPT["default_tenant"].format(tenant=sql.Literal(tenant)))
     view = find(connection, table.identifier.as_string(connection))
     grants.carry_over(connection, table, view, granted)
     dependents.replace(connection, dependent.views)

@@ -30,10 +30,10 @@ set local row_security = off
 set local row_security = on
 
 -- name: is_empty
-select not exists (select from bitespeed.contact_record)
-   and not exists (select from bitespeed.identity)
-   and not exists (select from bitespeed.identifier)
-   and not exists (select from bitespeed.event)
+select not exists (select 1 from bitespeed.contact_record)
+   and not exists (select 1 from bitespeed.identity)
+   and not exists (select 1 from bitespeed.identifier)
+   and not exists (select 1 from bitespeed.event)
 
 -- name: extent
 select count(*),
@@ -88,7 +88,7 @@ order by one.place
 select id, linked_id
 from pg_temp.adopting one
 where linked_id is not null
-  and not exists (select from pg_temp.adopting other where other.id = one.linked_id)
+  and not exists (select 1 from pg_temp.adopting other where other.id = one.linked_id)
 order by id
 
 -- name: shared
@@ -171,7 +171,7 @@ order by 2, 3
 -- A contact that was deleted before gets an event of that too, so that the feed is complete.
 insert into bitespeed.event (seq, tenant, at, kind, identity_id, version, contact_id)
 overriding system value
-select %(seq)s + row_number() over (order by step, a.id), %(tenant)s,
+select %(next)s + %(step)s * (row_number() over (order by step, a.id) - 1), %(tenant)s,
        (extract(epoch from now()) * 1000000)::bigint, kind, m.identity_id, 1, a.id
 from pg_temp.adopting a
 join pg_temp.adopting_member m on m.id = a.id
@@ -179,9 +179,12 @@ cross join lateral (values (1, 'contact.adopted'), (2, 'contact.deleted')) as e 
 where step = 1 or a.deleted_at is not null
 
 -- name: sequences
--- The next number of each sequence.
-select (select last_value + is_called::integer from bitespeed.contact_id),
-       (select last_value + is_called::integer from bitespeed.event_seq_seq)
+-- The next contact id, the next event number, and the step of both.
+select (select last_value + case when is_called then s.seqincrement else 0 end from bitespeed.contact_id),
+       (select last_value + case when is_called then s.seqincrement else 0 end from bitespeed.event_seq_seq),
+       s.seqincrement
+from pg_sequence s
+where s.seqrelid = 'bitespeed.contact_id'::regclass
 
 -- name: restart
 -- setval would stay in force after a rollback.
@@ -226,9 +229,9 @@ from (select c.id, coalesce(c.phonenumber, r.raw_phone) as phonenumber, coalesce
       where r.tenant = {tenant}) as contact
 left join bitespeed.adopted_contact kept on kept.{id} = contact.id
 
--- name: usual_tenant
+-- name: default_tenant
 -- Readers of the view set no tenant, and row level security would show them nothing without one.
-create or replace function bitespeed.usual_tenant() returns text language sql stable return {tenant}
+create or replace function bitespeed.default_tenant() returns text language sql stable return {tenant}
 
 -- name: column
 cast(contact.{plain} as {type}) as {name}

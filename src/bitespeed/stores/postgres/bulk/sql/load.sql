@@ -17,11 +17,11 @@ alter table {table} no force row level security
 alter table {table} force row level security
 
 -- name: is_empty
-select not exists (select from bitespeed.identity)
-   and not exists (select from bitespeed.contact_record)
-   and not exists (select from bitespeed.identifier)
-   and not exists (select from bitespeed.event)
-   and not exists (select from bitespeed.erasure_secret)
+select not exists (select 1 from bitespeed.identity)
+   and not exists (select 1 from bitespeed.contact_record)
+   and not exists (select 1 from bitespeed.identifier)
+   and not exists (select 1 from bitespeed.event)
+   and not exists (select 1 from bitespeed.erasure_secret)
 
 -- name: heads
 copy bitespeed.identity (id, tenant, root_id, primary_id, primary_at, contacts, version)
@@ -50,13 +50,14 @@ copy bitespeed.erasure_secret (secret)
 from stdin
 
 -- name: last_numbers
--- Never backwards: a number that was given out before, even to a commit that failed, is never reused.
-select setval('bitespeed.contact_id', greatest(c.last, (select last_value from bitespeed.contact_id))),
-       setval('bitespeed.event_seq_seq', greatest(e.last, (select last_value from bitespeed.event_seq_seq)))
+select bitespeed.continue_above('bitespeed.contact_id', c.last),
+       bitespeed.continue_above('bitespeed.event_seq_seq', e.last)
 from (select max(id) as last from bitespeed.contact_record) as c,
      (select max(seq) as last from bitespeed.event) as e
 where c.last is not null
 
 -- name: size
 -- An estimate: few contacts are ever erased, and few ids skipped.
-select last_value from bitespeed.contact_id
+select n.last_value / s.seqincrement
+from bitespeed.contact_id n
+join pg_sequence s on s.seqrelid = 'bitespeed.contact_id'::regclass

@@ -1,6 +1,6 @@
 -- {"epoch", "is_suspended", "wait", "left", "secret"}: in seconds, the wait until commits are
 -- admitted, and what is left until the cache may be used again; the secret makes its keys.
-create function bitespeed.cache_state()
+create or replace function bitespeed.cache_state()
 returns json
 language plpgsql volatile
 security definer
@@ -17,5 +17,3 @@ begin
         from bitespeed.cache c);
 end
 $$;
-
-revoke execute on function bitespeed.cache_state from public;

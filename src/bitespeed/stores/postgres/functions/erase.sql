@@ -3,35 +3,30 @@
 -- erasure is {"id": text, "identities": [id], "contacts": [id], "events": [seq], "secret": text,
 -- "pseudonyms": [text]}: identities go with all that have them as root, contacts by themselves, and
 -- events lose their values. SQLSTATE 23505 when another erasure has brought another secret.
-create function bitespeed.erase(tenant text, erasure jsonb, at bigint)
+create or replace function bitespeed.erase(tenant text, erasure jsonb, at bigint)
 returns void
 language plpgsql volatile
-security definer
-set search_path = pg_catalog, pg_temp
-set enable_seqscan = off
-set enable_bitmapscan = off
-set plan_cache_mode = force_generic_plan
-set jit = off
 as $$
 declare
     roots    bigint[] := array(select jsonb_array_elements_text(erasure -> 'identities')::bigint);
-    family   bigint[] := array(select i.id from bitespeed.identity i where i.root_id = any (roots));
+    family   bigint[] := array(select i.id from bitespeed.identity i where i.root_id = any (roots) and i.tenant = erase.tenant);
     contacts bigint[] := array(select jsonb_array_elements_text(erasure -> 'contacts')::bigint);
+    events   bigint[] := array(select jsonb_array_elements_text(erasure -> 'events')::bigint);
     adopted  text;
 begin
     -- The first erasure brings it; it never changes. Whoever loses that race decides again.
     insert into bitespeed.erasure_secret (secret) values (erasure ->> 'secret') on conflict do nothing;
-    if not exists (select from bitespeed.erasure_secret s where s.secret = erasure ->> 'secret') then
+    if not exists (select 1 from bitespeed.erasure_secret s where s.secret = erasure ->> 'secret') then
         raise unique_violation using message = 'another erasure was the first one';
     end if;
 
-    contacts := contacts || array(select c.id from bitespeed.contact_record c where c.identity_id = any (family));
-    delete from bitespeed.contact_record c where c.id = any (contacts);
-    delete from bitespeed.event e where e.identity_id = any (family);
+    contacts := contacts || array(select c.id from bitespeed.contact_record c where c.identity_id = any (family) and c.tenant = erase.tenant);
+    delete from bitespeed.contact_record c where c.id = any (contacts) and c.tenant = erase.tenant;
+    delete from bitespeed.event e where e.identity_id = any (family) and e.tenant = erase.tenant;
     update bitespeed.event e
     set email = null, phone = null
-    where e.seq in (select jsonb_array_elements_text(erasure -> 'events')::bigint);
-    delete from bitespeed.identity i where i.id = any (family);
+    where e.seq = any (events) and e.tenant = erase.tenant;
+    delete from bitespeed.identity i where i.id = any (family) and i.tenant = erase.tenant;
 
     -- The table that was adopted, if one was, is kept beside; its columns are its former owner's.
     select a.attname into adopted
@@ -48,5 +43,3 @@ begin
     on conflict on constraint tombstone_pkey do update set at = excluded.at, erasure = excluded.erasure;
 end
 $$;
-
-revoke execute on function bitespeed.erase from public;

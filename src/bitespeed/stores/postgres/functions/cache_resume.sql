@@ -1,6 +1,6 @@
 -- Begin an epoch in which the cache is used, unless somebody else was faster or it is suspended for
 -- longer. Returns the state that came of it.
-create function bitespeed.cache_resume(expected text, fresh text)
+create or replace function bitespeed.cache_resume(expected text, fresh text)
 returns json
 language plpgsql volatile
 security definer
@@ -19,5 +19,3 @@ begin
     return bitespeed.cache_state();
 end
 $$;
-
-revoke execute on function bitespeed.cache_resume from public;

@@ -1,9 +1,9 @@
--- All that is stored, as of one instant, for those who have no connection that could hold a cursor:
--- {"heads": [...], "contacts": [...], "identifiers": [...], "events": [...], "tombstones": [...],
--- "secrets": [...]}, each a row as an
--- array that begins with the root it leads to, 0 for none, and ordered by that. Null when there are
--- more contacts than `most`, since all of it is made in memory.
-create function bitespeed.scan(most integer)
+-- All that is stored of every tenant, as of one instant, for callers without a connection that could
+-- hold a cursor: {"heads": [...], "contacts": [...], "identifiers": [...], "events": [...],
+-- "tombstones": [...], "secrets": [...]}. Each row is an array that begins with the root it leads to, 0
+-- for none, and each list is ordered by that. Null when there are more contacts than `max_contacts`,
+-- since all of it is made in memory.
+create or replace function bitespeed.scan(max_contacts integer)
 returns json
 language plpgsql stable
 security definer
@@ -11,7 +11,7 @@ set search_path = pg_catalog, pg_temp
 as $$
 begin
     perform set_config('bitespeed.tenant', '*', true);
-    if (select count(*) from (select from bitespeed.contact_record limit most + 1) as counted) > most then
+    if (select count(*) from (select 1 from bitespeed.contact_record c limit max_contacts + 1) as counted) > max_contacts then
         return null;
     end if;
     return json_build_object(
@@ -47,5 +47,3 @@ begin
         'secrets', (select coalesce(json_agg(json_build_array(0, s.secret)), '[]') from bitespeed.erasure_secret s));
 end
 $$;
-
-revoke execute on function bitespeed.scan from public;

@@ -1,6 +1,6 @@
 -- The API keys with these ids, or all of them: [{"id", "tenant", "scopes", "hash", "created_at",
 -- "expires_at", "revoked_at"}].
-create function bitespeed.keys(ids jsonb default null)
+create or replace function bitespeed.keys(ids jsonb default null)
 returns json
 language plpgsql stable
 security definer
@@ -10,8 +10,6 @@ begin
     return (
         select coalesce(json_agg(k), '[]')
         from bitespeed.api_key k
-        where keys.ids is null or k.id in (select jsonb_array_elements_text(keys.ids)));
+        where keys.ids is null or k.id = any (array(select jsonb_array_elements_text(keys.ids))));
 end
 $$;
-
-revoke execute on function bitespeed.keys from public;

@@ -1,4 +1,4 @@
--- Instants are microseconds since 1970, UTC. An identity is called after the contact that founded it.
+-- Instants are microseconds since 1970, UTC. An identity is called after its first contact.
 
 create table identity (
     id         integer primary key,
@@ -63,3 +63,41 @@ select c.id,
 from contact_record c
 join identity born on born.id = c.identity_id
 join identity r on r.id = born.root_id;
+
+-- What an erasure leaves of an identifier: a keyed hash of it, and when that was.
+create table tombstone (
+    tenant    text    not null,
+    pseudonym text    not null,
+    at        integer not null,
+    erasure   text    not null,
+    primary key (tenant, pseudonym)
+) strict, without rowid;
+
+-- The key of those hashes. No row before the first erasure; then one.
+create table erasure_secret (
+    is_only integer primary key check (is_only = 1),
+    secret  text    not null
+) strict;
+
+-- The rows of one person are read without a walk through everybody's.
+create index event_identity on event (identity_id);
+create index contact_record_deleted_email on contact_record (tenant, email) where deleted_at is not null;
+create index contact_record_deleted_phone on contact_record (tenant, phone) where deleted_at is not null;
+
+-- Only the hash of a key is kept.
+create table api_key (
+    id         text    primary key,
+    tenant     text    not null,
+    scopes     text    not null,  -- a JSON array
+    hash       text    not null,
+    created_at integer not null,
+    expires_at integer,
+    revoked_at integer
+) strict, without rowid;
+
+-- Makes the pseudonyms by which logs speak of customers, the same in all processes on the file.
+create table secret (
+    secret text not null
+) strict;
+
+insert into secret (secret) values (lower(hex(randomblob(32))));

@@ -1,10 +1,10 @@
 -- What has changed without `commit` since an earlier call, and the state of the cache, see
 -- `cache_state`: {"next": text, "values": [[tenant, value]], "state": {...}}. `since` is the `next` of
 -- the call before; null: the beginning of the epoch. `next` is the oldest transaction that was running,
--- so what commits late is told late, and some of it more than once. The values are null when they are
--- not to be known: there were more than `most` events, or one of a kind after which some value may be
+-- so what commits late comes late, and some of it more than once. The values are null when they are
+-- not to be known: there were more than `max_events` events, or one of a kind after which some value may be
 -- gone from its contact.
-create function bitespeed.cache_feed(since text, most integer)
+create or replace function bitespeed.cache_feed(since text, max_events integer)
 returns json
 language plpgsql volatile
 security definer
@@ -20,29 +20,28 @@ declare
 begin
     perform set_config('bitespeed.tenant', '*', true);
     select array_agg(e.identity_id),
-           count(*) <= most and coalesce(bool_and(e.kind = any (array[
+           count(*) <= max_events and coalesce(bool_and(e.kind = any (array[
                'contact.created', 'contact.adopted', 'contact.deleted', 'identities.merged'])), true)
     into changed, is_known
     from (select e.identity_id, e.kind
           from bitespeed.event e
-          where not e.is_told and e.xact >= coalesce(cache_feed.since::xid8, (select c.began_at from bitespeed.cache c))
+          where not e.is_published and e.xact >= coalesce(cache_feed.since::xid8, (select c.began_at from bitespeed.cache c))
             -- Numbers yet to come are those of another server, which the database was restored from.
             and e.xact < pg_snapshot_xmax(pg_current_snapshot())
-          limit most + 1) as e;
+          limit max_events + 1) as e;
     return json_build_object('next', oldest::text, 'state', bitespeed.cache_state(), 'values', (
         select coalesce(json_agg(json_build_array(v.tenant, v.value)), '[]')
         from (select distinct c.tenant, x.value
               from unnest(changed) as e (id),
-                   lateral (select i.root_id from bitespeed.identity i where i.id = e.id offset 0) as named,
-                   lateral (select b.id from bitespeed.identity b where b.root_id = named.root_id offset 0) as born,
+                   lateral (select i.root_id, i.tenant from bitespeed.identity i where i.id = e.id offset 0) as named,
+                   lateral (select b.id, b.tenant from bitespeed.identity b
+                            where b.root_id = named.root_id and b.tenant = named.tenant offset 0) as born,
                    lateral (select m.tenant, m.email, m.phone
                             from bitespeed.contact_record m
-                            where m.identity_id = born.id
+                            where m.identity_id = born.id and m.tenant = born.tenant
                             offset 0) as c,
                    lateral (values (c.email), (c.phone)) as x (value)
               where x.value is not null) as v
         having is_known));
 end
 $$;
-
-revoke execute on function bitespeed.cache_feed from public;

@@ -1,6 +1,6 @@
 -- Begin an epoch in which nobody uses the cache, for so many seconds at least, or extend it. Nothing
 -- happens when the epoch is not the one expected. Returns the state that came of it.
-create function bitespeed.cache_suspend(expected text, fresh text, seconds double precision)
+create or replace function bitespeed.cache_suspend(expected text, fresh text, seconds double precision)
 returns json
 language plpgsql volatile
 security definer
@@ -18,5 +18,3 @@ begin
     return bitespeed.cache_state();
 end
 $$;
-
-revoke execute on function bitespeed.cache_suspend from public;

@@ -1,6 +1,6 @@
--- What erasures have left of the pseudonyms asked for, in a JSON array: {"secret": text, "erased_at":
+-- What erasures have left of the pseudonyms wanted, in a JSON array: {"secret": text, "erased_at":
 -- {pseudonym: instant}}. The secret is null while nothing has ever been erased.
-create function bitespeed.tombstones(tenant text, asked jsonb)
+create or replace function bitespeed.tombstones(tenant text, wanted jsonb)
 returns json
 language plpgsql stable
 security definer
@@ -16,17 +16,7 @@ begin
         'secret', (select s.secret from bitespeed.erasure_secret s),
         'erased_at', (
             select coalesce(json_object_agg(t.pseudonym, t.at), '{}')
-            from jsonb_array_elements_text(asked) as a (pseudonym)
+            from jsonb_array_elements_text(wanted) as a (pseudonym)
             join bitespeed.tombstone t on t.tenant = tombstones.tenant and t.pseudonym = a.pseudonym));
-end
-$$;
-
-revoke execute on function bitespeed.tombstones from public;
-
-do $$
-begin
-    if exists (select from pg_roles where rolname = 'service_role') then
-        grant execute on function bitespeed.records, bitespeed.tombstones to service_role;
-    end if;
 end
 $$;

@@ -1,5 +1,5 @@
 -- Keep an API key, or change until when it is good.
-create function bitespeed.put_key(key jsonb)
+create or replace function bitespeed.put_key(key jsonb)
 returns json
 language plpgsql volatile
 security definer
@@ -13,5 +13,3 @@ begin
     return null;
 end
 $$;
-
-revoke execute on function bitespeed.put_key from public;

@@ -1,4 +1,4 @@
--- Instants are microseconds since 1970, UTC. An identity is called after the contact that founded it.
+-- Instants are microseconds since 1970, UTC. An identity is called after its first contact.
 -- Texts compare by their bytes: the order of keys is nobody's language.
 
 create table bitespeed.identity (
@@ -28,6 +28,8 @@ create table bitespeed.contact_record (
 );
 
 create index contact_record_identity on bitespeed.contact_record (identity_id);
+create index contact_record_deleted_email on bitespeed.contact_record (tenant, email) where deleted_at is not null;
+create index contact_record_deleted_phone on bitespeed.contact_record (tenant, phone) where deleted_at is not null;
 
 create sequence bitespeed.contact_id as bigint owned by bitespeed.contact_record.id;
 
@@ -47,7 +49,7 @@ create table bitespeed.event (
     -- Numbers are given out before commits: a reader of the feed keeps behind the oldest running
     -- transaction, not behind the highest number.
     xact        xid8    not null default pg_current_xact_id(),
-    is_told     boolean not null default false,  -- to the cache, by whoever wrote it
+    is_published boolean not null default false,  -- to the cache, by its writer
     tenant      text    not null collate "C",
     at          bigint  not null,
     kind        text    not null collate "C",
@@ -59,7 +61,10 @@ create table bitespeed.event (
     phone       text    collate "C"
 );
 
-create index event_untold on bitespeed.event (xact) where not is_told;
+create index event_unpublished on bitespeed.event (xact) where not is_published;
+
+-- The events of one identity are read without a walk through everybody's.
+create index event_identity on bitespeed.event (identity_id);
 
 -- Whether answers are cached elsewhere, and in which epoch. One row.
 --
@@ -92,9 +97,76 @@ from bitespeed.contact_record c
 join bitespeed.identity born on born.id = c.identity_id
 join bitespeed.identity r on r.id = born.root_id;
 
+-- What an erasure leaves of an identifier: a keyed hash of it, and when that was.
+create table bitespeed.tombstone (
+    tenant    text   not null collate "C",
+    pseudonym text   not null collate "C",
+    at        bigint not null,
+    erasure   text   not null collate "C",
+    primary key (tenant, pseudonym)
+);
+
+-- The key of those hashes. No row before the first erasure; then one.
+create table bitespeed.erasure_secret (
+    is_only boolean primary key default true check (is_only),
+    secret  text    not null
+);
+
+-- Only the hash of a key is kept.
+create table bitespeed.api_key (
+    id         text   primary key collate "C",
+    tenant     text   not null collate "C",
+    scopes     text[] not null,
+    hash       text   not null,
+    created_at bigint not null,
+    expires_at bigint,
+    revoked_at bigint
+);
+
+-- The tenant of a statement that names none. Adopting a table for another tenant replaces it.
+create function bitespeed.default_tenant()
+returns text
+language sql stable
+return 'default';
+
 -- Nobody but the owner gets at the rows; the functions are the way in.
-alter table bitespeed.identity enable row level security;
-alter table bitespeed.contact_record enable row level security;
-alter table bitespeed.identifier enable row level security;
-alter table bitespeed.event enable row level security;
 alter table bitespeed.cache enable row level security;
+alter table bitespeed.erasure_secret enable row level security;
+alter table bitespeed.api_key enable row level security;
+
+-- Every row belongs to a tenant, and a statement sees and writes only the rows of the tenant in the
+-- setting `bitespeed.tenant`: a second lock beside the predicates of the functions. It binds the owner
+-- too, as whom the functions run, unless that is a superuser or bypasses row level security. A
+-- statement without the setting, such as a report that reads a view, is the default tenant's; `*` is
+-- all tenants at once, for whoever reads or fills whole tables.
+--
+-- The settings are read in subqueries, so once for a statement and not for each row.
+alter table bitespeed.identity enable row level security;
+alter table bitespeed.identity force row level security;
+create policy tenant on bitespeed.identity to current_user using (
+    tenant = (select coalesce(nullif(current_setting('bitespeed.tenant', true), ''), bitespeed.default_tenant()))
+    or (select current_setting('bitespeed.tenant', true) = '*'));
+
+alter table bitespeed.contact_record enable row level security;
+alter table bitespeed.contact_record force row level security;
+create policy tenant on bitespeed.contact_record to current_user using (
+    tenant = (select coalesce(nullif(current_setting('bitespeed.tenant', true), ''), bitespeed.default_tenant()))
+    or (select current_setting('bitespeed.tenant', true) = '*'));
+
+alter table bitespeed.identifier enable row level security;
+alter table bitespeed.identifier force row level security;
+create policy tenant on bitespeed.identifier to current_user using (
+    tenant = (select coalesce(nullif(current_setting('bitespeed.tenant', true), ''), bitespeed.default_tenant()))
+    or (select current_setting('bitespeed.tenant', true) = '*'));
+
+alter table bitespeed.event enable row level security;
+alter table bitespeed.event force row level security;
+create policy tenant on bitespeed.event to current_user using (
+    tenant = (select coalesce(nullif(current_setting('bitespeed.tenant', true), ''), bitespeed.default_tenant()))
+    or (select current_setting('bitespeed.tenant', true) = '*'));
+
+alter table bitespeed.tombstone enable row level security;
+alter table bitespeed.tombstone force row level security;
+create policy tenant on bitespeed.tombstone to current_user using (
+    tenant = (select coalesce(nullif(current_setting('bitespeed.tenant', true), ''), bitespeed.default_tenant()))
+    or (select current_setting('bitespeed.tenant', true) = '*'));

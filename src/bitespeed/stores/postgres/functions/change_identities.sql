@@ -1,0 +1,24 @@
+-- Bring identities that are locked to what [id, root, primary, primary_at, contacts, version] says, at
+-- the next version; a part of `commit`.
+create or replace function bitespeed.change_identities(tenant text, stored jsonb)
+returns void
+language plpgsql volatile
+as $$
+declare
+    change jsonb;
+begin
+    for change in select * from jsonb_array_elements(stored) loop
+        update bitespeed.identity i
+        set primary_id = (change ->> 2)::bigint, primary_at = (change ->> 3)::bigint,
+            contacts = (change ->> 4)::integer, version = i.version + 1
+        where i.id = (change ->> 0)::bigint and i.tenant = change_identities.tenant;
+    end loop;
+
+    -- An identity that ends in a merge hands over all that had it as root, its own row included.
+    for change in select c from jsonb_array_elements(stored) as i (c) where c -> 0 <> c -> 1 loop
+        update bitespeed.identity i
+        set root_id = (change ->> 1)::bigint
+        where i.root_id = (change ->> 0)::bigint and i.tenant = change_identities.tenant;
+    end loop;
+end
+$$;

@@ -1,0 +1,45 @@
+-- The rows of the identities with these ids, each as an array that begins with the root it leads to and
+-- ordered by that; a part of `records`.
+create or replace function bitespeed.records_below(tenant text, ids bigint[])
+returns json
+language plpgsql stable
+as $$
+begin
+    return json_build_object(
+        'heads', (
+            select coalesce(json_agg(json_build_array(
+                       i.root_id, i.id, i.tenant, i.root_id, i.primary_id, i.primary_at, i.contacts, i.version)
+                       order by i.root_id, i.id), '[]')
+            from bitespeed.identity i
+            where i.id = any (ids) and i.tenant = records_below.tenant),
+        'contacts', (
+            select coalesce(json_agg(json_build_array(
+                       i.root_id, c.id, c.tenant, c.identity_id, c.email, c.phone,
+                       c.raw_email, c.raw_phone, c.created_at, c.updated_at, c.deleted_at)
+                       order by i.root_id, c.created_at, c.id), '[]')
+            from bitespeed.contact_record c
+            join bitespeed.identity i on i.id = c.identity_id and i.tenant = c.tenant
+            where c.identity_id = any (ids) and c.tenant = records_below.tenant),
+        'identifiers', (
+            select coalesce(json_agg(json_build_array(i.root_id, v.tenant, v.kind, v.value, v.identity_id)
+                       order by i.root_id), '[]')
+            from (select h.tenant, h.kind, h.value, h.identity_id
+                  from bitespeed.contact_record c
+                  join bitespeed.identifier h on h.tenant = c.tenant and h.kind = 'email' and h.value = c.email
+                  where c.identity_id = any (ids) and c.deleted_at is null and c.tenant = records_below.tenant
+                  union
+                  select h.tenant, h.kind, h.value, h.identity_id
+                  from bitespeed.contact_record c
+                  join bitespeed.identifier h on h.tenant = c.tenant and h.kind = 'phone' and h.value = c.phone
+                  where c.identity_id = any (ids) and c.deleted_at is null and c.tenant = records_below.tenant) as v
+            join bitespeed.identity i on i.id = v.identity_id and i.tenant = v.tenant),
+        'events', (
+            select coalesce(json_agg(json_build_array(
+                       i.root_id, e.seq, e.tenant, e.at, e.kind, e.identity_id, e.version,
+                       e.contact_id, e.merged_id, e.email, e.phone)
+                       order by i.root_id, e.seq), '[]')
+            from bitespeed.event e
+            join bitespeed.identity i on i.id = e.identity_id and i.tenant = e.tenant
+            where e.identity_id = any (ids) and e.tenant = records_below.tenant));
+end
+$$;
