@@ -46,7 +46,7 @@ ALL_LOCKED = "end loop;"
 
 ERASE = "erase"
 # What has to do with these is not come to.
-NOT_THERE = "cache|'erasure'|secret|adopted|isolation|statement_timestamp"
+NOT_THERE = "cache|admit_commit|'erasure'|secret|adopted|isolation|statement_timestamp"
 
 
 @pytest.fixture(scope="module")
