@@ -107,6 +107,31 @@ def test_commands_of_the_readme_print_what_it_shows(
         assert lines(run(command, port, tmp_path, environment)) == lines(output), command
 
 
+def test_snippets_of_the_readme_print_what_they_say(
+    tmp_path: Path, surroundings: tuple[int, dict[str, str]]
+) -> None:
+    port, environment = surroundings
+    for command, _ in transcripts():
+        if command.startswith("curl"):
+            run(command, port, tmp_path, environment)
+    interpreters = {"python": [sys.executable, "-c"]}
+    if node := shutil.which("node"):
+        interpreters["js"] = [node, "--input-type=module", "--eval"]
+    for language, interpreter in interpreters.items():
+        (snippet,) = blocks(language)
+        printed = snippet.strip().splitlines()[-1].lstrip("#/ ")
+        assert run_snippet(interpreter, snippet, port) == printed
+
+
+def run_snippet(interpreter: list[str], snippet: str, port: int) -> str:
+    """What the snippet prints. It gets the port of the test's server for that of the README."""
+    snippet = snippet.replace("127.0.0.1:8000", f"127.0.0.1:{port}")
+    done = subprocess.run(
+        [*interpreter, snippet], capture_output=True, text=True, timeout=60, check=True
+    )
+    return done.stdout.strip()
+
+
 def test_test_command_of_the_readme_runs_every_test() -> None:
     rehearsal = subprocess.run(
         [*make_command("make test"), "--dry-run", "--no-print-directory"],
