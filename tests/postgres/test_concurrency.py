@@ -107,7 +107,7 @@ def assert_right(trial: Trial, length: int) -> None:
 # Under load
 
 
-def test_no_answer_is_stale_torn_or_from_the_future_and_nobody_gives_up(
+def test_concurrent_requests_leave_history_in_order(
     own: OwnPostgres, database: str, tmp_path: Path
 ) -> None:
     length = 20_000 * LOAD
@@ -117,7 +117,7 @@ def test_no_answer_is_stale_torn_or_from_the_future_and_nobody_gives_up(
     assert told == []
 
 
-def test_nor_when_contacts_are_deleted_meanwhile(
+def test_concurrent_deletions_leave_history_linear(
     own: OwnPostgres, database: str, tmp_path: Path
 ) -> None:
     length = 5000 * LOAD
@@ -131,7 +131,7 @@ def test_nor_when_contacts_are_deleted_meanwhile(
 
 
 @pytest.mark.parametrize("removals", [{}, {"deletes": 0.1}, {"erases": 0.1}], ids=str)
-def test_nor_when_everyone_dawdles_wherever_another_may_come_between(
+def test_pauses_at_every_step_leave_history_linear(
     own: OwnPostgres, database: str, tmp_path: Path, removals: dict[str, float]
 ) -> None:
     length = (500 if "erases" in removals else 1500) * LOAD
@@ -151,7 +151,7 @@ def test_nor_when_everyone_dawdles_wherever_another_may_come_between(
     assert told == []
 
 
-def test_nor_through_a_pooler_that_gives_each_statement_another_connection(
+def test_pooler_of_statements_leaves_history_linear(
     own: OwnPostgres, database: str, tmp_path: Path
 ) -> None:
     length = 4000 * LOAD
@@ -163,9 +163,7 @@ def test_nor_through_a_pooler_that_gives_each_statement_another_connection(
     assert told == []
 
 
-def test_commits_that_compare_nothing_are_noticed_under_the_same_load(
-    database: str, tmp_path: Path
-) -> None:
+def test_history_check_notices_commits_that_compare_nothing(database: str, tmp_path: Path) -> None:
     Stops(database, "compares nothing").make_sleepy()
     trial = under_load(tmp_path, SLEEPY_SERVER, 300, seed=15, database=database)
     assert {"torn", "order"} & trial.kinds()
@@ -271,7 +269,7 @@ def mistakes(has_mistake: bool, name: str) -> list[str]:
 
 
 @with_and_without
-def test_who_changes_what_has_changed_gives_up(
+def test_commit_of_changed_identity_gives_up(
     database: str, sessions: Callable[..., Session], has_mistake: bool
 ) -> None:
     Stops(database, *mistakes(has_mistake, "compares nothing"))
@@ -284,7 +282,7 @@ def test_who_changes_what_has_changed_gives_up(
 
 
 @with_and_without
-def test_who_changes_what_another_is_changing_waits_and_gives_up(
+def test_commit_waits_for_concurrent_change_and_gives_up(
     database: str, sessions: Callable[..., Session], has_mistake: bool
 ) -> None:
     stops = Stops(database, *mistakes(has_mistake, "locks nothing"))
@@ -302,7 +300,7 @@ def test_who_changes_what_another_is_changing_waits_and_gives_up(
 
 
 @with_and_without
-def test_nobody_waits_while_holding_the_lock_of_an_identity_that_has_ended(
+def test_commit_gives_up_before_waiting_with_ended_identity_locked(
     own: OwnPostgres, database: str, sessions: Callable[..., Session], has_mistake: bool
 ) -> None:
     """Identity 2 has ended in 1, which is to end in 3. One who had not seen the first wants to
@@ -366,7 +364,7 @@ def test_new_values_are_inserted_by_all_in_one_order(
 
 
 @with_and_without
-def test_a_read_tells_of_one_instant_though_others_merge_meanwhile(
+def test_read_is_one_snapshot_during_concurrent_merge(
     database: str, sessions: Callable[..., Session], has_mistake: bool
 ) -> None:
     stops = Stops(database, *mistakes(has_mistake, "reads as of several instants"))

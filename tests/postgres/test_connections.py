@@ -99,7 +99,7 @@ def test_a_store_whose_opening_fails_leaves_no_connection(url):
 
 
 @pytest.mark.parametrize("runner", [asyncio.run, uvloop.run], ids=["asyncio", "uvloop"])
-def test_connections_closed_by_the_server_while_idle_are_replaced_without_an_error(url, runner):
+def test_connections_closed_while_idle_are_replaced_without_error(url, runner):
     async def test(store):
         await asyncio.gather(*[write(store, (f"{n}@x", f"{n}")) for n in range(8)])
         assert sessions(url) > 1
@@ -114,7 +114,7 @@ def test_connections_closed_by_the_server_while_idle_are_replaced_without_an_err
     on(url, test, runner=runner)
 
 
-def test_a_connection_lost_under_a_commit_is_told_and_replaced(url):
+def test_connection_lost_during_commit_is_reported_and_replaced(url):
     async def test(store):
         await write(store, ("a@x", "1"))
         changes = await decide(store, ("a@x", "2"))
@@ -130,7 +130,7 @@ def test_a_connection_lost_under_a_commit_is_told_and_replaced(url):
     on(url, test)
 
 
-def test_a_connection_lost_under_a_read_is_not_noticed_by_the_reader(url):
+def test_read_is_repeated_when_its_connection_is_lost(url):
     async def test(store):
         await write(store, ("a@x", "1"))
         with holding(url, READS_WAIT):
@@ -143,7 +143,7 @@ def test_a_connection_lost_under_a_read_is_not_noticed_by_the_reader(url):
     on(url, test)
 
 
-def test_a_caller_who_gives_up_leaves_nothing_to_the_next_one(url):
+def test_caller_who_gives_up_leaves_next_caller_undisturbed(url):
     async def test(store):
         sent = [(f"{n}@x", f"{n}") for n in range(100)]
         await store.commit(DEFAULT_TENANT, await decide(store, *sent))
@@ -160,7 +160,7 @@ def test_a_caller_who_gives_up_leaves_nothing_to_the_next_one(url):
     on(url, test, Options(pool_size=2))
 
 
-def test_a_caller_who_gives_up_while_connecting_leaves_nothing_behind(url):
+def test_caller_who_gives_up_while_connecting_leaves_no_session(url):
     async def test(store):
         for n in range(25):
             gone = asyncio.create_task(store.ping())
@@ -176,7 +176,7 @@ def test_a_caller_who_gives_up_while_connecting_leaves_nothing_behind(url):
     nobody_is_left(url)
 
 
-def test_an_answer_that_does_not_come_in_time_is_told_and_its_connection_given_up(url):
+def test_late_answer_is_reported_and_its_connection_replaced(url):
     async def test(store):
         await write(store, ("a@x", "1"))
         with (
@@ -189,7 +189,7 @@ def test_an_answer_that_does_not_come_in_time_is_told_and_its_connection_given_u
     on(url, test, BRIEF)
 
 
-def test_when_all_connections_are_busy_that_is_told_in_time(url):
+def test_busy_connections_are_reported_in_time(url):
     async def test(store):
         await write(store, ("a@x", "1"))
         changes = await decide(store, ("a@x", "2"))
@@ -248,7 +248,7 @@ $$
 """
 
 
-def test_notices_and_notifications_come_in_between_and_do_no_harm(url):
+def test_notices_and_notifications_do_not_disturb_answers(url):
     execute(url, CHATTY)
 
     async def main():
@@ -304,7 +304,7 @@ READ = b"select bitespeed.read($1, $2)"
 
 
 @pytest.mark.parametrize("runner", [asyncio.run, uvloop.run], ids=["asyncio", "uvloop"])
-def test_what_is_sent_may_be_larger_than_the_line_holds(url, runner):
+def test_statement_may_be_larger_than_the_socket_buffers(url, runner):
     async def main(line, by_way_of):
         connection = await StatementConnection.open(by_way_of, PATIENCE)
         try:
@@ -325,7 +325,7 @@ def test_what_is_sent_may_be_larger_than_the_line_holds(url, runner):
 
 
 @pytest.mark.parametrize("runner", [asyncio.run, uvloop.run], ids=["asyncio", "uvloop"])
-def test_a_line_cut_while_much_is_being_sent_is_told_and_replaced(url, runner, caplog):
+def test_connection_cut_while_sending_is_reported_and_replaced(url, runner, caplog):
     async def main(line, by_way_of):
         pool = Pool(by_way_of, 1, PATIENCE)
         try:
@@ -351,7 +351,7 @@ def test_a_line_cut_while_much_is_being_sent_is_told_and_replaced(url, runner, c
     assert "_on_readable" not in caplog.text
 
 
-def test_much_that_cannot_be_sent_in_time_is_given_up(url):
+def test_statement_that_cannot_be_sent_in_time_fails(url):
     async def main(line, by_way_of):
         pool = Pool(by_way_of, 1, PATIENCE)
         try:
@@ -369,7 +369,7 @@ def test_much_that_cannot_be_sent_in_time_is_given_up(url):
         asyncio.run(main(line, by_way_of))
 
 
-def test_an_answer_swallowed_leaves_the_commit_done_and_repeating_it_adds_nothing(url):
+def test_repeat_of_commit_with_lost_answer_adds_nothing(url):
     async def test(store):
         async with service_on(store) as service:
             await service.identify(observe("a@x", "1"))
@@ -390,7 +390,7 @@ def test_an_answer_swallowed_leaves_the_commit_done_and_repeating_it_adds_nothin
         on(by_way_of, test)
 
 
-def test_a_server_out_of_reach_is_told_in_time(url):
+def test_unreachable_server_is_reported_in_time(url):
     async def main(by_way_of):
         pool = Pool(by_way_of, 1, 0.1)
         with pytest.raises(StoreUnavailable, match="cannot be reached in time"):
@@ -402,18 +402,18 @@ def test_a_server_out_of_reach_is_told_in_time(url):
         asyncio.run(main(by_way_of))
 
 
-def test_a_server_that_is_not_there_is_told(url):
+def test_missing_server_is_reported(url):
     nowhere = f"postgresql://postgres@127.0.0.1:{free_port()}/postgres"
     with pytest.raises(StoreUnavailable, match="cannot be reached"):
         asyncio.run(open_store(nowhere))
 
 
-def test_a_database_that_is_not_there_is_told(postgres):
+def test_missing_database_is_reported(postgres):
     with pytest.raises(StoreUnavailable, match="no such database"):
         asyncio.run(open_store(postgres.url("bitespeed_no_such_database")))
 
 
-def test_a_user_that_is_not_there_is_told(postgres):
+def test_missing_user_is_reported(postgres):
     with pytest.raises(StoreUnavailable, match="refuses the user"):
         asyncio.run(open_store(as_user(postgres.url(), "bitespeed_no_such_user", "secret")))
 
@@ -425,7 +425,7 @@ def test_of_several_hosts_one_that_answers_is_enough(url):
         on(f"postgresql://postgres@{hosts}/{database}", pinged, Options(migrate=False))
 
 
-def test_names_of_hosts_are_looked_up_beside_the_event_loop(monkeypatch):
+def test_host_names_are_resolved_outside_the_event_loop(monkeypatch):
     """Else libpq would do so, holding up everybody; so it is given an address for each name."""
     known = {"primary": ["10.0.0.1", "fe80::1"], "standby": ["10.0.0.2"]}
 
@@ -451,13 +451,13 @@ def test_names_of_hosts_are_looked_up_beside_the_event_loop(monkeypatch):
 
 
 @pytest.mark.parametrize("text", ["it's", "a\\b", "\\'", " ", "é = 'x' host=evil"])
-def test_what_is_in_the_url_arrives_as_it_is(text):
+def test_special_characters_in_the_url_arrive_unchanged(text):
     told = parameters(f"postgresql://{quote(text)}:{quote(text)}@[::1]/{quote(text)}", 1)
     assert told["user"] == told["password"] == told["dbname"] == text
     assert connecting._values(pq.Conninfo.parse(conninfo(told))) == told
 
 
-def test_a_wrong_password_is_told(own, own_url, role):
+def test_wrong_password_is_reported(own, own_url, role):
     access = own._folder / "disk" / "data" / "pg_hba.conf"
     before = access.read_text()
     access.write_text(f"host all {role} 127.0.0.1/32 scram-sha-256\n{before}")
@@ -537,7 +537,7 @@ def test_encrypted_connections_carry_answers_and_parameters_of_every_size(encryp
     runner(main())
 
 
-def test_a_null_character_in_a_tenant_is_no_end_of_it(url):
+def test_null_character_does_not_end_a_tenant(url):
     async def test(store):
         await store.commit("shop", await decide(store, ("a@x", "1"), tenant="shop"))
         with pytest.raises(Exception, match="null character"):

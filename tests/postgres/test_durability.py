@@ -55,7 +55,7 @@ def assert_they_came_back(servers: Cluster, pids: list[int]) -> None:
     assert unexpected_errors(servers.log()) == []
 
 
-def test_nothing_acknowledged_is_lost_by_six_kills_of_the_database_under_load(
+def test_acknowledged_changes_survive_six_database_kills_under_load(
     own: OwnPostgres, database: str, tmp_path: Path
 ) -> None:
     rng = random.Random(21)
@@ -87,7 +87,7 @@ def test_nothing_acknowledged_is_lost_by_six_kills_of_the_database_under_load(
     assert own.log().count("was not properly shut down") == KILLS
 
 
-def test_nothing_acknowledged_is_lost_by_kills_of_servers_under_load(
+def test_acknowledged_changes_survive_server_kills_under_load(
     database: str, tmp_path: Path
 ) -> None:
     rng = random.Random(22)
@@ -134,7 +134,7 @@ def test_servers_come_back_by_themselves_after_their_database_has(
     assert {op.status for op in history} == {200, 503}
 
 
-def test_commits_that_do_not_wait_for_the_disk_are_noticed(
+def test_durability_check_notices_asynchronous_commits(
     own: OwnPostgres, database: str, tmp_path: Path
 ) -> None:
     """The database is set to acknowledge first and to write when it likes."""

@@ -155,7 +155,7 @@ def threads() -> Iterator[ThreadPoolExecutor]:
 # The line
 
 
-def test_a_commit_whose_answer_is_lost_is_unknown_and_its_repeat_adds_nothing(
+def test_commit_with_lost_answer_adds_nothing_when_repeated(
     database: str, tmp_path: Path, threads: ThreadPoolExecutor
 ) -> None:
     with proxied(database) as (line, way), serving(tmp_path, database, way) as member:
@@ -173,7 +173,7 @@ def test_a_commit_whose_answer_is_lost_is_unknown_and_its_repeat_adds_nothing(
         assert again["emails"] == ["a@x.test", "b@x.test"]
 
 
-def test_a_connection_cut_before_the_commit_is_unknown_and_its_repeat_adds_it_once(
+def test_request_cut_before_commit_adds_once_when_repeated(
     database: str, tmp_path: Path, threads: ThreadPoolExecutor
 ) -> None:
     with proxied(database) as (line, way), serving(tmp_path, database, way) as member:
@@ -187,7 +187,7 @@ def test_a_connection_cut_before_the_commit_is_unknown_and_its_repeat_adds_it_on
         assert contacts(database) == 1
 
 
-def test_an_answer_that_never_comes_is_given_up_in_time(
+def test_missing_answer_is_refused_in_time(
     database: str, tmp_path: Path, threads: ThreadPoolExecutor
 ) -> None:
     patience = {"BITESPEED_DATABASE_TIMEOUT": "1"}
@@ -203,16 +203,14 @@ def test_an_answer_that_never_comes_is_given_up_in_time(
         assert contacts(database) == 2
 
 
-def test_reads_on_connections_that_were_cut_while_idle_are_answered(
-    database: str, tmp_path: Path
-) -> None:
+def test_read_is_answered_after_idle_connection_was_cut(database: str, tmp_path: Path) -> None:
     with proxied(database) as (line, way), serving(tmp_path, database, way) as member:
         identify(member, "a@x.test", "1")
         line.cut()
         assert look_up(member, "a@x.test").contact["phoneNumbers"] == ["1"]
 
 
-def test_last_words_and_a_reset_at_once_are_both_noticed(database: str) -> None:
+def test_last_message_and_reset_at_once_are_both_noticed(database: str) -> None:
     """A backend that ends with a statement of ours unread says so and resets the connection. uvloop
     tells of a reset once: who takes the words alone waits for an answer that will not come.
     """
@@ -243,7 +241,7 @@ BACKEND = "select pid from pg_stat_activity where application_name = 'bitespeed'
 # A partition
 
 
-def test_a_partition_of_one_server_holds_up_nobody_at_the_other(
+def test_partition_of_one_server_does_not_delay_another(
     database: str, tmp_path: Path, threads: ThreadPoolExecutor
 ) -> None:
     """It begins while a commit of the one server is under way, on the person that everybody at the
@@ -282,7 +280,7 @@ def hot(name: str, count: int) -> list[Request]:
     return [Request(f"{name}{n}@x.test", "0") for n in range(count)]
 
 
-def test_a_partition_while_a_transaction_is_open_would_hold_up_everybody(
+def test_partition_during_open_transaction_delays_every_commit(
     database: str, tmp_path: Path, threads: ThreadPoolExecutor
 ) -> None:
     """The control: it is because a commit is one statement that nobody is held up."""
@@ -302,9 +300,7 @@ def test_a_partition_while_a_transaction_is_open_would_hold_up_everybody(
         assert answer.result(PATIENCE).status == 200
 
 
-def test_servers_on_a_line_that_is_cut_again_and_again_stay_right(
-    database: str, tmp_path: Path
-) -> None:
+def test_repeated_connection_cuts_leave_data_sound(database: str, tmp_path: Path) -> None:
     with proxied(database) as (line, way):
 
         def cut_again_and_again() -> None:
@@ -330,7 +326,7 @@ def test_servers_on_a_line_that_is_cut_again_and_again_stay_right(
 # The server
 
 
-def test_a_lock_that_others_hold_for_too_long_is_told(database: str, tmp_path: Path) -> None:
+def test_lock_held_too_long_is_reported(database: str, tmp_path: Path) -> None:
     """The time is shortened, lest the server's own patience ends before."""
     with serving(tmp_path, database) as member:
         execute(database, "alter function bitespeed.commit set lock_timeout = '200ms'")
@@ -340,7 +336,7 @@ def test_a_lock_that_others_hold_for_too_long_is_told(database: str, tmp_path: P
         assert contacts(database) == 1
 
 
-def test_a_statement_that_the_server_cancels_is_told(database: str, tmp_path: Path) -> None:
+def test_cancelled_statement_is_reported(database: str, tmp_path: Path) -> None:
     with serving(tmp_path, database) as member:
         identify(member, "a@x.test", "1")
         change_settings(database, "set statement_timeout = '500ms'")
@@ -367,7 +363,7 @@ def end_others(url: str) -> None:
     )
 
 
-def test_a_server_without_a_connection_left_is_told(
+def test_server_without_free_connection_is_reported(
     own: OwnPostgres, database: str, tmp_path: Path
 ) -> None:
     """All are taken by others; the ones that we had are gone."""
@@ -390,9 +386,7 @@ def occupy_all(own: OwnPostgres, others: ExitStack) -> None:
         raise AssertionError("It lets everybody in")
 
 
-def test_a_server_that_has_become_read_only_is_told_and_answers_reads(
-    database: str, tmp_path: Path
-) -> None:
+def test_read_only_server_refuses_changes_and_answers_reads(database: str, tmp_path: Path) -> None:
     with serving(tmp_path, database) as member:
         identify(member, "a@x.test", "1")
         change_settings(database, "set default_transaction_read_only = on")
@@ -404,7 +398,7 @@ def test_a_server_that_has_become_read_only_is_told_and_answers_reads(
         assert identify(member, "b@x.test", "1").contact["emails"] == ["a@x.test", "b@x.test"]
 
 
-def test_a_standby_answers_what_it_knows_and_refuses_the_rest(
+def test_standby_answers_known_values_and_refuses_new_ones(
     own: OwnPostgres, database: str, tmp_path: Path
 ) -> None:
     (tmp_path / "first").mkdir()
@@ -421,7 +415,7 @@ def test_a_standby_answers_what_it_knows_and_refuses_the_rest(
     assert contacts(database) == 1
 
 
-def test_a_full_disk_refuses_commits_answers_reads_and_is_over_when_there_is_room(
+def test_full_disk_refuses_commits_until_there_is_room(
     tmp_path: Path,
 ) -> None:
     with own_server(disk=64) as small, serving(tmp_path, small.url()) as member:

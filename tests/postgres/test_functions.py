@@ -101,5 +101,5 @@ def test_a_forgotten_tenant_is_noticed(right, wrong):
         "where k.id in (select jsonb_array_elements_text(ids))",
     ],
 )
-def test_what_distributed_databases_refuse_is_noticed(mistake):
+def test_statement_that_distributed_databases_refuse_is_noticed(mistake):
     assert len(other_faults(f"create or replace function bitespeed.x()\n{mistake}")) == 1

@@ -34,7 +34,7 @@ def set_step(url, step, shift):
 
 
 @pytest.mark.parametrize("at_first", [0, CUSTOMERS])
-def test_servers_with_one_step_and_other_shifts_share_no_number(postgres, at_first):
+def test_servers_with_different_shifts_share_no_number(postgres, at_first):
     given = []
     for shift in range(STEP):
         with postgres.fresh_database() as url:

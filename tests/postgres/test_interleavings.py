@@ -56,7 +56,7 @@ REQUESTS = {
 }
 
 
-def test_any_three_requests_at_once_end_as_if_one_had_come_after_the_other():
+def test_any_three_concurrent_requests_end_as_in_some_sequence():
     findings = explore_all(combinations_with_replacement(REQUESTS, 3), Variant())
     assert not findings.wrong, findings.wrong[0]
     assert not findings.deadlocks, findings.deadlocks[0]
@@ -91,13 +91,13 @@ def test_without_comparing_there_are_wrong_ends_and_deadlocks():
         ),
     ],
 )
-def test_with_this_mistake_there_are_deadlocks_though_no_wrong_ends(variant, requests, ring):
+def test_mistake_causes_deadlocks_without_wrong_results(variant, requests, ring):
     findings = explore_all([requests], variant)
     assert waits(findings) == {ring}
     assert not findings.wrong
 
 
-def test_a_read_that_is_not_one_snapshot_answers_what_never_was():
+def test_read_without_one_snapshot_gives_impossible_answer():
     findings = explore_all([("repeat", "bridge", "cross")], Variant(reads_at_once=False))
     assert findings.wrong
 

@@ -135,7 +135,7 @@ def opens_and_serves(url):
 
 
 @pytest.mark.parametrize("count", range(len(OURS)))
-def test_a_database_of_any_version_becomes_as_a_fresh_one(url, fresh, count):
+def test_migrated_database_of_any_version_equals_fresh_one(url, fresh, count):
     if count:
         apply(url, OURS[:count])
         assert applied(url) == NAMES[:count]
@@ -144,7 +144,7 @@ def test_a_database_of_any_version_becomes_as_a_fresh_one(url, fresh, count):
     assert dump(url) == fresh
 
 
-def test_one_that_is_different_would_be_noticed(url, fresh):
+def test_comparison_notices_a_different_function(url, fresh):
     prepared(url)
     with connected(url) as connection:
         connection.execute("alter function bitespeed.read reset enable_seqscan")
@@ -159,7 +159,7 @@ def test_the_script_for_psql_makes_the_same(url, fresh):
 
 
 @pytest.mark.parametrize("count", range(1, len(OURS) + 1))
-def test_the_script_for_psql_goes_on_where_the_database_is(url, fresh, count):
+def test_psql_script_continues_at_version_of_database(url, fresh, count):
     apply(url, OURS[:count])
     tool("psql", "--no-psqlrc", "--quiet", url, input=migration_script())
     assert applied(url) == NAMES
@@ -174,7 +174,7 @@ def test_the_command_prints_that_script(url):
         assert connection.execute("select to_regnamespace('bitespeed')").fetchone() == (None,)
 
 
-def test_a_database_at_this_version_is_left_as_it_is(url):
+def test_database_at_current_version_stays_unchanged(url):
     prepared(url)
     before = rows(url)
     opens_and_serves(url)
@@ -202,7 +202,7 @@ def test_many_processes_at_once_make_one_schema(url, fresh):
 
 
 @pytest.mark.parametrize("isolation", ["read committed", "repeatable read", "serializable"])
-def test_whoever_has_waited_for_its_turn_finds_the_work_done(own, url, fresh, isolation):
+def test_process_that_waited_to_migrate_finds_migrated_database(own, url, fresh, isolation):
     name = sql.Identifier(database_of(url))
     with connected(url) as connection:
         setting = sql.SQL("alter database {} set default_transaction_isolation = {}")
@@ -222,7 +222,7 @@ def test_whoever_has_waited_for_its_turn_finds_the_work_done(own, url, fresh, is
     assert dump(url) == fresh
 
 
-def test_stores_opened_at_once_through_a_pooler_make_one_schema(url, fresh):
+def test_stores_opened_concurrently_through_pooler_create_one_schema(url, fresh):
     from support.pgbouncer import pgbouncer
 
     async def main(by_way_of):
@@ -241,7 +241,7 @@ def test_stores_opened_at_once_through_a_pooler_make_one_schema(url, fresh):
 # Versions before and after this one
 
 
-def test_a_migration_that_was_applied_with_another_text_is_told(url):
+def test_migration_applied_with_another_text_is_reported(url):
     prepared(url)
     with connected(url) as connection:
         connection.execute(
@@ -260,7 +260,7 @@ def test_a_database_ahead_of_this_code_is_accepted(url):
     assert applied(url) == [*NAMES, later.name]
 
 
-def test_a_database_that_is_behind_is_refused_where_it_may_not_be_changed(url):
+def test_outdated_database_is_refused_when_migration_is_off(url):
     for state in "not prepared", "behind this version":
         if state != "not prepared":
             prepared(url)
@@ -274,7 +274,7 @@ def test_a_database_that_is_behind_is_refused_where_it_may_not_be_changed(url):
     assert said(bitespeed(url, "check", BITESPEED_MIGRATE="false"))[0] == 0
 
 
-def test_what_is_missing_is_told_in_order():
+def test_missing_migrations_are_listed_in_order():
     assert missing(OURS, {}) == OURS
     one = {OURS[0].name: OURS[0].checksum}
     assert missing(OURS, one) == OURS[1:]
@@ -314,7 +314,7 @@ def functions_of(url):
 
 
 @pytest.mark.parametrize("migrates", [True, False])
-def test_a_release_before_leaves_the_functions_of_a_later_one(url, migrates):
+def test_earlier_release_leaves_functions_of_later_release(url, migrates):
     with pytest.MonkeyPatch.context() as later:
         release(later, function_set.NUMBER + 1, "later")
         prepared(url)
@@ -323,7 +323,7 @@ def test_a_release_before_leaves_the_functions_of_a_later_one(url, migrates):
     opens_and_serves(url)
 
 
-def test_a_later_release_replaces_the_functions_of_the_one_before(url):
+def test_later_release_replaces_functions_of_earlier_release(url):
     prepared(url)
     with pytest.MonkeyPatch.context() as later:
         release(later, function_set.NUMBER + 1, "later")
@@ -334,7 +334,7 @@ def test_a_later_release_replaces_the_functions_of_the_one_before(url):
     assert functions_of(url) == (function_set.NUMBER + 1, "later")
 
 
-def test_two_releases_that_start_in_turns_keep_the_later_functions(url):
+def test_alternately_started_releases_keep_the_later_functions(url):
     for _ in range(3):
         prepared(url)
         with pytest.MonkeyPatch.context() as later:
@@ -352,7 +352,7 @@ def test_two_releases_that_start_in_turns_keep_the_later_functions(url):
 APPLIED_AT = "select applied_at from bitespeed.function_set"
 
 
-def test_functions_whose_text_differs_are_applied_at_the_same_number(url):
+def test_changed_functions_are_applied_at_the_same_number(url):
     prepared(url)
     with pytest.MonkeyPatch.context() as edited:
         release(edited, function_set.NUMBER, "edited")
@@ -360,7 +360,7 @@ def test_functions_whose_text_differs_are_applied_at_the_same_number(url):
     assert functions_of(url) == (function_set.NUMBER, "edited")
 
 
-def test_the_script_for_psql_leaves_functions_of_a_later_release(url):
+def test_psql_script_leaves_functions_of_later_release(url):
     with pytest.MonkeyPatch.context() as later:
         release(later, function_set.NUMBER + 1, "later")
         prepared(url)
@@ -368,7 +368,7 @@ def test_the_script_for_psql_leaves_functions_of_a_later_release(url):
     assert functions_of(url) == (function_set.NUMBER + 1, "later")
 
 
-def test_the_number_is_raised_with_every_change_of_a_function():
+def test_function_set_number_rises_with_every_change():
     recorded = dict(line.split() for line in RECORDED.read_text().splitlines())
     ours = function_set.current()
     assert recorded.get(str(ours.number)) == ours.checksum, (
@@ -406,7 +406,7 @@ def test_a_migration_that_fails_leaves_nothing_and_is_repeated(url, fresh):
     assert applied(url) == [*NAMES, MENDED.name]
 
 
-def test_a_migration_that_is_killed_leaves_nothing_and_is_repeated(url, fresh):
+def test_killed_migration_leaves_nothing_and_is_repeated(url, fresh):
     slow = Migration(BROKEN.name, BROKEN.script.replace("1 / 0", "pg_sleep(60)"))
     refusals = []
     prepared(url)
@@ -438,7 +438,7 @@ def test_a_migration_that_is_killed_leaves_nothing_and_is_repeated(url, fresh):
 ALTERS = Migration("9997_alters.sql", "alter table bitespeed.identity add note text;")
 
 
-def test_a_migration_that_waits_for_a_reader_gives_up_and_lets_others_go_on(url, monkeypatch):
+def test_migration_that_waits_for_a_reader_gives_up(url, monkeypatch):
     prepared(url)
     monkeypatch.setattr(migrating, "LOCK_TIMEOUT", 1)
 
@@ -458,7 +458,7 @@ def test_a_migration_that_waits_for_a_reader_gives_up_and_lets_others_go_on(url,
     asyncio.run(main())
 
 
-def test_whoever_does_not_get_its_turn_gives_up(url, monkeypatch):
+def test_process_that_cannot_lock_migrations_gives_up(url, monkeypatch):
     monkeypatch.setattr(migrating, "TURN_TIMEOUT", 1)
     with (
         holding(url, f"select pg_advisory_xact_lock({migrating._LOCK})"),

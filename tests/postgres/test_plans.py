@@ -210,7 +210,7 @@ def make_statistics_lie(session, random):
         session.execute(f"alter table {table} set (autovacuum_enabled = off)")
 
 
-def test_without_what_holds_the_planner_to_the_keys_that_would_be_noticed(postgres):
+def test_plan_check_notices_functions_without_planner_settings(postgres):
     with explained(postgres) as session:
         for name in ("read.sql", "confirmed.sql", "live_identities.sql", "commit.sql"):
             script = text("bitespeed.stores.postgres", f"functions/{name}")

@@ -39,7 +39,7 @@ def test_nobody_has_anything_by_default(own_url, role):
     assert rows(own_url, granted) == []
 
 
-def test_row_level_security_is_on_for_every_table_with_values(own_url):
+def test_row_security_is_on_for_tables_with_values(own_url):
     open_tables = """
     select relname from pg_class
     where relnamespace = 'bitespeed'::regnamespace and relkind in ('r', 'p') and not relrowsecurity
@@ -48,7 +48,7 @@ def test_row_level_security_is_on_for_every_table_with_values(own_url):
     assert rows(own_url, open_tables) == [("function_set",), ("migration",)]
 
 
-def test_a_login_that_may_only_call_the_functions_serves_and_sees_no_row(own_url, role):
+def test_login_limited_to_functions_serves_without_seeing_rows(own_url, role):
     execute(own_url, *SERVING)
     as_serving = as_user(own_url, role, "secret")
 
@@ -78,7 +78,7 @@ def test_a_login_that_may_only_call_the_functions_serves_and_sees_no_row(own_url
         execute(as_serving, "select nextval('bitespeed.contact_id')")
 
 
-def test_rows_stay_unseen_even_by_whom_the_tables_are_granted_to(own_url, role):
+def test_login_with_granted_tables_sees_no_rows(own_url, role):
     execute(own_url, *SERVING, "grant select, delete on all tables in schema bitespeed to serving")
     execute(own_url, "revoke select on bitespeed.contact from serving")
     as_serving = as_user(own_url, role, "secret")
@@ -91,7 +91,7 @@ def test_rows_stay_unseen_even_by_whom_the_tables_are_granted_to(own_url, role):
         assert rows(as_serving, f"select count(*) from bitespeed.{table}") == [(0,)]
 
 
-def test_a_login_without_the_right_to_call_is_told(own_url, role):
+def test_login_without_right_to_call_is_reported(own_url, role):
     execute(own_url, *SERVING[::2])
 
     async def test(store):

@@ -71,7 +71,7 @@ def test_commits_insert_in_the_order_of_values(url, order):
     asyncio.run(main())
 
 
-def test_a_commit_gives_up_at_the_first_mismatch_without_waiting_for_others(url):
+def test_commit_gives_up_at_first_mismatch_without_waiting(url):
     async def main():
         async with stores(of_postgres(url), 2) as (store, other):
             await write(store, ("a@x", "1"), ("b@x", "2"))
@@ -86,7 +86,7 @@ def test_a_commit_gives_up_at_the_first_mismatch_without_waiting_for_others(url)
     asyncio.run(main())
 
 
-def test_a_second_merge_waits_for_the_first_and_then_conflicts(url):
+def test_second_merge_waits_for_first_and_conflicts(url):
     async def main():
         async with stores(of_postgres(url), 2) as (store, other):
             await write(store, ("a@x", "1"), ("b@x", "2"), ("c@x", "3"))
@@ -122,7 +122,7 @@ def test_ages_and_ids_are_taken_after_the_locks(url):
     asyncio.run(main())
 
 
-def test_the_error_about_a_value_that_is_taken_does_not_quote_it(url):
+def test_error_about_taken_value_does_not_quote_it(url):
     async def main():
         async with stores(of_postgres(url), 2) as (store, other):
             changes = await decide(store, ("a@x", "1"))
@@ -141,7 +141,7 @@ def test_the_error_about_a_value_that_is_taken_does_not_quote_it(url):
 
 
 @pytest.mark.parametrize("isolation", ["repeatable read", "serializable"])
-def test_races_under_a_stricter_isolation_are_conflicts_and_no_errors(postgres, isolation):
+def test_races_under_stricter_isolation_are_conflicts(postgres, isolation):
     async def main(url):
         async with stores(of_postgres(url), 2) as (store, other):
             await write(store, ("a@x", "1"))
@@ -199,7 +199,7 @@ def test_a_commit_that_could_outlive_its_fence_gives_up(postgres):
 
 
 @pytest.mark.parametrize("isolation", ["read committed", "repeatable read", "serializable"])
-def test_a_commit_that_waited_for_another_epoch_knows_of_it(postgres, isolation):
+def test_commit_that_waited_for_another_epoch_is_refused(postgres, isolation):
     """Its snapshot may be from before it waited, and tell of the epoch that was."""
 
     async def main(url, odd):
@@ -223,7 +223,7 @@ def test_a_commit_that_waited_for_another_epoch_knows_of_it(postgres, isolation)
 
 
 @pytest.mark.parametrize("asks", ["?client_encoding=latin1", "?options=-cclient_encoding%3Dlatin1"])
-def test_values_are_the_same_whatever_encoding_the_url_asks_for(url, asks):
+def test_values_are_equal_under_every_client_encoding(url, asks):
     async def main():
         async with stores(of_postgres(url)) as (plain,), stores(of_postgres(url + asks)) as (odd,):
             await write(odd, ("jörg@müller.example", "1"))
@@ -234,7 +234,7 @@ def test_values_are_the_same_whatever_encoding_the_url_asks_for(url, asks):
     asyncio.run(main())
 
 
-def test_a_database_in_another_encoding_refuses_what_it_has_no_room_for(postgres):
+def test_database_refuses_characters_missing_from_its_encoding(postgres):
     async def main(url):
         async with stores(of_postgres(url)) as (store,):
             await write(store, ("jörg@müller.example", "1"))
@@ -248,7 +248,7 @@ def test_a_database_in_another_encoding_refuses_what_it_has_no_room_for(postgres
         asyncio.run(main(url))
 
 
-def test_a_database_that_is_read_only_refuses_commits_and_answers_reads(postgres):
+def test_read_only_database_refuses_commits_and_answers_reads(postgres):
     async def test(store):
         await write(store, ("a@x", "1"))
         changes = await decide(store, ("a@x", "2")), await decide(store, ("b@x", "2"))
@@ -268,7 +268,7 @@ def test_a_database_that_is_read_only_refuses_commits_and_answers_reads(postgres
         on(url, test)
 
 
-def test_a_database_not_prepared_any_more_is_told(postgres):
+def test_dropped_schema_is_reported(postgres):
     async def test(store):
         execute(url, "drop schema bitespeed cascade")
         with pytest.raises(StoreDamaged, match="run bitespeed migrate"):

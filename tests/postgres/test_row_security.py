@@ -63,7 +63,7 @@ PREDICATE = r"\s+and \w+\.tenant = \w+\.tenant|\w+\.tenant = \w+\.tenant and "
 TELLS = (r"perform set_config\('bitespeed.tenant', read.tenant, true\);",)
 
 
-def test_a_read_that_forgets_its_predicates_sees_nothing_of_another_tenant(two):
+def test_read_without_predicates_sees_no_other_tenant(two):
     for name in ("read", "confirmed", "live_identities"):
         forgetful(two, name, PREDICATE)
     for tenant, own, foreign in (("one", 1, 2), ("other", 2, 1)):
@@ -84,7 +84,7 @@ def test_without_row_level_security_it_would_have(two):
     assert read(two, "one", contact=2)["identities"] != []
 
 
-def test_a_read_that_forgets_to_tell_its_tenant_sees_nothing_at_all(two):
+def test_read_that_sets_no_tenant_sees_nothing(two):
     forgetful(two, "read", *TELLS)
     found = read(two, "one", values=[["email", "a@x", None]])
     assert (found["holders"], found["identities"]) == ([None], [])
@@ -125,7 +125,7 @@ def test_a_row_for_another_tenant_cannot_be_written(two):
 @pytest.mark.parametrize(
     ("told", "seen"), [(None, []), ("", []), ("one", [1]), ("other", [2]), ("*", [1, 2]), ("x", [])]
 )
-def test_the_owner_sees_what_it_has_told(two, told, seen):
+def test_owner_sees_rows_of_the_tenant_it_set(two, told, seen):
     with as_the_functions_run(two):
         if told is not None:
             two.execute("select set_config('bitespeed.tenant', %s, true)", [told])
@@ -134,7 +134,7 @@ def test_the_owner_sees_what_it_has_told(two, told, seen):
             assert [id_ for (id_,) in rows] == seen
 
 
-def test_who_tells_nothing_is_the_usual_tenant(two):
+def test_session_without_tenant_uses_the_default_one(two):
     insert = "insert into bitespeed.identifier values ('default', 'email', 'd@x', 3)"
     with as_the_functions_run(two):
         two.execute(insert)
@@ -176,7 +176,7 @@ def plain(database):
             administrator.execute(sql.SQL("drop role {}").format(role))
 
 
-def test_an_owner_whom_it_binds_still_copies_and_scans_whole_tables(plain, tmp_path):
+def test_owner_bound_by_row_security_copies_whole_tables(plain, tmp_path):
     async def test():
         source = await open_store(f"sqlite:///{tmp_path / 'people.db'}")
         target = await open_store(plain)
@@ -200,7 +200,7 @@ def test_an_owner_whom_it_binds_still_copies_and_scans_whole_tables(plain, tmp_p
 
 
 @pytest.mark.parametrize("shop", ["default", "o'shop"])
-def test_the_view_of_an_adopted_table_shows_its_tenant_to_whom_tells_none(plain, shop):
+def test_adopted_view_shows_its_tenant_when_none_is_set(plain, shop):
     with connected(plain) as connection:
         connection.execute("create schema shop")
         connection.execute("set search_path = shop")

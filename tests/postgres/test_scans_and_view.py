@@ -48,7 +48,7 @@ def test_a_scan_whose_connection_is_lost_says_so(url, monkeypatch):
     on(url, test)
 
 
-def test_a_scan_given_up_while_it_waits_leaves_no_connection(url):
+def test_scan_cancelled_while_waiting_leaves_no_connection(url):
     async def test(store):
         async def scan():
             async with aclosing(store.scan()) as pages:
@@ -68,7 +68,7 @@ def test_a_scan_given_up_while_it_waits_leaves_no_connection(url):
     on(url, test)
 
 
-def test_a_scan_given_up_while_it_connects_holds_up_nobody(url):
+def test_scan_cancelled_while_connecting_does_not_block_others(url):
     healed = threading.Event()
 
     def heal():
@@ -95,7 +95,7 @@ def test_a_scan_given_up_while_it_connects_holds_up_nobody(url):
     nobody_is_left(url)
 
 
-def test_a_scan_ended_by_the_server_since_its_reader_was_slow_says_so(postgres, monkeypatch):
+def test_scan_ended_for_a_slow_reader_fails(postgres, monkeypatch):
     monkeypatch.setattr(pages, "PAGE_SIZE", 1)
     monkeypatch.setattr(scanning, "FETCH_ROWS", 1)
 
@@ -118,7 +118,7 @@ def test_a_scan_ended_by_the_server_since_its_reader_was_slow_says_so(postgres, 
 # The published view
 
 
-def test_the_contact_view_has_exactly_the_published_columns_and_instants_in_utc(url):
+def test_contact_view_has_published_columns_and_utc_instants(url):
     async def test(store):
         await write(store, ("a@x", "1"), (None, "1"), ("b@x", "1"))
         await delete_contact(store, 1)

@@ -109,7 +109,7 @@ def test_no_statement_is_put_together(path: Path) -> None:
         "connection.execute(SQL_OF['read'].replace('x', x))",
     ],
 )
-def test_one_that_is_would_be_noticed(mistake: str) -> None:
+def test_statement_built_from_text_is_noticed(mistake: str) -> None:
     assert built(f"async def work():\n    {mistake}") == [2]
 
 

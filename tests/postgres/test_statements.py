@@ -44,7 +44,7 @@ TOMBSTONES_SAID = "select bitespeed.tombstones($1, $2)"
 COMMIT_SAID = "select bitespeed.commit($1, $2, $3)"
 
 
-def test_a_batch_is_one_read_and_if_anything_is_new_one_commit(own, own_url):
+def test_batch_is_one_read_and_at_most_one_commit(own, own_url):
     async def test(store):
         async with service_on(store) as service:
 
@@ -86,7 +86,7 @@ def canaries(own, own_url):
     assert CANARY_PHONE not in said
 
 
-def test_no_value_is_in_the_log_or_an_error_of_a_conflict(own_url, canaries):
+def test_conflict_puts_no_value_in_log_or_error(own_url, canaries):
     async def test(store):
         sent = (CANARY, CANARY_PHONE)
         stale = await decide(store, sent)
@@ -105,9 +105,7 @@ def test_no_value_is_in_the_log_or_an_error_of_a_conflict(own_url, canaries):
 
 
 @pytest.mark.parametrize("setting", ["lock_timeout", "statement_timeout"])
-def test_no_value_is_in_the_log_or_an_error_of_a_wait_that_took_too_long(
-    own_url, canaries, setting
-):
+def test_timeout_puts_no_value_in_log_or_error(own_url, canaries, setting):
     words = {"lock_timeout": "Others hold a lock", "statement_timeout": "took too long"}[setting]
     target = {
         "lock_timeout": "function commit",
@@ -157,7 +155,7 @@ def test_a_value_in_the_log_would_be_found(own, own_url):
     assert CANARY in own.log()[offset:]
 
 
-def test_a_full_disk_refuses_commits_tells_no_value_and_still_answers_reads():
+def test_full_disk_error_contains_no_value():
     async def test(store):
         await write(store, (CANARY, CANARY_PHONE))
         refusals = []

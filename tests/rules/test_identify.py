@@ -82,7 +82,7 @@ def test_half_an_observation_founds_an_identity_too(email, phone):
     assert answer == Answer(101, [email] if email else [], [phone] if phone else [], [])
 
 
-def test_a_new_email_with_a_known_phone_becomes_a_secondary():
+def test_new_email_with_known_phone_becomes_a_secondary():
     changes, (answer,) = decide(snapshot(LORRAINE), ("mcfly@x", "123"))
     assert answer == Answer(1, ["lorraine@x", "mcfly@x"], ["123"], [101])
     assert changes.contacts == [NewContact(1, "mcfly@x", "123", None, None, True, False, 10)]
@@ -92,13 +92,13 @@ def test_a_new_email_with_a_known_phone_becomes_a_secondary():
     assert changes.events == [Event("contact.created", 1, 2, contact=-1)]
 
 
-def test_a_new_phone_with_a_known_email_becomes_a_secondary():
+def test_new_phone_with_known_email_becomes_a_secondary():
     changes, (answer,) = decide(snapshot(LORRAINE), ("lorraine@x", "456"))
     assert answer == Answer(1, ["lorraine@x"], ["123", "456"], [101])
     assert changes.contacts == [NewContact(1, "lorraine@x", "456", None, None, False, True, 10)]
 
 
-def test_what_was_sent_is_kept_with_the_contact():
+def test_spelling_sent_is_kept_with_the_contact():
     changes, _ = decide(NOBODY, (" A@x", "1-2"))
     assert changes.contacts == [NewContact(-1, "a@x", "12", " A@x", "1-2", True, True, 0)]
 
@@ -116,7 +116,7 @@ def test_nothing_new_writes_nothing(sent):
     assert answer == Answer(1, ["a@x", "b@x"], ["1", "2"], [2])
 
 
-def test_an_email_of_one_and_a_phone_of_another_merge_them_without_a_new_contact():
+def test_known_email_and_phone_merge_without_new_contact():
     changes, (answer,) = decide(snapshot(GEORGE, BIFF), ("george@x", "717"))
     assert answer == Answer(11, ["george@x", "biff@x"], ["919", "717"], [27])
     assert changes.contacts == []
@@ -133,7 +133,7 @@ def test_the_older_primary_wins_whichever_value_names_it(sent):
     assert answer.primary_id == primary_in(changes) == 11
 
 
-def test_the_older_primary_wins_also_when_its_identity_is_the_smaller_one():
+def test_older_primary_of_smaller_identity_wins():
     large = identity(*[contact(n, f"biff{n}@x", "717") for n in (27, 28, 29)])
     changes, (answer,) = decide(snapshot(GEORGE, large), ("george@x", "717"))
     assert answer == Answer(
@@ -146,7 +146,7 @@ def test_the_older_primary_wins_also_when_its_identity_is_the_smaller_one():
 
 
 @pytest.mark.parametrize("sent", [("a@x", "2"), ("b@x", "1")])
-def test_ages_that_are_equal_are_told_apart_by_the_id(sent):
+def test_lower_id_is_older_when_ages_are_equal(sent):
     one = identity(contact(5, "a@x", "1", at=70))
     other = identity(contact(4, "b@x", "2", at=70))
     changes, (answer,) = decide(snapshot(one, other), sent)
@@ -163,7 +163,7 @@ def test_the_age_decides_before_the_id(sent):
     assert primary_in(changes) == 5
 
 
-def test_a_reply_is_ordered_by_age_with_the_values_of_the_primary_first():
+def test_reply_has_primary_first_then_order_of_age():
     person = identity(
         contact(9, "c@x", "3", at=30),
         contact(7, "b@x", "1", at=20),
@@ -213,7 +213,7 @@ def test_two_pairs_merge_in_one_batch():
     assert merged[1].root != merged[27].root
 
 
-def test_two_pairs_and_then_the_pairs_merge_in_one_batch():
+def test_merged_pairs_merge_in_the_same_batch():
     changes, replies = decide(
         snapshot(LORRAINE, GEORGE, BIFF, DOC),
         ("george@x", "555"),
@@ -228,7 +228,7 @@ def test_two_pairs_and_then_the_pairs_merge_in_one_batch():
     assert [event.kind for event in changes.events] == ["identities.merged"] * 3
 
 
-def test_an_identity_is_born_and_merged_in_the_same_batch():
+def test_identity_is_created_and_merged_in_one_batch():
     changes, (born, merged) = decide(snapshot(LORRAINE), ("new@x", "7"), ("new@x", "123"))
     assert born == Answer(101, ["new@x"], ["7"], [])
     assert merged == Answer(1, ["lorraine@x", "new@x"], ["123", "7"], [101])
@@ -238,7 +238,7 @@ def test_an_identity_is_born_and_merged_in_the_same_batch():
     assert new.identity == -1
 
 
-def test_a_stored_identity_is_never_taken_over_by_a_larger_one_born_in_the_batch():
+def test_stored_identity_stays_primary_over_larger_new_one():
     changes, (*_, last) = decide(
         snapshot(LORRAINE), ("a@x", "7"), ("b@x", "7"), ("c@x", "7"), ("a@x", "123")
     )
@@ -246,7 +246,7 @@ def test_a_stored_identity_is_never_taken_over_by_a_larger_one_born_in_the_batch
     assert by_id(changes)[-1].root == 1
 
 
-def test_of_two_born_in_the_batch_the_earlier_one_stays_primary():
+def test_earlier_of_two_new_identities_stays_primary():
     changes, (*_, last) = decide(
         NOBODY, ("a@x", "1"), ("b@x", "2"), ("b@x", "3"), ("c@x", "2"), ("b@x", "1")
     )
@@ -255,7 +255,7 @@ def test_of_two_born_in_the_batch_the_earlier_one_stays_primary():
     assert (ended[-1].root, ended[-2].root, ended[-2].primary) == (-2, -2, -1)
 
 
-def test_an_identity_born_in_the_batch_joins_two_stored_ones():
+def test_new_identity_joins_two_stored_ones():
     changes, (*_, last) = decide(
         snapshot(GEORGE, BIFF), ("new@x", "7"), ("new@x", "717"), ("george@x", "7")
     )
@@ -280,7 +280,7 @@ def test_a_merge_repeated_in_one_batch_happens_once():
     assert replies[0] == replies[1] == replies[2]
 
 
-def test_a_value_brought_by_the_batch_is_known_to_the_rest_of_it():
+def test_value_is_known_to_later_observations_of_batch():
     changes, (_, second, third) = decide(
         snapshot(LORRAINE), ("new@x", "123"), ("new@x", "7"), ("x@x", "7")
     )
@@ -293,7 +293,7 @@ def test_a_value_brought_by_the_batch_is_known_to_the_rest_of_it():
     ]
 
 
-def test_a_value_of_a_merged_identity_leads_to_the_survivor():
+def test_value_of_merged_identity_belongs_to_the_survivor():
     changes, (_, linked) = decide(
         snapshot(LORRAINE, GEORGE), ("lorraine@x", "919"), ("george@x", "7")
     )
@@ -303,7 +303,7 @@ def test_a_value_of_a_merged_identity_leads_to_the_survivor():
     assert new.identity == survivor
 
 
-def test_a_reply_shows_nothing_of_what_came_later_in_the_batch():
+def test_reply_shows_nothing_of_later_observations_of_batch():
     _, replies = decide(
         snapshot(LORRAINE, GEORGE),
         ("lorraine@x", None),
@@ -321,7 +321,7 @@ def test_a_reply_shows_nothing_of_what_came_later_in_the_batch():
     ]
 
 
-def test_a_reply_stays_as_it_was_when_its_identity_ends_later_in_the_batch():
+def test_reply_stays_unchanged_when_its_identity_ends_later():
     _, (before, after) = decide(snapshot(LORRAINE, GEORGE), ("george@x", "7"), ("lorraine@x", "7"))
     assert before == Answer(11, ["george@x"], ["919", "7"], [101])
     assert after == Answer(1, ["lorraine@x", "george@x"], ["123", "919", "7"], [11, 101])
@@ -365,18 +365,18 @@ def test_a_snapshot_is_not_changed_by_deciding():
     assert other == identity(contact(2, "b@x", "2"))
 
 
-def test_the_version_after_an_event_is_the_next_one_of_its_identity():
+def test_event_carries_next_version_of_its_identity():
     known = snapshot(identity(contact(1, "a@x", "1"), version=7), GEORGE)
     changes, _ = decide(known, ("a@x", "2"), ("a@x", "3"), ("george@x", "4"), ("new@x", None))
     assert [(e.identity, e.version) for e in changes.events] == [(1, 8), (1, 8), (11, 2), (-4, 1)]
 
 
-def test_a_new_contact_is_never_older_than_the_primary_of_its_identity():
+def test_new_contact_is_never_older_than_its_primary():
     changes, _ = decide(snapshot(BIFF), ("biff@x", "1"), ("new@x", "2"), ("new@x", "717"))
     assert [c.not_before for c in changes.contacts] == [270, 270]
 
 
-def test_a_new_contact_is_never_older_than_the_primary_that_its_own_reply_shows():
+def test_new_contact_is_never_older_than_primary_in_reply():
     changes, _ = decide(snapshot(LORRAINE, BIFF), ("biff@x", "7"), ("lorraine@x", "7"))
     (new,) = changes.contacts
     assert new.not_before >= BIFF.primary_at
@@ -429,7 +429,7 @@ def test_contacts_are_neither_lost_nor_counted_twice(batch):
 
 
 @given(BATCHES)
-def test_every_new_contact_brings_a_value_that_nobody_held(batch):
+def test_every_new_contact_brings_a_new_value(batch):
     known = snapshot(*PEOPLE)
     changes = absorb(known, batch)
     held = {*known.emails, *known.phones}
@@ -443,7 +443,7 @@ def test_every_new_contact_brings_a_value_that_nobody_held(batch):
     assert held >= {v for o in batch for v in (o.email, o.phone) if v}
 
 
-def test_deleting_a_secondary_frees_the_values_that_it_alone_carries():
+def test_deleted_secondary_frees_the_values_only_it_carries():
     person = identity(contact(1, "a@x", "1"), contact(2, "b@x", "1"), version=4)
     changes = delete(snapshot(person), 2)
     assert (changes.deleted, changes.freed_emails, changes.freed_phones) == ([2], ["b@x"], [])
@@ -464,7 +464,7 @@ def test_the_next_oldest_contact_succeeds_a_deleted_primary():
     assert (changes.freed_emails, changes.freed_phones) == ([], [])
 
 
-def test_deleting_the_last_contact_leaves_an_identity_without_a_primary():
+def test_identity_without_contacts_has_no_primary():
     changes = delete(snapshot(LORRAINE), 1)
     (change,) = changes.identities
     assert (change.primary, change.primary_at, change.contacts) == (None, None, 0)
@@ -481,17 +481,17 @@ def test_deleting_a_contact_that_is_not_there_is_refused():
 @pytest.mark.parametrize(
     ("email", "phone"), [("a@x", None), (None, "2"), ("b@x", "1"), ("a@x", "9")]
 )
-def test_looking_up_shows_the_identity_that_holds_the_values(email, phone):
+def test_lookup_shows_the_identity_of_the_values(email, phone):
     known = snapshot(TWO_CONTACTS, GEORGE)
     assert look_up(known, email, phone) == Answer(1, ["a@x", "b@x"], ["1", "2"], [2])
 
 
-def test_looking_up_values_that_nobody_holds_finds_nothing():
+def test_lookup_of_unknown_values_finds_nothing():
     with pytest.raises(NotFound, match="No contact has this email or phoneNumber"):
         look_up(snapshot(GEORGE), "a@x", "1")
 
 
-def test_looking_up_values_of_two_identities_finds_no_one():
+def test_lookup_of_values_of_two_identities_finds_nothing():
     with pytest.raises(NotFound, match="belong to different identities"):
         look_up(snapshot(GEORGE, BIFF), "george@x", "717")
 

@@ -303,7 +303,7 @@ async def partition(service: Service, observations: list[Observation]) -> set[fr
     return {frozenset([*answer.emails, *answer.phones]) for answer in answers}
 
 
-def test_any_order_and_any_batches_end_in_the_same_partition(tmp_path):
+def test_every_order_and_batching_ends_in_same_identities(tmp_path):
     async def main() -> None:
         async with store_at(tmp_path / "identities.db") as store:
             await search(store)

@@ -163,7 +163,7 @@ def with_workers(*loads: float) -> Callable[[Callable[[Workers], Awaitable[None]
 
 
 class TestAccepting:
-    def test_one_worker_takes_all_of_a_small_load(self) -> None:
+    def test_first_worker_takes_all_of_a_small_load(self) -> None:
         @with_workers(IDLE, IDLE)
         async def _(workers: Workers) -> None:
             workers.start(0)
@@ -238,7 +238,7 @@ class TestMoving:
             await asyncio.sleep(0.1)  # ten measurements, after which nothing may have happened
             assert closing(clients) == before
 
-    def test_some_connections_in_use_move_but_no_idle_one(self) -> None:
+    def test_busy_connections_move_and_idle_ones_stay(self) -> None:
         @with_workers(0.0, 0.0)
         async def _(workers: Workers) -> None:
             idle = Client(is_in_use=False)

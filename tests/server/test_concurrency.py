@@ -28,12 +28,12 @@ def test_no_answer_is_stale_torn_or_from_the_future(tmp_path: Path) -> None:
     assert_right(under_load(tmp_path, SERVER, length, seed=1), length)
 
 
-def test_nor_when_everyone_dawdles_wherever_another_may_come_between(tmp_path: Path) -> None:
+def test_pauses_at_every_step_leave_history_linear(tmp_path: Path) -> None:
     length = 3000
     assert_right(under_load(tmp_path, SLEEPY_SERVER, length, seed=2), length)
 
 
-def test_who_is_erased_begins_anew(tmp_path: Path) -> None:
+def test_erased_person_begins_anew_under_load(tmp_path: Path) -> None:
     run = under_load(tmp_path, SLEEPY_SERVER, length=600, seed=5, erases=ERASES)
     assert run.violations() == []
     assert len(run.erased) > 30
@@ -54,13 +54,13 @@ def test_an_answer_of_who_is_erased_is_noticed(tmp_path: Path) -> None:
         ("unsafe-commits", 1000, {"torn", "order"}),
     ],
 )
-def test_a_server_with_a_mistake_is_noticed_under_the_same_load(
+def test_history_check_notices_a_server_with_a_mistake(
     tmp_path: Path, mistake: str, length: int, noticed: set[str]
 ) -> None:
     run = under_load(tmp_path, (*SLEEPY_SERVER, "--mistake", mistake), length, seed=3)
     assert noticed <= run.kinds()
 
 
-def test_commits_that_compare_nothing_are_noticed_in_what_is_stored(tmp_path: Path) -> None:
+def test_damage_check_notices_commits_that_compare_nothing(tmp_path: Path) -> None:
     run = under_load(tmp_path, (*SLEEPY_SERVER, "--mistake", "unsafe-commits"), 500, seed=4)
     assert damage(run.final)

@@ -72,7 +72,7 @@ def wait_until_gone(*pids: int) -> None:
 # PostgreSQL that is shared
 
 
-def test_a_fresh_database_is_empty_and_gone_afterwards_also_when_somebody_is_connected(
+def test_fresh_database_is_dropped_despite_open_connection(
     postgres: Postgres,
 ) -> None:
     with ExitStack() as stack:
@@ -107,7 +107,7 @@ def test_databases_of_a_run_killed_long_ago_are_dropped(
     abandoned.__exit__(None, None, None)
 
 
-def test_a_server_for_tests_that_does_not_let_us_in_is_named_not_replaced(
+def test_unreachable_test_server_is_named_and_not_replaced(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     with socket.socket() as nobody:
@@ -133,7 +133,7 @@ def test_where_no_server_runs_one_is_started(monkeypatch: pytest.MonkeyPatch) ->
 # PostgreSQL that is private
 
 
-def test_a_killed_server_loses_every_process_at_once_and_nothing_committed(
+def test_killed_database_server_keeps_committed_rows(
     own: OwnPostgres,
 ) -> None:
     execute(own.url(), "create table kept as select 'durable' as words")
@@ -169,7 +169,7 @@ def test_a_server_that_does_not_start_says_why(own: OwnPostgres) -> None:
     own.start()
 
 
-def test_a_disk_of_its_own_gets_full_and_the_server_still_answers_reads() -> None:
+def test_database_server_with_full_disk_answers_reads() -> None:
     with own_server(disk=64) as small, connected(small.url()) as connection:
         connection.execute("create table filler (words text)")
         connection.execute("alter table filler alter words set storage external")
@@ -200,7 +200,7 @@ with own_server() as own:
 """
 
 
-def test_servers_do_not_outlive_a_test_run_that_is_killed() -> None:
+def test_killed_test_run_leaves_no_servers() -> None:
     command = [sys.executable, "-c", ORPHAN, str(Path(__file__).parents[1])]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as run:
         assert run.stdout
@@ -221,7 +221,7 @@ def test_nobody_runs_as_root(own: OwnPostgres) -> None:
 # PgBouncer
 
 
-def test_a_session_through_the_pooler_is_served_by_different_connections(database: str) -> None:
+def test_pooler_serves_a_session_by_several_connections(database: str) -> None:
     with pgbouncer(database) as url, ExitStack() as stack:
         sessions = [stack.enter_context(connected(url, prepare_threshold=None)) for _ in range(8)]
         in_transactions = set()
@@ -289,7 +289,7 @@ def with_key(key: str) -> dict[str, str]:
     return {"apikey": key, "Authorization": f"Bearer {key}"}
 
 
-def test_the_data_api_answers_as_the_role_of_the_key(data_api: DataApi) -> None:
+def test_data_api_answers_as_role_of_key(data_api: DataApi) -> None:
     whoami = "/rest/v1/rpc/whoami"
     for key, role in ((data_api.anon_key, "anon"), (data_api.service_key, "service_role")):
         assert ask(data_api, whoami, {}, **with_key(key)) == (200, role)
@@ -298,7 +298,7 @@ def test_the_data_api_answers_as_the_role_of_the_key(data_api: DataApi) -> None:
     assert told == (200, [{"words": "told"}])
 
 
-def test_the_data_api_believes_no_key_that_is_forged_or_out_of_date(data_api: DataApi) -> None:
+def test_data_api_refuses_forged_and_expired_keys(data_api: DataApi) -> None:
     forged = jwt("service_role")[:-8] + "AAAAAAAA"
     for key in (forged, jwt("service_role", life=-60)):
         headers = {"apikey": data_api.anon_key, "Authorization": f"Bearer {key}"}
@@ -324,7 +324,7 @@ def test_the_gateway_serves_many_requests_on_one_connection(data_api: DataApi) -
             assert answer == (200, 2 * number)
 
 
-def test_roles_may_be_made_by_several_runs_at_the_same_time(postgres: Postgres) -> None:
+def test_concurrent_runs_may_create_the_same_roles(postgres: Postgres) -> None:
     with ThreadPoolExecutor() as threads:
         for made in [threads.submit(create_roles, postgres.url()) for _ in range(8)]:
             made.result(PATIENCE)
@@ -351,7 +351,7 @@ def test_a_line_forwards_and_can_be_cut(database: str) -> None:
         assert value(url, "select 1") == 1
 
 
-def test_an_answer_swallowed_leaves_the_commit_done_and_the_client_in_the_dark(
+def test_commit_with_swallowed_answer_is_done(
     database: str,
 ) -> None:
     execute(database, "create table note (words text)")
@@ -409,7 +409,7 @@ def test_a_line_to_a_dead_server_is_reset(own: OwnPostgres) -> None:
 # Where the servers come from
 
 
-def test_what_is_missing_and_cannot_be_had_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_server_program_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TEST_POSTGRES_BIN", "/nowhere")
     with pytest.raises(server_programs.Missing, match="TEST_POSTGRES_BIN: /nowhere has not all of"):
         server_programs.postgres()

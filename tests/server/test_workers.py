@@ -102,9 +102,7 @@ async def load(member: Member, after: Callable[[], None], lasting: float = 0.0) 
 
 
 @pytest.mark.parametrize("count", ["1", "2"])
-def test_told_to_end_under_load_they_answer_all_that_was_accepted(
-    tmp_path: Path, count: str
-) -> None:
+def test_workers_ending_under_load_answer_accepted_requests(tmp_path: Path, count: str) -> None:
     with cluster(tmp_path, BITESPEED_WORKERS=count) as servers:
         (member,) = servers.members
         for _ in range(3):
@@ -116,7 +114,7 @@ def test_told_to_end_under_load_they_answer_all_that_was_accepted(
             member.start()
 
 
-def test_who_has_connected_while_no_worker_looked_is_answered(tmp_path: Path) -> None:
+def test_client_that_connected_while_workers_slept_is_answered(tmp_path: Path) -> None:
     async def ask_all(member: Member, count: int) -> Counter[str]:
         pids = workers(member.process.pid)
         for pid in pids:
@@ -181,7 +179,7 @@ def test_a_worker_that_stands_still_gets_nobody(tmp_path: Path) -> None:
         assert callers[0].ask() == before
 
 
-def test_who_waits_for_a_worker_that_is_killed_is_answered_by_another(tmp_path: Path) -> None:
+def test_client_of_killed_worker_is_answered_by_another(tmp_path: Path) -> None:
     with called(tmp_path, 1) as (member, callers):
         callers[0].ask()
         (goes_first,) = connected_to(member)
@@ -202,7 +200,7 @@ def test_who_waits_for_a_worker_that_is_killed_is_answered_by_another(tmp_path: 
                 assert connection.recv(100).startswith(b"HTTP/1.1 200 ")
 
 
-def test_a_worker_with_many_callers_sends_some_to_another_and_none_is_cut_off(
+def test_busy_worker_moves_callers_without_cutting_any_off(
     tmp_path: Path,
 ) -> None:
     with called(tmp_path, 9, BITESPEED_MAX_CONNECTIONS="10") as (_, callers):
@@ -243,7 +241,7 @@ def sockets_of(pid: int) -> set[str]:
     return {link[len("socket:[") : -1] for link in links if link.startswith("socket:[")}
 
 
-def test_a_worker_that_is_killed_is_replaced_while_the_others_go_on(tmp_path: Path) -> None:
+def test_killed_worker_is_replaced_while_others_serve(tmp_path: Path) -> None:
     with cluster(tmp_path, **TWO) as servers:
         (member,) = servers.members
         supervisor = member.process.pid
@@ -261,7 +259,7 @@ def test_a_worker_that_is_killed_is_replaced_while_the_others_go_on(tmp_path: Pa
     assert outcomes["refused"] == 0
 
 
-def test_workers_end_when_the_process_that_looks_after_them_is_killed(tmp_path: Path) -> None:
+def test_workers_end_when_their_supervisor_is_killed(tmp_path: Path) -> None:
     with cluster(tmp_path, **TWO) as servers:
         (member,) = servers.members
         until(lambda: len(workers(member.process.pid)) == 2)
@@ -270,7 +268,7 @@ def test_workers_end_when_the_process_that_looks_after_them_is_killed(tmp_path: 
         until(lambda: not any(is_alive(pid) for pid in pids))
 
 
-def test_a_port_that_is_taken_is_told_in_one_sentence(tmp_path: Path) -> None:
+def test_taken_port_is_reported_in_one_sentence(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         command = [*SERVER, "--port", str(port), "--database", f"sqlite:///{tmp_path}/x.db"]
@@ -291,7 +289,7 @@ def has_connected(listener: socket.socket) -> bool:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere one caller may be let in")
-def test_at_the_end_nobody_is_let_in_and_who_waits_is_accepted() -> None:
+def test_closing_listener_accepts_waiting_clients_and_no_others() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener, socket.socket() as waiting:
         waiting.connect(listener.getsockname())
         keep_clients_out(listener)
@@ -302,7 +300,7 @@ def test_at_the_end_nobody_is_let_in_and_who_waits_is_accepted() -> None:
         assert not has_connected(listener)
 
 
-def test_a_queue_as_short_as_can_be_still_lets_one_in() -> None:
+def test_shortest_listen_queue_still_admits_one_client() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         listener.listen(0)
         assert has_connected(listener)
