@@ -1,4 +1,4 @@
-"""Dependencies that only some need, and what to say where one is missing."""
+"""Optional dependencies, and the advice given when one is missing."""
 
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -8,10 +8,12 @@ from bitespeed.errors import InvalidInput
 
 @contextmanager
 def extra(name: str) -> Generator[None]:
-    """Name the extra to install where an import inside fails."""
+    """Import optional dependencies inside. Raises `InvalidInput`, which names the extra to install,
+    when one of them is missing.
+    """
     try:
         yield
     except ModuleNotFoundError as error:
         raise InvalidInput(
-            f'This setting needs an extra: pip install "bitespeed-identity[{name}]"'
+            f'This needs the extra `{name}`. Run this in the source folder: pip install ".[{name}]"'
         ) from error

@@ -54,7 +54,7 @@ class Settings(msgspec.Struct, frozen=True):
     """The same for one tenant; beyond it, 429."""
     large_identity: int = LARGE_IDENTITY
     """Number of contacts from which an identity is logged as large."""
-    redis: str | None = None
+    redis_url: str | None = None
     """URL of a Redis or Valkey server that caches answers, ``redis://`` or ``rediss://``."""
     upstash_url: str | None = None
     """URL of an Upstash database that caches answers, over its REST API."""
@@ -123,7 +123,7 @@ class Settings(msgspec.Struct, frozen=True):
     @property
     def cache(self) -> CacheOptions:
         """What the cache needs of them."""
-        return CacheOptions(self.redis, self.upstash_url, self.upstash_token, self.cache_ttl)
+        return CacheOptions(self.redis_url, self.upstash_url, self.upstash_token, self.cache_ttl)
 
     @property
     def telemetry(self) -> TelemetryOptions:
@@ -151,7 +151,7 @@ class Settings(msgspec.Struct, frozen=True):
 _USUAL = {
     "database": "DATABASE_URL",
     "key": "SUPABASE_KEY",
-    "redis": "REDIS_URL",
+    "redis_url": "REDIS_URL",
     "upstash_url": "UPSTASH_REDIS_REST_URL",
     "upstash_token": "UPSTASH_REDIS_REST_TOKEN",
     "otlp_endpoint": "OTEL_EXPORTER_OTLP_ENDPOINT",
@@ -266,7 +266,8 @@ def _validate_region(region: str) -> None:
         import phonenumbers
     except ModuleNotFoundError:
         raise InvalidInput(
-            'BITESPEED_REGION needs the phone extra: pip install "bitespeed-identity[phone]"'
+            "BITESPEED_REGION needs the extra `phone`."
+            ' Run this in the source folder: pip install ".[phone]"'
         ) from None
     if region not in phonenumbers.SUPPORTED_REGIONS:
         raise InvalidInput("BITESPEED_REGION must be an ISO 3166 country code such as US")

@@ -204,7 +204,6 @@ def shared_class_names(sources: dict[str, str]) -> dict[str, list[str]]:
     return {name: found for name, found in modules.items() if len(found) > 1}
 
 
-@pytest.mark.xfail(reason="classes are still being renamed", strict=False)
 def test_no_two_public_classes_share_a_name() -> None:
     sources = {str(path.relative_to(SOURCE)): path.read_text() for path in SOURCE.rglob("*.py")}
     assert shared_class_names(sources) == {}
@@ -226,7 +225,6 @@ def settings_without_noun(hints: dict[str, object]) -> list[str]:
     ]
 
 
-@pytest.mark.xfail(reason="the setting `redis` is not yet `redis_url`", strict=False)
 def test_every_setting_has_a_noun_of_the_glossary() -> None:
     assert settings_without_noun(get_type_hints(Settings)) == []
 

@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Callable
 from typing import NamedTuple
 
 from bitespeed.api.calls import Backend, Call
-from bitespeed.api.http import Headers, Reply, error_reply
+from bitespeed.api.http import Headers, HttpReply, error_reply
 from bitespeed.api.keyring import NOBODY
 from bitespeed.api.operations import Routes, allowed, of_method
 from bitespeed.telemetry.metrics import OTHER
@@ -23,26 +23,30 @@ class Incoming(NamedTuple):
     read_body: Callable[[int], Awaitable[bytes]]
 
 
-class Answer(NamedTuple):
+class OperationReply(NamedTuple):
     """The reply to a request, and the name of the operation for metrics."""
 
     endpoint: str
-    reply: Reply
+    reply: HttpReply
 
 
-async def answer(backend: Backend, routes: Routes, incoming: Incoming, request: Request) -> Answer:
+async def answer(
+    backend: Backend, routes: Routes, incoming: Incoming, request: Request
+) -> OperationReply:
     """Answer the request. Every failure becomes a reply; only cancellation is raised."""
     endpoint = OTHER
     try:
         methods, parameters = routes.at(incoming.path)
         if incoming.method == "OPTIONS":
-            return Answer(OTHER, Reply(204, b"", [(b"allow", allowed(methods).encode())]))
+            return OperationReply(
+                OTHER, HttpReply(204, b"", [(b"allow", allowed(methods).encode())])
+            )
         operation = of_method(methods, incoming.method)
         endpoint = operation.name
         scope = operation.scope_for(incoming.query)
         caller = NOBODY if scope is None else await backend.access.admit(incoming.headers, scope)
         body = await incoming.read_body(operation.max_body) if operation.max_body else b""
         call = Call(caller, incoming.headers, parameters, incoming.query, body, request)
-        return Answer(endpoint, await operation.handler(backend, call))
+        return OperationReply(endpoint, await operation.handler(backend, call))
     except Exception as error:  # noqa: BLE001 - answered and logged here, once for all operations
-        return Answer(endpoint, error_reply(error, request))
+        return OperationReply(endpoint, error_reply(error, request))

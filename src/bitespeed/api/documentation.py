@@ -8,7 +8,7 @@ from pathlib import Path
 import msgspec
 
 from bitespeed.api.calls import Backend, Call
-from bitespeed.api.http import Reply, reply
+from bitespeed.api.http import HttpReply, reply
 from bitespeed.api.operations import Operation
 from bitespeed.errors import UnknownPath
 
@@ -21,15 +21,15 @@ _ASSETS = {
 _FOR_A_DAY = (b"cache-control", b"max-age=86400")
 
 
-async def _openapi(_: Backend, __: Call) -> Reply:
+async def _openapi(_: Backend, __: Call) -> HttpReply:
     return reply(_description())
 
 
-async def _page(_: Backend, __: Call) -> Reply:
+async def _page(_: Backend, __: Call) -> HttpReply:
     return reply(_text("docs.html").encode(), content_type=b"text/html; charset=utf-8")
 
 
-async def _asset(_: Backend, call: Call) -> Reply:
+async def _asset(_: Backend, call: Call) -> HttpReply:
     name = call.path_parameters["name"]
     if name not in _ASSETS:
         raise UnknownPath

@@ -27,7 +27,7 @@ NO_STORE = (b"cache-control", b"no-store")
 """For replies to GET: a cache on the way could answer out of date, or to somebody else."""
 
 
-class Reply(NamedTuple):
+class HttpReply(NamedTuple):
     """A whole reply. Its headers lack the length, and begin with the type if there is a body."""
 
     status: int
@@ -35,17 +35,17 @@ class Reply(NamedTuple):
     headers: list[tuple[bytes, bytes]]
 
 
-NO_CONTENT = Reply(204, b"", [])
+NO_CONTENT = HttpReply(204, b"", [])
 
 
 def reply(
     body: bytes, *headers: tuple[bytes, bytes], status: int = 200, content_type: bytes = JSON
-) -> Reply:
+) -> HttpReply:
     """A reply that has a body."""
-    return Reply(status, body, [(b"content-type", content_type), *headers])
+    return HttpReply(status, body, [(b"content-type", content_type), *headers])
 
 
-def error_reply(error: BaseException, request: Request) -> Reply:
+def error_reply(error: BaseException, request: Request) -> HttpReply:
     """The reply to a request that failed. Counts a 503 by its reason.
 
     An error that is not a `BitespeedError` is logged and becomes a 500 without details.
@@ -64,7 +64,7 @@ def error_reply(error: BaseException, request: Request) -> Reply:
         headers.append((b"allow", error.allowed.encode()))
     elif isinstance(error, TooLarge):
         headers.append(CLOSE)  # the rest of the body is not read
-    return Reply(error.status, encode_error(error), headers)
+    return HttpReply(error.status, encode_error(error), headers)
 
 
 def body_too_large(limit: int) -> TooLarge:

@@ -11,12 +11,12 @@ from typing import Literal, NamedTuple
 
 from bitespeed.api.calls import Backend, Call, flag
 from bitespeed.api.endpoints import contacts, erasure, identify, observations, process
-from bitespeed.api.http import Reply
+from bitespeed.api.http import HttpReply
 from bitespeed.errors import MethodNotAllowed, UnknownPath
 from bitespeed.model.api_keys import Scope
 from bitespeed.telemetry import metrics
 
-Handler = Callable[[Backend, Call], Awaitable[Reply]]
+Handler = Callable[[Backend, Call], Awaitable[HttpReply]]
 Place = Literal["server", "lambda", "both"]
 
 

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from bitespeed.api.dispatch import Incoming, answer
-from bitespeed.api.http import Headers, Reply, body_too_large, error_reply
+from bitespeed.api.http import Headers, HttpReply, body_too_large, error_reply
 from bitespeed.api.operations import OPERATIONS, Routes
 from bitespeed.aws.environment import Context, Environment, Opened
 from bitespeed.aws.metrics import current_counts, emit
@@ -44,7 +44,7 @@ def handler(event: Event, context: Context) -> dict[str, Any] | None:
     began, before = time.time(), current_counts()
     request = Request({HEADER: context.aws_request_id.encode()})
 
-    async def work(opened: Opened) -> Reply:
+    async def work(opened: Opened) -> HttpReply:
         return await _answer(opened, request_in(event), request)
 
     try:
@@ -66,7 +66,7 @@ async def _ping(opened: Opened) -> None:
     await opened.backend.tenants.ping()
 
 
-async def _answer(opened: Opened, given: HttpRequest, request: Request) -> Reply:
+async def _answer(opened: Opened, given: HttpRequest, request: Request) -> HttpReply:
     async def read_body(limit: int) -> bytes:
         if len(given.body) > limit:
             raise body_too_large(limit)
@@ -121,7 +121,7 @@ def _unquoted(path: str) -> str:
     return unquote(path)
 
 
-def _response(reply: Reply, request: Request) -> dict[str, Any]:
+def _response(reply: HttpReply, request: Request) -> dict[str, Any]:
     """The reply in the form that every kind of event takes."""
     escaped = reply.body.count(b'"') + reply.body.count(b"\\")
     if len(reply.body) + escaped + ENVELOPE > MAX_ANSWER:

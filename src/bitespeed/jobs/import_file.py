@@ -124,7 +124,7 @@ async def import_rows(
 
 
 def instant(text: str) -> int:
-    """Microseconds since 1970 of an ISO 8601 date or date and time; in UTC where no zone is told.
+    """Microseconds since 1970 of an ISO 8601 date or date and time; UTC if it names no zone.
 
     Raises `InvalidInput`.
     """
@@ -137,7 +137,7 @@ def instant(text: str) -> int:
 
 
 def _made_at(row: Row, *, is_needed: bool) -> int | None:
-    """When a row was made; None where it does not tell and need not."""
+    """When a row was made; None where the row has no valid date and needs none."""
     try:
         return instant(row.date if isinstance(row.date, str) else "")
     except InvalidInput:
@@ -156,7 +156,7 @@ def read_rows(
     stream: io.BufferedReader,
     columns: Columns = Columns(),  # noqa: B008 - it never changes
 ) -> Iterator[Row]:
-    """The rows of a CSV file with a header, or of NDJSON; whichever the first character tells.
+    """The rows of an NDJSON file, which begins with `{`, or of a CSV file with a header.
 
     Without column names the usual ones are recognised. Raises `InvalidInput` when
     there is no such column.

@@ -1,7 +1,7 @@
 """API keys: their form, and what is kept of them.
 
-A key is `bsk_<id>_<secret>`. Scanners for leaked secrets recognise the prefix, and people tell keys
-apart by the id. Only the SHA-256 of a key is kept. A fast hash will do, since nobody can guess 256
+A key is `bsk_<id>_<secret>`. Scanners for leaked secrets recognise the prefix, and people identify
+a key by its id. Only the SHA-256 of a key is kept. A fast hash will do, since nobody can guess 256
 random bits; a slow one is for passwords that people choose, and would delay every request.
 """
 

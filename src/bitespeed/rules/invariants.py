@@ -127,7 +127,7 @@ def _events(identity: IdentityRecords) -> Iterator[tuple[str, str]]:
         if head.id != identity.root_id:
             expected["identities.merged", head.id] += 1
     for kind, id_ in (recorded - expected) | (expected - recorded):
-        yield "I8", f"events do not tell the truth: {kind} {id_}"
+        yield "I8", f"events do not match the records: {kind} {id_}"
 
 
 def _novelty(identity: IdentityRecords) -> Iterator[tuple[str, str]]:

@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
-from bitespeed.api.http import Reply, body_too_large, declared_length
+from bitespeed.api.http import HttpReply, body_too_large, declared_length
 from bitespeed.errors import CallerLeft
 from bitespeed.telemetry.requests import HEADER, Request
 
@@ -41,7 +41,7 @@ def _piece(message: Message) -> bytes:
     return message.get("body", b"")
 
 
-async def send_reply(send: Send, reply: Reply, request: Request) -> None:
+async def send_reply(send: Send, reply: HttpReply, request: Request) -> None:
     """Send a whole reply, with the id of its request."""
     headers = [*reply.headers, (HEADER, request.id)]
     if reply.status != 204:

@@ -1,7 +1,7 @@
 """Several worker processes on one listening socket, and the supervisor that starts them.
 
 The workers decide among themselves which of them accepts (`acceptor.py`); the supervisor accepts
-nothing. It replaces a worker that ends. When it is told to end, it closes its own copy of the
+nothing. It replaces a worker that ends. On SIGTERM or SIGINT it closes its own copy of the
 socket first, so that the last worker to empty the queue closes the last copy. When it is killed,
 the workers end by themselves.
 """

@@ -1,27 +1,27 @@
 """/contacts: look up and delete."""
 
 from bitespeed.api.calls import Backend, Call
-from bitespeed.api.http import NO_CONTENT, NO_STORE, Reply, reply
+from bitespeed.api.http import NO_CONTENT, NO_STORE, HttpReply, reply
 from bitespeed.errors import InvalidInput
 from bitespeed.model.identifiers import observe
 from bitespeed.wire.answers import encode_answer
 from bitespeed.wire.subjects import MAX_ID, parse_contact_id
 
 
-async def look_up(backend: Backend, call: Call) -> Reply:
+async def look_up(backend: Backend, call: Call) -> HttpReply:
     """GET /contacts?email=…&phoneNumber=…"""
     wanted = observe(*_values_in(call.query), backend.region)
     answer = await call.service(backend).look_up(wanted.email, wanted.phone)
     return reply(encode_answer(answer), NO_STORE)
 
 
-async def get_contact(backend: Backend, call: Call) -> Reply:
+async def get_contact(backend: Backend, call: Call) -> HttpReply:
     """GET /contacts/{id}"""
     answer = await call.service(backend).contact(_contact_id(call))
     return reply(encode_answer(answer), NO_STORE)
 
 
-async def delete_contact(backend: Backend, call: Call) -> Reply:
+async def delete_contact(backend: Backend, call: Call) -> HttpReply:
     """DELETE /contacts/{id}"""
     await call.service(backend).delete(_contact_id(call), call.request)
     return NO_CONTENT

@@ -1,14 +1,14 @@
 """POST /erase: remove all records about one data subject."""
 
 from bitespeed.api.calls import Backend, Call
-from bitespeed.api.http import NDJSON, Reply, content_type, reply
+from bitespeed.api.http import NDJSON, HttpReply, content_type, reply
 from bitespeed.errors import UnsupportedMediaType
 from bitespeed.wire.subjects import decode_subject, encode_receipt
 
 MAX_BODY = 64 * 1024  # bytes; one value, and room for members we ignore
 
 
-async def erase(backend: Backend, call: Call) -> Reply:
+async def erase(backend: Backend, call: Call) -> HttpReply:
     """POST /erase"""
     if content_type(call.headers) is NDJSON:
         raise UnsupportedMediaType("Name one person as application/json")

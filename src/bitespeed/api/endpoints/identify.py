@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from bitespeed.api.calls import Backend, Call
 from bitespeed.api.endpoints.batches import Item, charge, items_in
-from bitespeed.api.http import NDJSON, Headers, Reply, content_type, reply
+from bitespeed.api.http import NDJSON, Headers, HttpReply, content_type, reply
 from bitespeed.api.keyring import Caller
 from bitespeed.errors import BitespeedError, InvalidInput, UnsupportedMediaType
 from bitespeed.model.identifiers import Observation
@@ -17,7 +17,7 @@ MAX_BODY = 64 * 1024  # bytes; two values of 255 characters, and room for member
 MAX_BATCH_BODY = 1024 * 1024  # bytes; a kilobyte for each observation
 
 
-async def identify(backend: Backend, call: Call) -> Reply:
+async def identify(backend: Backend, call: Call) -> HttpReply:
     """POST /identify"""
     observation = _observation(call.headers, call.body, backend.region)
     answer = await call.service(backend).identify(observation, call.request)
@@ -41,7 +41,7 @@ def submit(
     backend.tenants.of(caller.tenant).submit(observation, on_done, request)
 
 
-async def identify_batch(backend: Backend, call: Call) -> Reply:
+async def identify_batch(backend: Backend, call: Call) -> HttpReply:
     """POST /identify/batch: an outcome for each item. One that is refused harms no other."""
     is_ndjson = content_type(call.headers) is NDJSON
     items = items_in(call.body, is_ndjson=is_ndjson)

@@ -4,7 +4,7 @@ import msgspec
 
 from bitespeed.api.calls import Backend, Call
 from bitespeed.api.endpoints.batches import charge, items_in
-from bitespeed.api.http import NDJSON, Reply, content_type, reply
+from bitespeed.api.http import NDJSON, HttpReply, content_type, reply
 from bitespeed.errors import InvalidInput, NotConfigured
 from bitespeed.queues.messages import MAX_MESSAGE
 from bitespeed.wire.observations import decode_observation
@@ -12,7 +12,7 @@ from bitespeed.wire.observations import decode_observation
 MAX_BODY = MAX_MESSAGE  # bytes; all of it becomes one message
 
 
-async def enqueue(backend: Backend, call: Call) -> Reply:
+async def enqueue(backend: Backend, call: Call) -> HttpReply:
     """POST /observations: all of them as one message, or none if one is bad."""
     if backend.queue is None:
         raise NotConfigured("No queue is configured here; POST /identify answers at once")
