@@ -129,7 +129,7 @@ def test_second_adoption_changes_nothing_and_says_so(database: str, tmp_path: Pa
     assert state(database) == before
 
 
-def test_one_of_two_concurrent_adoptions_adopts(database: str) -> None:
+def test_only_first_of_two_concurrent_adoptions_adopts(database: str) -> None:
     fill(database, LIVELY)
     on_store(database, check)
     results: list[Adopted | None] = []

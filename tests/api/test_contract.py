@@ -120,7 +120,7 @@ class TestOrder:
             "secondaryContactIds": ids[-2::-1],
         }
 
-    def test_primary_s_values_come_first_even_when_the_primary_has_only_one(self, server):
+    def test_primary_values_come_first_even_when_only_one(self, server):
         phone, first, second = fresh_phone(), fresh_email(), fresh_email()
         server.identify(None, phone)
         server.identify(first, phone)
@@ -185,7 +185,7 @@ class TestMerge:
 
 
 class TestNothingNew:
-    def test_an_email_and_a_phone_known_from_different_contacts_write_nothing(self, server):
+    def test_email_and_phone_of_different_contacts_write_nothing(self, server):
         e1, e2, p1, p2 = fresh_email(), fresh_email(), fresh_phone(), fresh_phone()
         server.identify(e1, p1)
         server.identify(e2, p1)
@@ -232,7 +232,7 @@ class TestUnderstanding:
         assert server.identify(None, 0)["phoneNumbers"] == ["0"]
         assert server.identify(None, "0") == server.identify(None, 0)
 
-    def test_an_integer_of_fifty_digits_is_kept_to_the_last_one(self, server):
+    def test_integer_of_fifty_digits_is_kept_exactly(self, server):
         digits = "1234567890" * 5
         assert server.identify(None, int(digits))["phoneNumbers"] == [digits]
 
@@ -291,7 +291,7 @@ class TestCanonical:
             ("{}\N{NO-BREAK SPACE}7", "{}7"),
         ],
     )
-    def test_a_phone_number_is_its_digits_and_a_leading_plus(self, server, form, canonical):
+    def test_phone_is_its_digits_and_a_leading_plus(self, server, form, canonical):
         number, email = fresh_phone(), fresh_email()
         sent, expected = form.format(number), canonical.format(number)
         answer = server.identify(email, sent)
@@ -300,7 +300,7 @@ class TestCanonical:
         kept = sent if sent != expected else None
         assert stored(server, email) == [(email, expected, None, kept)]
 
-    def test_what_was_sent_is_kept_beside_only_where_it_differs(self, server):
+    def test_raw_value_is_stored_only_when_it_differs(self, server):
         email, phone = fresh_email(), fresh_phone()
         server.identify(email, phone)
         assert stored(server, email) == [(email, phone, None, None)]
@@ -320,7 +320,7 @@ class TestCanonical:
         assert (answer["emails"], answer["phoneNumbers"]) == ([longest], [phone])
 
     @pytest.mark.parametrize("bad", [{"email": "nobody"}, {"phoneNumber": "nothing"}])
-    def test_a_bad_value_is_refused_whatever_the_other_one_is(self, server, bad):
+    def test_bad_value_is_refused_beside_any_other_value(self, server, bad):
         good = {"email": fresh_email(), "phoneNumber": fresh_phone()}
         server.post("/identify", good)
         before = server.tables()
@@ -333,7 +333,7 @@ def stored(server: Server, email: str) -> list[tuple[str | None, ...]]:
     return server.query(f"select {columns} from contact_record where email = ?", email)
 
 
-def test_with_a_region_valid_numbers_are_taken_in_e164_and_others_as_they_are(serve, tmp_path):
+def test_region_makes_e164_of_valid_numbers(serve, tmp_path):
     with serve(tmp_path, BITESPEED_REGION="US") as server:
         answer = server.identify("doc@hillvalley.edu", "(650) 253-0000")
         assert answer["phoneNumbers"] == ["+16502530000"]
@@ -342,7 +342,7 @@ def test_with_a_region_valid_numbers_are_taken_in_e164_and_others_as_they_are(se
         assert server.identify(None, "123456")["phoneNumbers"] == ["123456"]
 
 
-def test_what_was_answered_is_still_there_after_a_restart(serve, tmp_path):
+def test_answered_contacts_survive_a_restart(serve, tmp_path):
     with serve(tmp_path) as server:
         server.identify("lorraine@hillvalley.edu", "123456")
         answer = server.identify("mcfly@hillvalley.edu", "123456")

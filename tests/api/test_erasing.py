@@ -43,7 +43,7 @@ def in_files(path: Path, *values: str) -> set[str]:
     return {value for value in values if value.lower().encode() in content}
 
 
-def test_a_server_forgets_a_person_down_to_the_bytes_of_its_files(server: Server) -> None:
+def test_erased_person_leaves_no_bytes_in_files(server: Server) -> None:
     server.identify(f" {ANN[0].upper()} ", ANN[1])
     server.identify("canary-ann@work.test", ANN[1])
     server.identify(*BOB)
@@ -72,7 +72,7 @@ def test_a_server_forgets_a_person_down_to_the_bytes_of_its_files(server: Server
     assert server.identify(*ANN)["emails"] == [ANN[0]]
 
 
-def test_who_is_erased_stays_so_when_the_import_is_run_again(tmp_path: Path) -> None:
+def test_erased_person_stays_erased_after_repeated_import(tmp_path: Path) -> None:
     database = f"sqlite:///{tmp_path}/people.db"
     rows = tmp_path / "rows.csv"
     old, today = "2020-01-01T00:00:00Z", datetime.now(UTC).isoformat()
@@ -129,7 +129,7 @@ def test_an_import_since_a_time_needs_dates(tmp_path: Path) -> None:
     assert bitespeed("lookup", "--email", "a@x.test", database=database).returncode == 1
 
 
-def test_export_of_one_person_tells_everything_held(tmp_path: Path) -> None:
+def test_export_of_one_person_has_everything_stored(tmp_path: Path) -> None:
     database = f"sqlite:///{tmp_path}/people.db"
     for sent in ((" A@Shop.test", "1-1"), ("b@shop.test", "2"), ("a@shop.test", "2"), BOB):
         succeed("identify", "--email", sent[0], "--phone", sent[1], database=database)

@@ -48,7 +48,7 @@ class TestBatch:
         ids = [a["contact"]["primaryContatctId"] for a in answers]
         assert ids == sorted(set(ids))
 
-    def test_each_observation_is_answered_in_the_light_of_those_before_it(self, server):
+    def test_each_reply_of_a_batch_includes_earlier_observations(self, server):
         (e1, p1), (e2, p2) = person(), person()
         batch = [observation(e1, p1), observation(e2, p2), observation(e1, p2), observation(e1, p1)]
         first, second, joined, repeat = (
@@ -110,7 +110,7 @@ class TestBatch:
         emails = [answer["contact"]["emails"] for answer in (first, second, third)]
         assert emails == [[email] for email, _ in people]
 
-    def test_a_line_that_is_no_json_harms_none_of_the_others(self, server):
+    def test_line_that_is_no_json_fails_alone(self, server):
         email = fresh_email()
         body = b'{"email": \n\xff\n[]\n{"email": "%s"}' % email.encode()
         reply = server.ask("POST", "/identify/batch", body, NDJSON)
@@ -131,7 +131,7 @@ class TestContact:
         for id_ in (answer["primaryContatctId"], *answer["secondaryContactIds"]):
             assert server.ask("GET", f"/contacts/{id_}").contact == answer
 
-    def test_a_merged_contact_shows_the_identity_it_belongs_to_by_now(self, server):
+    def test_merged_contact_shows_its_present_identity(self, server):
         people = [person() for _ in range(5)]
         ids = [server.identify(*p)["primaryContatctId"] for p in people]
         for (email, _), (_, phone) in zip(people[1:], people[:-1], strict=True):
@@ -156,7 +156,7 @@ class TestLookUp:
         assert self.look_up(server, phoneNumber=phone).contact == answer
         assert self.look_up(server, email=email, phoneNumber=phone).contact == answer
 
-    def test_it_never_writes(self, server):
+    def test_lookup_writes_nothing(self, server):
         (email, phone), (other, _) = person(), person()
         server.identify(email, phone)
         server.identify(other)
@@ -176,17 +176,17 @@ class TestLookUp:
     @pytest.mark.parametrize(
         "query", ["", "?", "?email=", "?email=%20&phoneNumber=", "?Email=a@b.c", "?other=1"]
     )
-    def test_neither_value_is_a_bad_request(self, server, query):
+    def test_lookup_without_a_value_is_a_bad_request(self, server, query):
         reply = server.ask("GET", f"/contacts{query}")
         assert (reply.status, reply.error) == (400, "Either email or phoneNumber is required")
 
     @pytest.mark.parametrize("form", ["+{}", "%2B{}", "%2b{}", "+{}+", "(%2B{})", "%20%2B{}"])
-    def test_a_plus_at_the_head_of_a_phone_number_need_not_be_encoded(self, server, form):
+    def test_leading_plus_of_a_phone_needs_no_encoding(self, server, form):
         phone = fresh_phone()
         answer = server.identify(None, f"+{phone}")
         assert server.ask("GET", f"/contacts?phoneNumber={form.format(phone)}").contact == answer
 
-    def test_a_plus_elsewhere_in_a_phone_number_is_a_blank(self, server):
+    def test_later_plus_in_a_phone_is_a_blank(self, server):
         answer = server.identify(None, "+15550199")
         assert server.ask("GET", "/contacts?phoneNumber=%2B1+555+0199").contact == answer
 
@@ -204,7 +204,7 @@ class TestLookUp:
         ):
             assert server.ask("GET", target).headers["cache-control"] == "no-store"
 
-    def test_bytes_that_are_no_utf8_are_not_taken_for_another_value(self, server):
+    def test_invalid_utf8_is_refused_in_a_lookup(self, server):
         server.identify("\N{REPLACEMENT CHARACTER}@hillvalley.edu")
         reply = server.ask("GET", "/contacts?email=%ff@hillvalley.edu")
         assert (reply.status, bool(reply.error)) == (400, True)
@@ -268,7 +268,7 @@ class TestDelete:
             reply = server.ask(method, f"/contacts/{id_}")
             assert (reply.status, reply.error) == (404, "There is no contact with this id")
 
-    def test_a_deleted_contact_s_identity_is_still_found_by_its_other_contacts(self, server):
+    def test_identity_of_deleted_contact_is_found_by_other_contacts(self, server):
         email, phone = person()
         first = server.identify(email, phone)["primaryContatctId"]
         (second,) = server.identify(fresh_email(), phone)["secondaryContactIds"]
@@ -276,7 +276,7 @@ class TestDelete:
         assert server.ask("GET", f"/contacts/{first}").status == 404
         assert server.ask("GET", f"/contacts/{second}").contact["primaryContatctId"] == second
 
-    def test_one_side_of_a_merge_can_be_deleted(self, server):
+    def test_primary_of_merged_identity_can_be_deleted(self, server):
         (e1, p1), (e2, p2) = person(), person()
         old, new = (server.identify(*p)["primaryContatctId"] for p in ((e1, p1), (e2, p2)))
         server.identify(e1, p2)
@@ -291,7 +291,7 @@ class TestPaths:
         assert server.ask("GET", "/ready").json == {"status": "ready"}
 
     @pytest.mark.parametrize("path", METHODS)
-    def test_options_tells_the_methods(self, server, path):
+    def test_options_lists_the_methods_of_a_path(self, server, path):
         reply = server.ask("OPTIONS", path)
         assert (reply.status, reply.body) == (204, b"")
         assert sorted(reply.headers["allow"].split(", ")) == METHODS[path].split(", ")
@@ -304,7 +304,7 @@ class TestPaths:
             assert head.headers[name] == get.headers[name]
 
     @pytest.mark.parametrize(("path", "method"), OTHER_METHODS)
-    def test_other_methods_are_told_the_right_ones(self, server, path, method):
+    def test_refusal_of_a_method_lists_the_right_ones(self, server, path, method):
         reply = server.ask(method, path, b"{}")
         assert reply.status == 405
         assert sorted(reply.headers["allow"].split(", ")) == METHODS[path].split(", ")
@@ -317,7 +317,7 @@ class TestPaths:
         assert (reply.status, "/docs" in reply.error) == (404, True)
 
     @pytest.mark.parametrize("range_", ["bytes=999999999-", "bytes=x"])
-    def test_a_file_comes_whole_whatever_range_is_asked_for(self, server, range_):
+    def test_file_comes_whole_despite_a_range_header(self, server, range_):
         reply = server.ask("GET", "/docs/swagger-ui.css", headers={"Range": range_})
         assert reply.status == 200
         assert len(reply.body) > 100_000
@@ -335,7 +335,7 @@ class TestBodies:
         assert (reply.status, "/identify/batch" in reply.error) == (415, True)
 
     @pytest.mark.parametrize(("path", "limit"), [("/identify", 65_536), ("/identify/batch", 2**20)])
-    def test_the_largest_body_is_taken_and_one_byte_more_is_not(self, server, path, limit):
+    def test_body_of_one_byte_too_many_is_refused(self, server, path, limit):
         assert server.ask("POST", path, b'"%s"' % (b"x" * (limit - 2))).status == 400
         reply = server.ask("POST", path, b'"%s"' % (b"x" * (limit - 1)))
         assert (reply.status, str(limit) in reply.error) == (413, True)
@@ -352,7 +352,7 @@ class TestBodies:
         assert json.loads(answer.partition(b"\r\n\r\n")[2])["contact"]["emails"] == [email]
 
     @pytest.mark.parametrize("path", ["/identify", "/identify/batch"])
-    def test_an_endless_body_in_chunks_is_refused_while_it_comes(self, server, path):
+    def test_endless_body_in_chunks_is_refused_during_upload(self, server, path):
         chunk = b"10000\r\n" + b" " * 65_536 + b"\r\n"
         answer = server.raw(chunked(path) + chunk * 100)
         assert answer.startswith(b"HTTP/1.1 413 ")
@@ -368,7 +368,7 @@ class TestBodies:
                 connection.sendall(body[start : start + 8])
             assert email.encode() in read_all(connection)
 
-    def test_a_client_that_waits_for_permission_to_send_gets_it(self, server):
+    def test_client_that_expects_100_continue_gets_it(self, server):
         body = json.dumps({"email": fresh_email()}).encode()
         with server.connect() as connection:
             connection.sendall(head("/identify", len(body), "Expect: 100-continue"))
@@ -417,7 +417,7 @@ class TestConnections:
             assert reply.contact["phoneNumbers"] == ["8"]
             assert connection.sock is kept
 
-    def test_a_client_of_http_1_0_is_not_left_waiting(self, server):
+    def test_http_1_0_client_is_answered_and_closed(self, server):
         body = b'{"email":"%b"}' % fresh_email().encode()
         answer = server.raw(
             b"POST /identify HTTP/1.0\r\nConnection: keep-alive\r\nContent-Length: %d\r\n\r\n%b"
@@ -441,7 +441,7 @@ class TestConnections:
             assert answer.startswith(b"200 ")
             assert phone.encode() in answer
 
-    def test_a_client_that_leaves_midway_writes_nothing_and_harms_nobody(self, server):
+    def test_client_that_leaves_during_its_request_writes_nothing(self, server):
         before = server.tables()
         body = json.dumps({"email": fresh_email()}).encode()
         request = head("/identify", len(body)) + body
@@ -451,7 +451,7 @@ class TestConnections:
         assert server.ask("GET", "/ready").status == 200
         assert server.tables() == before
 
-    def test_a_client_that_does_not_wait_for_its_answer_harms_nobody(self, server):
+    def test_client_that_leaves_before_its_answer_disturbs_nobody(self, server):
         phone = fresh_phone()
         body = json.dumps({"phoneNumber": phone}).encode()
         for _ in range(50):
@@ -487,7 +487,7 @@ class TestLockedDatabase:
             server.identify(email, fresh_phone())["primaryContatctId"] == known["primaryContatctId"]
         )
 
-    def test_a_write_goes_on_when_the_lock_is_let_go_in_time(self, server):
+    def test_write_continues_when_lock_is_released_in_time(self, server):
         email = fresh_email()
         with ThreadPoolExecutor() as threads:
             with locked(server):

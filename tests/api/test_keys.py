@@ -126,7 +126,7 @@ def test_nothing_crosses_from_one_tenant_to_another(shops, operation):
 
 @pytest.mark.parametrize("operation", SCOPES)
 @pytest.mark.parametrize("scope", ALL_SCOPES)
-def test_a_key_opens_what_its_scope_says_and_nothing_else(shops, operation, scope):
+def test_key_permits_only_operations_of_its_scopes(shops, operation, scope):
     server, texts = shops
     method, path = operation
     target, body = REQUESTS[operation]
@@ -168,7 +168,7 @@ def test_the_description_names_the_same_scopes():
 
 
 @pytest.mark.parametrize("path", ["/health", "/ready", "/openapi.json", "/docs"])
-def test_what_says_nothing_of_customers_needs_no_key(shops, path):
+def test_paths_without_customer_data_need_no_key(shops, path):
     assert shops[0].ask("GET", path).status == 200
 
 
@@ -186,7 +186,7 @@ class TestRefusals:
     @pytest.mark.parametrize(
         "form", ["", "x", "bsk_", "bsk_{id}", "{text}0", "{text} {text}", "{upper}"]
     )
-    def test_what_is_no_key_opens_nothing(self, shops, form):
+    def test_malformed_key_is_refused(self, shops, form):
         text = shops[1]["shop", "identify"]
         sent = form.format(text=text, id=text[4:16], upper=text.upper())
         assert "This is not one API key" in self.refused(shops[0], bearing(sent))
@@ -208,7 +208,7 @@ class TestRefusals:
         assert shops[0].ask("POST", "/identify", BODY, headers | {"X-API-Key": one}).status == 200
 
     @pytest.mark.parametrize("name", ["Authorization", "X-API-Key"])
-    def test_of_a_header_that_comes_twice_the_last_one_counts(self, shops, name):
+    def test_last_of_two_key_headers_counts(self, shops, name):
         form = "Bearer {}" if name == "Authorization" else "{}"
         good, bad = (f"{name}: {form.format(t)}" for t in (shops[1]["shop", "read"], "x"))
         for lines, status in (((bad, good), 404), ((good, bad), 401)):
@@ -248,7 +248,7 @@ class TestLives:
     def status(self, server, text):
         return server.ask("POST", "/identify", BODY, bearing(text)).status
 
-    def test_a_revoked_key_is_refused_within_seconds_also_while_it_is_used(self, tmp_path):
+    def test_revoked_key_in_use_is_refused_within_seconds(self, tmp_path):
         database = f"sqlite:///{tmp_path / 'contacts.db'}"
         (key, text), (_, other) = made(), made()
         with guarded(tmp_path, database, key) as server:
@@ -293,7 +293,7 @@ class TestLives:
                 stranger = server.ask("POST", "/identify", BODY, bearing(made()[1]))
                 assert (stranger.status, stranger.headers["retry-after"]) == (503, "1")
 
-    def test_metrics_go_on_without_the_database_for_who_could_read_them(self, postgres, tmp_path):
+    def test_trusted_key_reads_metrics_without_the_database(self, postgres, tmp_path):
         end = time.time() + TRUSTED + 2
         watcher, short = made(scopes=["metrics"]), made(expires_at=int(end * 1e6))
         other, late = made(scopes=["read"]), made(scopes=["metrics"])
@@ -325,7 +325,7 @@ def run(*words, database=None, status=0):
 
 
 class TestWithoutKeys:
-    def test_on_a_loopback_address_none_is_needed_until_there_is_one(self, tmp_path):
+    def test_loopback_server_needs_no_key_until_one_exists(self, tmp_path):
         with serve(tmp_path) as server:
             assert server.ask("POST", "/identify", BODY).status == 200
             assert server.ask("POST", "/identify", BODY, bearing("x")).status == 401
@@ -349,7 +349,7 @@ class TestWithoutKeys:
             assert words in said
 
     @pytest.mark.parametrize("ways", [["--public"], []])
-    def test_unless_told_so_or_with_a_key(self, tmp_path, ways):
+    def test_public_address_needs_a_key_or_permission(self, tmp_path, ways):
         with (
             serve(tmp_path, BITESPEED_HOST="0.0.0.0", BITESPEED_PUBLIC=str(bool(ways)))
             if ways
@@ -364,7 +364,7 @@ class TestWithoutKeys:
         ):
             assert server.ask("POST", "/identify", BODY).status == (200 if ways else 401)
 
-    def test_without_the_database_they_may_read_metrics_and_nothing_else(self, postgres, tmp_path):
+    def test_keyless_callers_without_database_read_only_metrics(self, postgres, tmp_path):
         with postgres.fresh_database() as url:
             prepared(url)
             with guarded(tmp_path, url, BITESPEED_DATABASE_TIMEOUT="1") as server:

@@ -64,13 +64,13 @@ def memory(pid):
 
 class TestSlowCallers:
     @pytest.mark.parametrize("sent", DAWDLERS.values(), ids=DAWDLERS)
-    def test_who_stops_is_closed(self, quick, sent):
+    def test_caller_that_stops_sending_is_disconnected(self, quick, sent):
         with quick.connect() as connection:
             connection.sendall(sent)
             assert is_closed_in_time(connection)
 
     @pytest.mark.parametrize("part", TRICKLES)
-    def test_who_trickles_is_closed_too(self, quick, part):
+    def test_caller_that_trickles_is_disconnected(self, quick, part):
         start, drop = TRICKLES[part]
         begin = time.monotonic()
         with quick.connect() as connection, suppress(ConnectionError):
@@ -80,7 +80,7 @@ class TestSlowCallers:
                 time.sleep(0.05)
             pytest.fail("It was let go on.")
 
-    def test_who_takes_no_answer_is_closed(self, quick):
+    def test_caller_that_reads_no_answer_is_disconnected(self, quick):
         """Answers pile up beyond what the system takes in for the caller, until nothing does."""
         with socket.socket() as connection:
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
@@ -93,7 +93,7 @@ class TestSlowCallers:
                 received = len(read_all(connection))
                 assert received < 5_000_000
 
-    def test_who_comes_back_within_the_time_is_kept(self, quick):
+    def test_caller_that_returns_in_time_stays_connected(self, quick):
         with closing(HTTPConnection("127.0.0.1", quick.port, timeout=5)) as connection:
             for _ in range(3):
                 assert ask(connection, "POST", "/identify", HEALTHY).status == 200
@@ -103,7 +103,7 @@ class TestSlowCallers:
             assert ask(connection, "POST", "/identify", HEALTHY).status == 200
             assert connection.sock is kept
 
-    def test_others_find_room_among_more_of_them_than_there_may_be(self, quick):
+    def test_new_caller_is_served_among_too_many_idle_ones(self, quick):
         with ExitStack() as crowd:
             kept = crowd.enter_context(closing(HTTPConnection("127.0.0.1", quick.port, timeout=5)))
             for round_ in range(2):
@@ -128,11 +128,11 @@ class TestSizes:
         )
 
     @pytest.mark.parametrize("path", ["/identify", "/identify/batch"])
-    def test_a_length_that_is_too_much_is_refused_before_any_of_it(self, quick, path):
+    def test_excessive_content_length_is_refused_before_the_body(self, quick, path):
         head = f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Length: 2000000\r\n\r\n"
         assert quick.raw(head.encode()).startswith(b"HTTP/1.1 413 ")
 
-    def test_a_body_byte_by_byte_is_read_in_reasonable_time(self, quick):
+    def test_body_of_one_byte_chunks_is_read_quickly(self, quick):
         body = json.dumps({"email": fresh_email(), "x": "y" * 20_000}).encode()
         chunks = b"".join(b"1\r\n%c\r\n" % byte for byte in body) + b"0\r\n\r\n"
         head = b"POST /identify HTTP/1.1\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n"
@@ -228,7 +228,7 @@ async def dawdle(port, stop):
     await asyncio.gather(*[one(n) for n in range(SLOW)])
 
 
-def test_fuzz_and_slow_callers_get_no_5xx_take_no_memory_and_harm_nobody(quick):
+def test_fuzz_and_slow_callers_disturb_nobody(quick):
     async def all_at_once():
         stop = asyncio.Event()
         others = [asyncio.create_task(served(quick.port, stop)) for _ in range(2)]
@@ -256,7 +256,7 @@ def on_loop(test):
 
 
 class TestRate:
-    def test_a_key_that_sends_too_much_is_told_when_to_come_back_and_others_are_not(self, tmp_path):
+    def test_key_over_its_rate_limit_learns_when_to_retry(self, tmp_path):
         (key, text), (other, others_text) = made(), made("other")
         database = f"sqlite:///{tmp_path / 'contacts.db'}"
         with guarded(tmp_path, database, key, other, BITESPEED_RATE_LIMIT="5") as server:

@@ -118,14 +118,14 @@ def assert_documented(reply, path, method):
 
 
 class TestDescription:
-    def test_it_is_valid_openapi_3_1(self):
+    def test_description_is_valid_openapi_3_1(self):
         assert SPEC["openapi"].startswith("3.1.")
         OpenAPIV31SpecValidator(SPEC).validate()
 
-    def test_it_has_the_version_of_the_package(self):
+    def test_description_has_the_version_of_the_package(self):
         assert SPEC["info"]["version"] == bitespeed.__version__
 
-    def test_every_operation_has_a_name_a_summary_and_an_error(self):
+    def test_every_operation_has_name_summary_and_error(self):
         names = [operation["operationId"] for _, _, operation in operations()]
         assert len(set(names)) == len(names)
         for path, _, operation in operations():
@@ -155,7 +155,7 @@ class TestDescription:
         described = {m.upper() for p, m, _ in operations() if p == path}
         assert set(allow) - {"HEAD"} == described
 
-    def test_it_is_served_as_json(self, server):
+    def test_description_is_served_as_json(self, server):
         assert server.ask("GET", "/openapi.json").json == SPEC
 
 
@@ -283,17 +283,17 @@ class TestPage:
             assert f"{address.scheme}://{address.netloc}" == server.url
             assert server.ask("GET", address.path).status == 200
 
-    def test_neither_it_nor_its_style_names_another_host(self, server, page):
+    def test_docs_page_and_styles_name_no_other_host(self, server, page):
         styles = [link for link in page.links if link.endswith(".css")]
         assert styles
         for path in ("/docs", *(f"/{style}" for style in styles)):
             text = server.ask("GET", path).body.decode()
             assert not re.findall(r"@import|https?://(?!www\.w3\.org/)|[\"'(]//", text)
 
-    def test_no_validator_elsewhere_is_asked(self, page):
+    def test_docs_page_uses_no_external_validator(self, page):
         assert "validatorUrl: null" in page.text
 
-    def test_its_files_come_with_their_types(self, server, page):
+    def test_docs_files_come_with_their_types(self, server, page):
         kinds = {".js": "javascript", ".css": "text/css", ".png": "image/png"}
         for link in page.links:
             kind = next((kind for end, kind in kinds.items() if link.endswith(end)), "json")

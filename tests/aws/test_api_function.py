@@ -43,7 +43,7 @@ print(answer["statusCode"], *sys.modules, sep="\\n")
 """
 
 
-def test_a_first_request_waits_for_nothing_that_it_does_not_need(package: Path, url: str) -> None:
+def test_first_request_loads_only_what_it_needs(package: Path, url: str) -> None:
     body = b'{"email": "mcfly@hillvalley.edu"}'
     event = request_event("http api", "POST", "/identify", body, {"x-amzn-trace-id": "Root=1"})
     environ = {"PYTHONPATH": str(package), "DATABASE_URL": url, "BITESPEED_PUBLIC": "true"}
@@ -60,7 +60,7 @@ def test_a_first_request_waits_for_nothing_that_it_does_not_need(package: Path, 
 # The environment between invocations
 
 
-def test_connections_that_ended_while_it_was_frozen_fail_no_request(
+def test_connections_ended_while_frozen_fail_no_request(
     package: Path, tmp_path: Path, url: str
 ) -> None:
     with emulated(package, tmp_path, direct=url, DATABASE_URL=url) as function:
@@ -74,7 +74,9 @@ def test_connections_that_ended_while_it_was_frozen_fail_no_request(
             )
 
 
-def test_it_holds_one_connection_to_the_database(package: Path, tmp_path: Path, url: str) -> None:
+def test_function_opens_one_connection_to_the_database(
+    package: Path, tmp_path: Path, url: str
+) -> None:
     count = "select count(*) from pg_stat_activity where datname = ? and application_name = ?"
     with emulated(package, tmp_path, direct=url, DATABASE_URL=url) as function:
         batch = [{"email": fresh_email()} for _ in range(600)]
@@ -82,7 +84,7 @@ def test_it_holds_one_connection_to_the_database(package: Path, tmp_path: Path, 
         assert function.query(count, database_of(url), "bitespeed") == [(1,)]
 
 
-def test_a_database_that_is_not_ready_is_a_503_until_it_is(
+def test_request_succeeds_once_the_database_is_ready(
     package: Path, tmp_path: Path, database: str
 ) -> None:
     with emulated(package, tmp_path, direct=database, DATABASE_URL=database) as function:
@@ -95,7 +97,7 @@ def test_a_database_that_is_not_ready_is_a_503_until_it_is(
         assert function.identify(fresh_email())
 
 
-def test_a_request_is_answered_before_the_function_is_cut_off(
+def test_request_is_answered_before_the_function_times_out(
     package: Path, tmp_path: Path, url: str
 ) -> None:
     short = {"AWS_LAMBDA_FUNCTION_TIMEOUT": "2"}
@@ -112,7 +114,7 @@ def test_an_event_that_is_no_request_keeps_it_warm(package: Path, tmp_path: Path
         assert function.invoke({"source": "aws.events"}) is None
 
 
-def test_what_it_prints_are_metrics_and_tells_nothing_about_anybody(
+def test_printed_metrics_contain_nothing_about_anybody(
     package: Path, tmp_path: Path, url: str
 ) -> None:
     with emulated(package, tmp_path, direct=url, DATABASE_URL=url) as function:
@@ -147,7 +149,7 @@ def test_settings_are_read_from_where_they_are_kept(
         assert function.identify(None, "(650) 253-0000")["phoneNumbers"] == ["+16502530000"]
 
 
-def test_when_the_database_refuses_the_user_the_secret_is_read_again(
+def test_secret_is_read_again_after_refused_login(
     played: Aws, package: Path, tmp_path: Path, url: str
 ) -> None:
     name = database_of(url)

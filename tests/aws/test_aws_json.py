@@ -59,7 +59,7 @@ def with_service(speak: Speak, test: Callable[[AwsService], Awaitable[None]]) ->
         b"x" * 100_000,
     ],
 )
-def test_what_is_no_answer_of_a_service_is_a_failure_of_it(answer: bytes) -> None:
+def test_malformed_answer_is_a_failure_of_the_service(answer: bytes) -> None:
     async def speak(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
         writer.write(answer)

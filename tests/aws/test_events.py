@@ -108,7 +108,7 @@ print(*told, file=sys.stderr)
 """
 
 
-def test_a_key_is_trusted_for_seconds_also_where_clocks_stand_still(tmp_path: Path) -> None:
+def test_key_trust_ends_though_monotonic_clock_stands_still(tmp_path: Path) -> None:
     """As they may while an environment is frozen; but for the time of day."""
     path = os.pathsep.join([str(Path(__file__).parents[1]), *sys.path])
     environ = {"DATABASE_URL": f"sqlite:///{tmp_path}/contacts.db", "PYTHONPATH": path}

@@ -47,7 +47,7 @@ def test_observations_are_accepted_and_reconciled(
     assert [sorted(c.email for c in identity.contacts) for identity in answer] == [sorted(emails)]
 
 
-def test_who_has_no_key_is_refused_and_a_key_s_tenant_goes_with_the_message(
+def test_queued_message_carries_the_tenant_of_its_key(
     played: Aws, package: Path, tmp_path: Path, url: str
 ) -> None:
     queue, _ = played.queue(database_of(url))
@@ -68,9 +68,7 @@ def test_who_has_no_key_is_refused_and_a_key_s_tenant_goes_with_the_message(
     assert found == [("shop", email)]
 
 
-def test_a_message_for_what_cannot_be_a_tenant_is_refused(
-    package: Path, tmp_path: Path, url: str
-) -> None:
+def test_message_with_an_invalid_tenant_is_refused(package: Path, tmp_path: Path, url: str) -> None:
     event = sqs_event(*['{"email": "a@b.c"}'] * 3)
     for record, tenant in zip(
         event["Records"],
@@ -135,7 +133,7 @@ def test_when_nothing_can_be_written_every_message_comes_again(
 # Who is erased while messages about them wait
 
 
-def test_what_was_put_on_the_queue_before_an_erasure_brings_nobody_back(
+def test_message_queued_before_an_erasure_restores_nobody(
     played: Aws, package: Path, tmp_path: Path, url: str
 ) -> None:
     queue, _ = played.queue(database_of(url))

@@ -25,7 +25,7 @@ VISIBILITY = 2  # seconds until what a killed worker had comes again
 SHARE = 100  # one message in so many is poisoned
 
 
-def test_behind_one_that_was_not_written_its_group_waits_and_behind_poison_nobody(
+def test_group_waits_behind_failed_message_but_not_poison(
     tmp_path: Path,
 ) -> None:
     x, first, second, alone = (f'{{"email": "{name}@b.c"}}' for name in "abcd")
@@ -51,7 +51,7 @@ async def failing_nobody() -> None:
     pass
 
 
-def test_a_message_is_as_old_as_the_oldest_of_what_is_said_of_it(tmp_path: Path) -> None:
+def test_message_has_the_oldest_of_its_instants(tmp_path: Path) -> None:
     before, after = str(int(time.time() * 1000)), str(int(time.time() * 1000) + 60_000)
     bodies = {name: f'{{"email": "a@b.c", "phoneNumber": "{n}"}}' for n, name in enumerate("abcd")}
 
@@ -71,7 +71,7 @@ def test_a_message_is_as_old_as_the_oldest_of_what_is_said_of_it(tmp_path: Path)
     assert run(work()) == {"3"}
 
 
-def test_ten_thousand_messages_one_in_a_hundred_poisoned_survive_a_killed_worker(
+def test_ten_thousand_messages_survive_poison_and_killed_workers(
     played: Aws, tmp_path: Path, url: str
 ) -> None:
     """TEST_MESSAGES and TEST_KILLS say how many there are of each."""

@@ -98,7 +98,7 @@ def test_results_are_read_as_they_were_written(
         assert pages.read(type(found), tmp_path / "nowhere") == type(found)()
 
 
-def test_report_has_a_row_for_each_figure_and_its_machine(
+def test_report_has_its_machine_and_every_figure(
     measured: results.Sqlite, measured_on_server: results.Postgres
 ) -> None:
     page = report.page(measured)

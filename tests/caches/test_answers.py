@@ -27,7 +27,7 @@ def test_a_repeat_is_answered_without_the_store(database: str, options: CacheOpt
     on(database, options, test)
 
 
-def test_what_brings_something_new_is_no_hit(database: str, options: CacheOptions) -> None:
+def test_observation_with_a_new_value_is_no_hit(database: str, options: CacheOptions) -> None:
     async def test(one: Process) -> None:
         for observation in (MARTY, MARTY, JENNIFER, MARTY, JENNIFER):
             await one.service.identify(observation)
@@ -41,7 +41,7 @@ def test_what_brings_something_new_is_no_hit(database: str, options: CacheOption
     on(database, options, test)
 
 
-def test_of_many_in_turn_each_shows_what_those_before_it_brought(
+def test_observations_in_turn_each_show_the_earlier_ones(
     database: str, options: CacheOptions
 ) -> None:
     async def test(one: Process) -> None:
@@ -93,7 +93,7 @@ def test_a_deleted_contact_is_gone_at_once(database: str, options: CacheOptions)
     on(database, options, test)
 
 
-def test_keys_tell_no_value(database: str, redis: RedisServer) -> None:
+def test_cache_keys_contain_no_value(database: str, redis: RedisServer) -> None:
     async def test(one: Process) -> None:
         for _ in range(2):
             await one.service.identify(MARTY)

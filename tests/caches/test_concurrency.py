@@ -160,7 +160,7 @@ def test_nobody_is_answered_of_who_is_erased(
 @pytest.mark.parametrize(
     "disturb", [flushed, restarted, writers_killed, one_stopped], ids=lambda d: d.__name__
 )
-def test_nor_when_this_goes_on(
+def test_repeated_disturbances_leave_history_linear(
     tmp_path: Path, database: str, redis: RedisServer, disturb: Disturbance
 ) -> None:
     found = trial(tmp_path, database, redis, disturb)
@@ -168,7 +168,7 @@ def test_nor_when_this_goes_on(
     assert found.statuses()[200] > LENGTH / 2
 
 
-def test_nor_when_one_process_is_cut_off_from_the_cache(
+def test_process_cut_off_from_cache_leaves_history_linear(
     tmp_path: Path, database: str, redis: RedisServer
 ) -> None:
     with tcp_proxy(("127.0.0.1", redis.port)) as line:

@@ -69,9 +69,7 @@ def test_a_wrong_token_leaves_the_cache_unused(database: str, shared_redis: Redi
     asyncio.run(main())
 
 
-def test_the_commands_tell_of_the_cache_and_clear_it(
-    database: str, shared_redis: RedisServer
-) -> None:
+def test_commands_describe_and_clear_the_cache(database: str, shared_redis: RedisServer) -> None:
     environ = os.environ | {"DATABASE_URL": database, "REDIS_URL": shared_redis.url}
 
     def bitespeed(*arguments: str) -> str:
@@ -99,7 +97,7 @@ def test_the_commands_tell_of_the_cache_and_clear_it(
     on(database, CacheOptions(shared_redis.url), test)
 
 
-def test_a_cache_that_is_away_is_told_by_the_commands(database: str, redis: RedisServer) -> None:
+def test_commands_report_an_unreachable_cache(database: str, redis: RedisServer) -> None:
     async def test(one: Process) -> None:
         redis.kill()
         away = open_cache(CacheOptions(redis.url), one.store)

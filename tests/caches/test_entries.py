@@ -13,7 +13,7 @@ def answer_of(count: int) -> Answer:
 
 
 @pytest.mark.parametrize("count", [1, 200])
-def test_entries_short_and_long_are_read_as_they_were_written(count: int) -> None:
+def test_short_and_long_entries_are_read_as_written(count: int) -> None:
     answer = answer_of(count)
     text = text_of(Identity(1, 7, 1, 0, count), answer)
     assert text.startswith(b"E" if count == 1 else b"Z")

@@ -25,9 +25,7 @@ from support.stores import decide
 from support.tcp_proxy import tcp_proxy
 
 
-def test_a_commit_in_an_epoch_that_is_over_writes_nothing(
-    database: str, shared_redis: RedisServer
-) -> None:
+def test_commit_in_an_ended_epoch_writes_nothing(database: str, shared_redis: RedisServer) -> None:
     async def test(one: Process) -> None:
         epoch = one.epoch()
         assert epoch is not None
@@ -45,7 +43,7 @@ def test_a_commit_in_an_epoch_that_is_over_writes_nothing(
     on(database, CacheOptions(shared_redis.url), test)
 
 
-def test_a_writer_without_a_cache_suspends_it_and_is_then_seen(
+def test_commit_without_cache_suspends_it_and_becomes_visible(
     database: str, shared_redis: RedisServer
 ) -> None:
     async def test(one: Process) -> None:
@@ -87,7 +85,7 @@ def test_when_the_cache_is_away_everything_goes_on(database: str, redis: RedisSe
     assert 1 <= len(told) <= 6, told  # when it changes, not at each request
 
 
-def test_a_process_that_writes_before_it_is_connected_disturbs_nobody(
+def test_process_that_writes_before_connecting_disturbs_nobody(
     database: str, redis: RedisServer
 ) -> None:
     async def test(one: Process) -> None:
@@ -104,9 +102,7 @@ def test_a_process_that_writes_before_it_is_connected_disturbs_nobody(
     on(database, CacheOptions(redis.url), test)
 
 
-def test_of_many_writers_who_cannot_fence_the_log_tells_once(
-    database: str, redis: RedisServer
-) -> None:
+def test_many_writers_unable_to_fence_are_logged_once(database: str, redis: RedisServer) -> None:
     async def test(one: Process) -> None:
         sent = [observe(f"{n}@hillvalley.edu", None) for n in range(20)]
         known = await asyncio.gather(*map(one.service.identify, sent))
@@ -121,9 +117,7 @@ def test_of_many_writers_who_cannot_fence_the_log_tells_once(
     on(database, CacheOptions(redis.url), test)
 
 
-def test_a_server_that_has_lost_its_data_begins_an_empty_epoch(
-    database: str, redis: RedisServer
-) -> None:
+def test_server_that_lost_its_data_begins_empty_epoch(database: str, redis: RedisServer) -> None:
     async def test(one: Process) -> None:
         epoch = one.epoch()
         redis.ask("FLUSHALL")
@@ -132,7 +126,7 @@ def test_a_server_that_has_lost_its_data_begins_an_empty_epoch(
     on(database, CacheOptions(redis.url), test)
 
 
-def test_a_server_that_comes_back_with_old_data_begins_an_empty_epoch(
+def test_server_that_returns_with_old_data_begins_empty_epoch(
     database: str, redis: RedisServer
 ) -> None:
     async def test(one: Process) -> None:

@@ -16,7 +16,7 @@ from support.cache_processes import (
 from support.redis_server import RedisServer
 
 
-def test_what_others_have_changed_in_the_tables_is_forgotten_by_itself(
+def test_rows_changed_in_the_tables_leave_the_cache(
     database: str, shared_redis: RedisServer
 ) -> None:
     async def main() -> None:
@@ -46,7 +46,7 @@ def test_what_others_have_changed_in_the_tables_is_forgotten_by_itself(
     asyncio.run(main())
 
 
-def test_what_others_have_added_is_forgotten_and_nothing_else(
+def test_only_identities_changed_by_others_leave_the_cache(
     database: str, shared_redis: RedisServer
 ) -> None:
     async def main() -> None:
@@ -78,7 +78,7 @@ def test_what_others_have_added_is_forgotten_and_nothing_else(
     asyncio.run(main())
 
 
-def test_events_of_a_server_that_the_database_was_restored_from_are_no_news(database: str) -> None:
+def test_events_from_before_a_restore_are_ignored(database: str) -> None:
     """Their transactions have numbers that this server comes to much later, if ever."""
 
     async def main() -> None:

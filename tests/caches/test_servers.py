@@ -40,7 +40,7 @@ def test_passwords_users_and_databases_of_a_server(database: str) -> None:
 
 
 @pytest.mark.parametrize("who", ["", ":wrong@", "shop:secret@"])
-def test_a_server_that_refuses_us_is_not_used_and_the_log_says_so_once(
+def test_refusing_cache_server_is_unused_and_logged_once(
     database: str, who: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(redis_engine, "RETRY_PAUSE", LOOK)
@@ -62,7 +62,7 @@ def test_a_server_that_refuses_us_is_not_used_and_the_log_says_so_once(
     assert "secret" not in str(lines)
 
 
-def test_an_encrypted_line_is_used_where_the_certificate_is_right(
+def test_encrypted_connection_needs_the_right_certificate(
     database: str, shared_redis: RedisServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     authority, stranger = trustme.CA(), trustme.CA()
@@ -98,7 +98,7 @@ def trust(authority: trustme.CA, folder: Path, monkeypatch: pytest.MonkeyPatch) 
 
 
 @pytest.mark.parametrize("told", [b"redis_version:7.0\r\nrun_id:\r\n", b"", None])
-def test_a_server_that_does_not_tell_who_it_is_is_not_used(told: bytes | None) -> None:
+def test_server_without_identity_is_not_used(told: bytes | None) -> None:
     class Silent:
         async def send(self, *_: object) -> bytes | None:
             return told
@@ -107,7 +107,7 @@ def test_a_server_that_does_not_tell_who_it_is_is_not_used(told: bytes | None) -
         asyncio.run(redis_engine._identity(Silent()))  # pyright: ignore[reportArgumentType] - a part
 
 
-def test_a_server_that_may_drop_a_fence_is_not_used(database: str) -> None:
+def test_server_that_may_drop_fences_is_not_used(database: str) -> None:
     async def main(url: str) -> None:
         async with process(database, CacheOptions(url)) as one:
             for _ in range(3):

@@ -88,7 +88,7 @@ def test_variables_of_a_kubernetes_service_are_ignored(service: str) -> None:
     assert load_settings(environ=injected) == Settings()
 
 
-def test_address_of_a_kubernetes_service_in_the_port_is_explained() -> None:
+def test_kubernetes_service_address_as_port_is_explained() -> None:
     sentence = refused(BITESPEED_PORT="tcp://10.0.0.1:80")
     assert sentence.startswith("BITESPEED_PORT is the address that Kubernetes gives")
     assert "enableServiceLinks: false" in sentence

@@ -80,7 +80,7 @@ def test_an_email_that_is_none_is_refused(sent):
         ("00", "00"),
     ],
 )
-def test_a_phone_is_its_digits_with_at_most_a_leading_plus(sent, canonical):
+def test_phone_is_its_digits_and_an_optional_plus(sent, canonical):
     assert parse_phone(sent) == canonical
 
 
@@ -121,7 +121,7 @@ def test_a_blank_value_is_no_value(blank):
 
 @pytest.mark.parametrize("email", [None, "", " "])
 @pytest.mark.parametrize("phone", [None, "", " "])
-def test_one_of_the_two_is_required(email, phone):
+def test_email_or_phone_is_required(email, phone):
     with pytest.raises(InvalidInput, match=r"^Either email or phoneNumber is required$"):
         observe(email, phone)
 
@@ -129,7 +129,7 @@ def test_one_of_the_two_is_required(email, phone):
 @pytest.mark.parametrize(
     ("email", "phone"), [("a@b", "x"), ("x", "1"), ("x", None), (None, "x"), ("x", " ")]
 )
-def test_a_bad_value_is_refused_whatever_the_other_one_is(email, phone):
+def test_bad_value_is_refused_beside_any_other_value(email, phone):
     with pytest.raises(InvalidInput, match="is not a"):
         observe(email, phone)
 
@@ -200,7 +200,7 @@ def test_a_phone_padded_beyond_255_characters_is_refused(padding):
         (" ", "+ 1", None, "+ 1"),
     ],
 )
-def test_what_was_sent_is_kept_only_where_it_differs(email, phone, raw_email, raw_phone):
+def test_raw_value_is_kept_only_when_it_differs(email, phone, raw_email, raw_phone):
     observation = observe(email, phone)
     assert (observation.raw_email, observation.raw_phone) == (raw_email, raw_phone)
 
@@ -225,16 +225,16 @@ def test_what_was_sent_is_kept_only_where_it_differs(email, phone, raw_email, ra
         ("(415) 555-2671", None, "4155552671"),
     ],
 )
-def test_a_number_valid_in_the_region_is_e164_and_any_other_stays_as_it_is(sent, region, canonical):
+def test_number_valid_in_the_region_becomes_e164(sent, region, canonical):
     assert observe(None, sent, region).phone == canonical
 
 
-def test_the_national_and_the_international_spelling_are_the_same_phone():
+def test_national_and_international_spelling_are_one_phone():
     spellings = ["(415) 555-2671", "+1-415-555-2671", "1.415.555.2671", 14155552671]
     assert {observe(None, sent, "US").phone for sent in spellings} == {"+14155552671"}
 
 
-def test_what_was_sent_is_kept_beside_its_e164_form():
+def test_raw_phone_is_kept_beside_its_e164_form():
     assert observe(None, 4155552671, "US").raw_phone == "4155552671"
     assert observe(None, "+14155552671", "US").raw_phone is None
 
@@ -277,7 +277,7 @@ def test_canonicalising_a_phone_twice_changes_nothing(sent, region):
 
 
 @given(st.one_of(EMAILS, st.text()), st.one_of(PHONES, st.text()), REGIONS)
-def test_what_is_observed_is_observed_again_from_its_canonical_form(email, phone, region):
+def test_canonical_form_is_its_own_canonical_form(email, phone, region):
     observation = canonical_or_reject(observe, email, phone, region)
     if observation is not None:
         again = observe(observation.email, observation.phone, region)

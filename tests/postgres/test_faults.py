@@ -326,7 +326,7 @@ def test_repeated_connection_cuts_leave_data_sound(database: str, tmp_path: Path
 # The server
 
 
-def test_lock_held_too_long_is_reported(database: str, tmp_path: Path) -> None:
+def test_lock_kept_too_long_is_reported(database: str, tmp_path: Path) -> None:
     """The time is shortened, lest the server's own patience ends before."""
     with serving(tmp_path, database) as member:
         execute(database, "alter function bitespeed.commit set lock_timeout = '200ms'")

@@ -124,7 +124,7 @@ def test_parameters_cannot_widen_a_role(parameter: str, good: str, bad: str) -> 
     assert not re.fullmatch(pattern, f"arn:aws:{bad}")
 
 
-def test_every_queue_has_a_dead_letter_queue_that_keeps_longer(resources: dict[str, Any]) -> None:
+def test_dead_letter_queue_keeps_messages_longer_than_others(resources: dict[str, Any]) -> None:
     queues = of_type(resources, "AWS::SQS::Queue")
     dead = queues.pop("DeadLetters")
     assert dead["MessageRetentionPeriod"] == 14 * 24 * 60 * 60

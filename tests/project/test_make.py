@@ -52,7 +52,7 @@ def test_make_serve_leaves_full_names_in_the_environment(tmp_path: Path) -> None
     assert done.stdout.split()[-3:] == ["sqlite:///x.db", "9000", "US"]
 
 
-def test_every_setting_of_ours_is_a_variable_of_make_serve() -> None:
+def test_make_serve_takes_every_setting() -> None:
     (listed,) = re.findall(r"^SETTINGS := ((?:.*\\\n)*.*)", MAKEFILE, re.MULTILINE)
     names = {f"BITESPEED_{name}" for name in listed.replace("\\\n", " ").split()}
     assert names == {name for name in VARIABLES.values() if name.startswith("BITESPEED_")}
@@ -72,7 +72,7 @@ def test_every_other_extra_has_a_lock_file() -> None:
         assert pins(extra) - pins("runtime")
 
 
-def test_what_make_serve_installs_has_no_other_extra() -> None:
+def test_make_serve_installs_no_other_extra() -> None:
     installed = {name for name, _ in pins("runtime")}
     assert {"phonenumberslite", "psycopg", "hiredis"} <= installed
     assert not {"botocore", "httpx", "opentelemetry-sdk", "sentry-sdk"} & installed

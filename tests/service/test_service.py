@@ -107,7 +107,7 @@ def test_a_lone_request_runs_at_once(path):
     run(main())
 
 
-def test_what_comes_at_once_is_one_read_and_one_commit(path):
+def test_concurrent_requests_are_one_read_and_one_commit(path):
     async def main():
         async with watched(path) as (store, service):
             answers = await asyncio.gather(*ask(service, strangers(100)))
@@ -117,7 +117,7 @@ def test_what_comes_at_once_is_one_read_and_one_commit(path):
     run(main())
 
 
-def test_what_comes_while_batches_are_under_way_is_gathered_into_the_next_one(path):
+def test_requests_during_batches_are_gathered_into_the_next(path):
     async def main():
         async with watched(path) as (store, service):
             requests = await fill_flight(store, service)
@@ -142,7 +142,7 @@ def test_a_batch_has_a_largest_size(path):
     run(main())
 
 
-def test_requests_at_once_are_answered_as_if_one_came_after_the_other(path):
+def test_concurrent_requests_are_answered_as_in_sequence(path):
     async def main():
         async with watched(path) as (store, service):
             sent = [("a@x", "1"), ("b@x", "2"), ("a@x", "1"), ("b@x", "1"), ("a@x", "3")]
@@ -171,7 +171,7 @@ def test_a_repeat_commits_nothing(path):
     run(main())
 
 
-def test_settled_replies_are_given_before_the_commit_of_the_others_ends(path):
+def test_replies_without_changes_precede_the_commit_of_others(path):
     async def main():
         async with watched(path) as (store, service):
             await write(store, ("a@x", "1"))
@@ -279,7 +279,7 @@ def test_attempts_are_bounded(path, ask_for):
 
 
 @pytest.mark.parametrize("conflicts", [1, MAX_ATTEMPTS - 1])
-def test_what_was_absorbed_after_conflicts_is_told_once(path, conflicts):
+def test_changes_absorbed_after_conflicts_are_reported_once(path, conflicts):
     async def main():
         async with watched(path) as (store, service):
             store.committing.hooks = [failing(Conflict())] * conflicts
@@ -309,7 +309,7 @@ def test_a_poisoned_observation_fails_alone(path):
     run(main())
 
 
-def test_a_poisoned_observation_fails_alone_among_many_taken_in_turn(path):
+def test_poisoned_observation_of_a_list_fails_alone(path):
     async def main():
         async with watched(path) as (_, service):
             outcomes = await service.identify_all([*strangers(3), UNWRITABLE, *strangers(3)])
@@ -349,7 +349,7 @@ def test_an_unavailable_store_refuses_the_whole_batch_once(path):
     run(main())
 
 
-def test_a_damaged_store_is_told_as_it_is(path):
+def test_damaged_store_is_reported_as_damaged(path):
     async def main():
         async with watched(path) as (store, service):
             store.reading.hooks = [failing(StoreDamaged("The database file is damaged"))]
@@ -373,7 +373,7 @@ def test_a_caller_who_gives_up_harms_nobody_else(path):
     run(main())
 
 
-def test_callers_who_give_up_before_their_batch_begins_are_not_asked_for(path):
+def test_cancelled_request_is_left_out_of_its_batch(path):
     async def main():
         async with watched(path) as (store, service):
             held_up = await fill_flight(store, service)
@@ -410,7 +410,7 @@ def test_beyond_the_queue_requests_are_refused(path):
     run(main())
 
 
-def test_what_is_taken_in_turn_counts_for_the_queue(path):
+def test_listed_observations_count_for_the_queue(path):
     async def main():
         async with watched(path, FEW) as (store, service):
             with pytest.raises(Overloaded):
@@ -455,7 +455,7 @@ def test_past_its_deadline_a_request_is_refused(path, ask_for):
     run(main())
 
 
-def test_past_its_deadline_what_is_taken_in_turn_is_refused_each_on_its_own(path):
+def test_listed_observations_past_deadline_are_refused_each_alone(path):
     async def main():
         async with watched(path, SHORT) as (store, service):
             store.reading.shut()
@@ -466,7 +466,7 @@ def test_past_its_deadline_what_is_taken_in_turn_is_refused_each_on_its_own(path
     run(main())
 
 
-def test_past_their_deadline_requests_in_the_queue_are_refused_too(path):
+def test_queued_requests_past_their_deadline_are_refused(path):
     async def main():
         async with watched(path, Limits(deadline=0.3)) as (store, service):
             held_up = await fill_flight(store, service)
@@ -479,7 +479,7 @@ def test_past_their_deadline_requests_in_the_queue_are_refused_too(path):
     run(main())
 
 
-def test_what_was_refused_for_its_deadline_may_be_repeated(path):
+def test_request_refused_for_its_deadline_may_be_repeated(path):
     async def main():
         async with watched(path, SHORT) as (store, service):
             store.committing.shut()
@@ -497,7 +497,7 @@ def test_what_was_refused_for_its_deadline_may_be_repeated(path):
 # Draining
 
 
-def test_draining_answers_what_was_accepted_and_refuses_what_is_new(path):
+def test_draining_answers_accepted_requests_and_refuses_new_ones(path):
     async def main():
         async with watched(path) as (store, service):
             held_up = await fill_flight(store, service)
@@ -549,7 +549,7 @@ def test_draining_at_rest_returns_at_once(path):
 # Many in turn
 
 
-def test_many_are_answered_in_their_order_each_as_of_its_own_turn(path):
+def test_listed_observations_are_answered_in_their_order(path):
     async def main():
         async with watched(path) as (store, service):
             sent = [("a@x", "1"), ("b@x", "2"), ("a@x", "2"), ("b@x", None), ("c@x", "2")]
@@ -567,7 +567,7 @@ def test_many_are_answered_in_their_order_each_as_of_its_own_turn(path):
     run(main())
 
 
-def test_more_than_a_batch_are_taken_one_batch_after_the_other(path):
+def test_long_list_is_absorbed_batch_by_batch(path):
     async def main():
         async with watched(path) as (store, service):
             sent = [observe(f"{n}@x", str(n // 2)) for n in range(2 * MAX_BATCH + 10)]
@@ -588,7 +588,7 @@ def test_none_are_answered_with_nothing(path):
     run(main())
 
 
-def test_those_in_turn_that_cannot_be_stored_are_refused_one_by_one(path):
+def test_listed_observations_that_cannot_commit_are_each_refused(path):
     async def main():
         async with watched(path) as (store, service):
             first_batch = strangers(MAX_BATCH)
@@ -617,7 +617,7 @@ def test_absorbing_is_one_read_without_members_and_one_commit(path):
     run(main())
 
 
-def test_looking_up_writes_nothing(path):
+def test_lookup_writes_nothing(path):
     async def main():
         async with watched(path) as (store, service):
             await write(store, ("a@x", "1"), ("b@x", "2"))
@@ -679,7 +679,7 @@ def test_services_of_two_tenants_share_nothing(path):
     run(main())
 
 
-def test_two_services_on_one_file_see_what_the_other_acknowledged(path):
+def test_services_on_one_file_see_each_others_contacts(path):
     async def main():
         async with watched(path) as (store, one), store_at(path) as other_store:
             async with service_on(other_store) as other:
@@ -691,7 +691,7 @@ def test_two_services_on_one_file_see_what_the_other_acknowledged(path):
     run(main())
 
 
-def test_two_services_on_one_file_settle_the_same_strangers_once(path):
+def test_services_on_one_file_create_the_same_strangers_once(path):
     async def main():
         async with watched(path) as (store, one), store_at(path) as other_store:
             async with service_on(other_store) as other:
@@ -704,7 +704,7 @@ def test_two_services_on_one_file_settle_the_same_strangers_once(path):
     run(main())
 
 
-def test_an_identity_that_grows_too_large_is_told_once(tmp_path):
+def test_large_identity_is_reported_once(tmp_path):
     async def test():
         async with (
             store_at(tmp_path / "c.db") as store,

@@ -59,7 +59,7 @@ def test_later_merge_relabels_identities_merged_earlier(backend):
     on_one_store(backend, test)
 
 
-def test_one_commit_creates_attaches_merges_and_relabels(backend):
+def test_single_commit_creates_attaches_merges_and_relabels(backend):
     async def test(store, other):
         await write(store, ("a@x", "1"), ("b@x", "2"), ("b@x", "3"), ("c@x", "4"), ("c@x", "2"))
         sent = [

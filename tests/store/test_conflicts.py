@@ -120,7 +120,7 @@ def test_second_merge_of_an_identity_conflicts_then_succeeds(backend):
     on_two_stores(backend, test)
 
 
-def test_one_of_concurrent_commits_succeeds(backend):
+def test_only_first_of_concurrent_commits_succeeds(backend):
     async def test(store, other):
         await write(store, ("a@x", "1"))
         for n in range(10):
@@ -142,7 +142,7 @@ def test_one_of_concurrent_commits_succeeds(backend):
     on_two_stores(backend, test)
 
 
-def test_one_of_concurrent_new_identities_succeeds(backend):
+def test_only_first_of_concurrent_new_identities_succeeds(backend):
     async def test(store, other):
         for n in range(10):
             changes = [

@@ -81,7 +81,7 @@ def test_remembered_value_taken_by_another_identity_reads_that_one(backend):
     on_two_stores(backend, test)
 
 
-def test_one_read_mixes_remembered_and_new_identities(backend):
+def test_single_read_mixes_remembered_and_new_identities(backend):
     async def test(store, other):
         await write(other, ("a@x", "1"), ("b@x", "2"), ("c@x", "3"))
         await who(store, "a@x")
@@ -114,7 +114,7 @@ def test_remembered_identity_serves_its_other_values_and_contacts(backend):
     on_two_stores(backend, test)
 
 
-def test_identity_is_read_again_after_its_own_store_changed_it(backend):
+def test_identity_changed_by_its_store_is_read_again(backend):
     async def test(store):
         await write(store, ("a@x", "1"))
         for n in range(3):

@@ -79,7 +79,7 @@ def test_simultaneous_requests_are_one_read_and_one_commit(backend):
     asyncio.run(main())
 
 
-def test_service_looks_up_and_deletes(backend):
+def test_service_finds_and_deletes_contacts(backend):
     async def main():
         async with serving(backend) as (_, service):
             for sent in [("a@x", "1"), ("b@x", "1"), ("c@x", "2")]:

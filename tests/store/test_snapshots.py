@@ -228,7 +228,7 @@ def test_large_identity_is_read_completely_and_merged(backend):
     on_two_stores(backend, test)
 
 
-def test_one_commit_writes_five_thousand_contacts(backend):
+def test_single_commit_writes_five_thousand_contacts(backend):
     async def test(store):
         sent = [(f"{n}@x", f"{n % 2500}") for n in range(5000)]
         committed = await store.commit(DEFAULT_TENANT, await decide(store, *sent))

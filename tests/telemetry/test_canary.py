@@ -351,7 +351,7 @@ def let_one_out(scene: Scene) -> set[str]:
     return {name for name, _ in canary_values.found(media(scene), *CANARIES)}
 
 
-def test_the_search_finds_a_canary_in_every_form_and_every_medium() -> None:
+def test_search_finds_canaries_in_every_form_and_medium() -> None:
     for value in CANARIES:
         planted = [*canary_values.forms(value), *canary_values.in_base64(value)]
         for name in EXPECTED:

@@ -27,7 +27,7 @@ from support.telemetry_of_server import (
 ROOT = Path(__file__).parents[2]
 
 
-def test_each_change_is_a_line_with_references_and_the_id_of_its_request(server: Server) -> None:
+def test_each_change_is_logged_with_pseudonyms_and_request(server: Server) -> None:
     one, other = (fresh_email(), fresh_phone()), (fresh_email(), fresh_phone())
     first = post(server, *one, **{"X-Request-Id": "first.1"}).contact["primaryContatctId"]
     second = post(server, *other, **{"X-Request-Id": "second-1"}).contact["primaryContatctId"]
@@ -58,7 +58,7 @@ def test_each_change_is_a_line_with_references_and_the_id_of_its_request(server:
     assert not [line for line in lines(server) if line.get("request") == "repeat"]
 
 
-def test_a_batch_and_what_goes_by_asgi_have_the_id_too(server: Server) -> None:
+def test_batches_and_asgi_requests_have_a_request_id(server: Server) -> None:
     email = fresh_email()
     reply = server.ask(
         "POST", "/identify/batch", json.dumps([{"email": email}]).encode(), {"X-Request-Id": "many"}
@@ -70,9 +70,7 @@ def test_a_batch_and_what_goes_by_asgi_have_the_id_too(server: Server) -> None:
 
 
 @pytest.mark.parametrize("path", ["/identify", "/nothing", "/contacts"])
-def test_every_response_has_an_id_and_the_callers_own_where_it_is_fit(
-    server: Server, path: str
-) -> None:
+def test_every_response_has_a_valid_request_id(server: Server, path: str) -> None:
     def answered(given: str | None) -> str:
         headers = {} if given is None else {"X-Request-Id": given}
         return server.ask("POST", path, b"{}", headers).headers["x-request-id"]
@@ -84,7 +82,7 @@ def test_every_response_has_an_id_and_the_callers_own_where_it_is_fit(
     assert all(re.fullmatch(r"[0-9a-f]{8}-[0-9]+", one) for one in ours)
 
 
-def test_the_reference_is_the_same_in_every_process_and_the_command_tells_it(
+def test_command_prints_the_pseudonym_that_processes_log(
     tmp_path: Path,
 ) -> None:
     email = fresh_email()
@@ -97,7 +95,7 @@ def test_the_reference_is_the_same_in_every_process_and_the_command_tells_it(
     assert said.stdout.split() == [line["email"]]
 
 
-def test_the_log_is_readable_where_that_is_wanted_and_says_less_where_less_is(
+def test_log_format_and_level_follow_their_settings(
     tmp_path: Path,
 ) -> None:
     with serve(tmp_path, BITESPEED_LOG_FORMAT="text", BITESPEED_LOG_LEVEL="debug") as server:
@@ -113,7 +111,7 @@ def test_the_log_is_readable_where_that_is_wanted_and_says_less_where_less_is(
     assert len(server.log().splitlines()) == 1
 
 
-def test_a_reader_of_the_log_that_hangs_holds_up_nobody(tmp_path: Path) -> None:
+def test_hanging_reader_of_the_log_delays_nobody(tmp_path: Path) -> None:
     port = free_port()
     command = [sys.executable, "-m", "bitespeed", "serve", "--port", str(port)]
     command += ["--database", f"sqlite:///{tmp_path}/contacts.db"]
@@ -133,7 +131,7 @@ def test_a_reader_of_the_log_that_hangs_holds_up_nobody(tmp_path: Path) -> None:
     assert len(created) + dropped == 1000
 
 
-def test_lines_are_written_whole_and_no_more_at_once_than_a_pipe_takes(
+def test_log_lines_are_written_whole_within_pipe_size(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     written: list[bytes] = []
@@ -147,7 +145,7 @@ def test_lines_are_written_whole_and_no_more_at_once_than_a_pipe_takes(
     assert len(written) < 8
 
 
-def test_what_nobody_expected_is_told_by_type_and_place(tmp_path: Path) -> None:
+def test_unexpected_error_is_logged_by_type_and_place(tmp_path: Path) -> None:
     script = """
 import asyncio, logging, sys, threading, warnings
 from bitespeed import telemetry

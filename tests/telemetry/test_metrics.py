@@ -22,7 +22,7 @@ from support.telemetry_of_server import (
 )
 
 
-def test_what_happens_is_counted(tmp_path: Path) -> None:
+def test_requests_and_changes_are_counted(tmp_path: Path) -> None:
     with serve(tmp_path) as server:
         one, other = (fresh_email(), fresh_phone()), (fresh_email(), fresh_phone())
         for email, phone in (one, other, one, (one[0], other[1])):
@@ -54,7 +54,7 @@ def test_what_happens_is_counted(tmp_path: Path) -> None:
     assert {name: found[name] for name in expected} == expected
 
 
-def test_workers_add_up_and_one_that_is_killed_takes_nothing_with_it(tmp_path: Path) -> None:
+def test_counts_of_killed_workers_are_kept_and_added(tmp_path: Path) -> None:
     with serve(tmp_path, BITESPEED_WORKERS="2") as server:
         wait_for(server, workers=2)
         for _ in range(40):
@@ -97,7 +97,7 @@ def wait_for(server: Server, workers: int, replaced: int = 0) -> None:
         time.sleep(LOOK)
 
 
-def test_a_board_carries_on_what_a_dead_worker_counted_but_for_what_ended_with_it(
+def test_counters_of_dead_worker_are_kept_without_gauges(
     tmp_path: Path,
 ) -> None:
     script = f"""

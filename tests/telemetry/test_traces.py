@@ -37,7 +37,7 @@ def traced(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Server, R
         yield server, received
 
 
-def test_a_batch_is_a_trace_linked_to_its_requests(traced: tuple[Server, Receiver]) -> None:
+def test_span_of_a_batch_links_to_its_requests(traced: tuple[Server, Receiver]) -> None:
     server, received = traced
     post(server, fresh_email(), None, **TRACEPARENT)
     received.wait(lambda: {"batch", "identify"} <= {span.name for span in received.spans()})
@@ -66,7 +66,7 @@ def test_an_error_goes_to_sentry_by_type_and_place(traced: tuple[Server, Receive
 
 
 @pytest.mark.parametrize("way", ["hangs", "refuses"])
-def test_a_collector_and_a_sentry_that_are_away_hold_up_nobody(tmp_path: Path, way: str) -> None:
+def test_unreachable_collector_and_sentry_delay_nobody(tmp_path: Path, way: str) -> None:
     with receiver(hangs=True) as received:
         port = received.port if way == "hangs" else 1
         environ = {
