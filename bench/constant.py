@@ -7,8 +7,8 @@ import argparse
 import gc
 
 import uvicorn
-from starlette.types import Receive, Scope, Send
 
+from bitespeed.server.asgi import Receive, Scope, Send
 from bitespeed.server.process import OPTIONS
 
 BODY = (

@@ -25,7 +25,7 @@ where datname = current_database() and pid <> pg_backend_pid()
 # What a cold start waits for
 
 NEEDLESS = {
-    *("click", "prometheus_client", "rich", "starlette", "structlog", "uvicorn", "yaml"),
+    *("click", "prometheus_client", "rich", "structlog", "uvicorn", "yaml"),
     *("httpx", "hiredis", "phonenumbers", "typing_extensions", "psycopg.connection", "psycopg.sql"),
     *("ctypes", "email", "http", "importlib.metadata", "importlib.resources", "pathlib", "sqlite3"),
     *("tempfile", "urllib.parse", "zipfile", "encodings.idna", "concurrent.futures.thread"),
