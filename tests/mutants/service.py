@@ -2,7 +2,7 @@
 
 from support.mutants import Mutant, Suite
 
-SERVICE = Suite("service/test_service.py")
+SERVICE = Suite("service")
 
 MUTANTS = [
     Mutant(

@@ -31,7 +31,7 @@ def pytest_configure(config):
 
 
 class Suite(NamedTuple):
-    """The tests of one file, by its path below `tests/`, whose names match pytest's expression."""
+    """The tests of a file or folder below `tests/` whose names match pytest's expression."""
 
     file: str
     only: str = "not many_processes"
