@@ -291,7 +291,7 @@ class TestRate:
             rate, taken = 50.0, 0
             engines = [RedisEngine(server.url) for _ in range(3)]
             for engine in engines:
-                await engine.connected()
+                await engine.wait_until_connected()
             buckets = [SharedBucket(rate, engine, "a") for engine in engines]
             begin = asyncio.get_running_loop().time()
             while asyncio.get_running_loop().time() < begin + 1.5:

@@ -12,11 +12,11 @@ from support.upstash_server import upstash_server
 
 
 @pytest.fixture(autouse=True)
-def patience(monkeypatch: pytest.MonkeyPatch) -> None:
-    """More of it, so that a busy machine does not look like a cache that is away."""
+def long_timeouts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Long timeouts, so that a busy machine does not look like a cache that is away."""
     for engine in (RedisEngine, UpstashEngine):
-        monkeypatch.setattr(engine, "read_time", 2.0)
-        monkeypatch.setattr(engine, "write_time", 2.0)
+        monkeypatch.setattr(engine, "read_timeout", 2.0)
+        monkeypatch.setattr(engine, "write_timeout", 2.0)
 
 
 @pytest.fixture(scope="module")
@@ -27,14 +27,14 @@ def shared_redis() -> Iterator[RedisServer]:
 
 @pytest.fixture
 def redis() -> Iterator[RedisServer]:
-    """A server that the test may disturb."""
+    """A server that only this test uses, so that it may be disturbed."""
     with redis_server() as server:
         yield server
 
 
 @pytest.fixture(params=["redis", "upstash"])
 def options(request: pytest.FixtureRequest, shared_redis: RedisServer) -> Iterator[CacheOptions]:
-    """Both ways to a server."""
+    """Redis itself, and the same server behind the REST API of Upstash."""
     if request.param == "redis":
         yield CacheOptions(shared_redis.url)
     else:

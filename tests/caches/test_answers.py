@@ -1,4 +1,4 @@
-"""Which answers come from the cache, and that they are the right ones."""
+"""Which answers come from the cache, and whether they are right."""
 
 import time
 
@@ -9,12 +9,12 @@ from bitespeed.caches.entries import MAX_CONTACTS
 from bitespeed.errors import CacheUnavailable
 from bitespeed.model.identifiers import observe
 from bitespeed.model.identity import Answer
-from support.cache_processes import JENNIFER, LOOK, MARTY, Process, on, process
+from support.cache_processes import JENNIFER, MARTY, POLL_INTERVAL, Process, on, process
 from support.log_lines import captured_log_lines
 from support.redis_server import RedisServer
 
 
-def test_a_repeat_is_answered_without_the_store(database: str, options: CacheOptions) -> None:
+def test_repeat_is_answered_without_the_store(database: str, options: CacheOptions) -> None:
     async def test(one: Process) -> None:
         first = await one.service.identify(MARTY)
         await one.is_filled()
@@ -55,7 +55,7 @@ def test_observations_in_turn_each_show_the_earlier_ones(
     on(database, options, test)
 
 
-def test_another_process_finds_what_one_has_filled(database: str, options: CacheOptions) -> None:
+def test_second_process_reads_what_the_first_filled(database: str, options: CacheOptions) -> None:
     async def test(one: Process) -> None:
         async with process(database, options) as other:
             await other.is_in_use()
@@ -69,7 +69,7 @@ def test_another_process_finds_what_one_has_filled(database: str, options: Cache
     on(database, options, test)
 
 
-def test_a_large_identity_is_not_kept(database: str, shared_redis: RedisServer) -> None:
+def test_large_identity_is_not_cached(database: str, shared_redis: RedisServer) -> None:
     async def test(one: Process) -> None:
         crowd = [observe(f"somebody{n}@hillvalley.edu", "333") for n in range(MAX_CONTACTS + 1)]
         await one.service.identify_all(crowd)
@@ -82,7 +82,7 @@ def test_a_large_identity_is_not_kept(database: str, shared_redis: RedisServer) 
     on(database, CacheOptions(shared_redis.url), test)
 
 
-def test_a_deleted_contact_is_gone_at_once(database: str, options: CacheOptions) -> None:
+def test_deleted_contact_is_gone_at_once(database: str, options: CacheOptions) -> None:
     async def test(one: Process) -> None:
         for observation in (MARTY, JENNIFER, MARTY, JENNIFER):
             await one.service.identify(observation)
@@ -103,12 +103,10 @@ def test_cache_keys_contain_no_value(database: str, redis: RedisServer) -> None:
     keys = b" ".join(redis.dump())
     assert b"marty" not in keys.lower()
     assert b"111" not in keys.split(b":default:")
-    assert any(
-        b"marty@hillvalley.edu" in value for value in redis.dump().values()
-    )  # they are there
+    assert any(b"marty@hillvalley.edu" in value for value in redis.dump().values())
 
 
-def test_whatever_breaks_in_a_look_up_the_store_answers(
+def test_store_answers_when_a_look_up_raises(
     database: str, shared_redis: RedisServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def test(one: Process) -> None:
@@ -116,33 +114,33 @@ def test_whatever_breaks_in_a_look_up_the_store_answers(
             raise ZeroDivisionError
 
         monkeypatch.setattr(one.cache, "answers", breaks)
-        with captured_log_lines() as told:
+        with captured_log_lines() as lines:
             assert (await one.service.identify(MARTY)).primary_id == 1
-        assert [line["event"] for line in told if "failed" in line["event"]] == [
+        assert [line["event"] for line in lines if "failed" in line["event"]] == [
             "cache.answers_failed"
         ]
 
     on(database, CacheOptions(shared_redis.url), test)
 
 
-def test_a_reply_that_outlives_the_licence_is_not_used(
-    database: str, options: CacheOptions
-) -> None:
+def test_reply_is_not_used_after_the_licence(database: str, options: CacheOptions) -> None:
     async def test(one: Process) -> None:
         for _ in range(2):
             await one.service.identify(MARTY)
             await one.is_filled()
-        found = await one.look_up(MARTY)
-        assert one.cache.answers(found) != [None]
-        found.until = time.monotonic()
-        assert one.cache.answers(found) == [None]
+        lookup = await one.look_up(MARTY)
+        assert one.cache.answers(lookup) != [None]
+        lookup.licence_end = time.monotonic()
+        assert one.cache.answers(lookup) == [None]
 
     on(database, options, test)
 
 
-def test_a_reply_that_comes_too_late_is_nobodys(database: str, shared_redis: RedisServer) -> None:
+def test_late_reply_is_not_given_to_the_next_command(
+    database: str, shared_redis: RedisServer
+) -> None:
     async def test(one: Process) -> None:
-        late = one.cache.engine.call("BLPOP", "nothing", "0.2", patience=LOOK)
+        late = one.cache.engine.call("BLPOP", "nothing", "0.2", timeout=POLL_INTERVAL)
         behind = one.cache.engine.call("ECHO", "mine")
         with pytest.raises(CacheUnavailable, match="in time"):
             await late

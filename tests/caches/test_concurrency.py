@@ -1,8 +1,7 @@
-"""Many clients at several processes with one cache, which is disturbed in every way: is no answer
-ever stale? And would it be noticed if one were?
+"""Many clients, several processes, one cache that is disturbed in every way: no answer is stale.
 
-Everyday runs are short. TEST_CACHE_REQUESTS=20000 makes each as long as the figures in
-docs/correctness.md.
+Servers with a mistake show that the checker would notice a stale answer. Runs are short by default;
+TEST_CACHE_REQUESTS=20000 makes them as long as those of docs/correctness.md.
 """
 
 import os
@@ -29,12 +28,12 @@ SLEEPY = (sys.executable, str(Path(__file__).parents[1] / "support" / "sleepy_ca
 
 LENGTH = int(os.environ.get("TEST_CACHE_REQUESTS", "2500"))
 DELETES = 0.03
-REPEATS = 0.75  # three repeats for each request that is none, so that there are hits
-STOPPED = 3.0  # seconds
-FLUSHES = 0.03  # seconds between two
-KILLS = 1.5  # seconds between two
-MOST = 20_000  # requests until a mistake is noticed; 500 were enough, eight times of eight
-SOME = 500  # requests between two looks whether it has been
+REPEATS = 0.75  # of the requests, so that there are hits
+STOP_TIME = 3.0  # seconds that a process is stopped
+FLUSH_INTERVAL = 0.03  # seconds
+KILL_INTERVAL = 1.5  # seconds
+MAX_REQUESTS = 20_000  # until a mistake is noticed; 500 were enough, eight times of eight
+CHECK_INTERVAL = 500  # requests between checks of the history
 
 Disturbance = Callable[[Cluster, RedisServer, threading.Event], None]
 
@@ -47,7 +46,7 @@ def redis() -> Iterator[RedisServer]:
 
 @contextmanager
 def disturbed(disturb: Disturbance, servers: Cluster, redis: RedisServer) -> Iterator[None]:
-    """Something goes wrong all the while."""
+    """Disturb the servers or the cache until the block ends."""
     is_over = threading.Event()
     failures: list[BaseException] = []
 
@@ -68,38 +67,38 @@ def disturbed(disturb: Disturbance, servers: Cluster, redis: RedisServer) -> Ite
 
 
 def nothing(servers: Cluster, redis: RedisServer, is_over: threading.Event) -> None:
-    """Nothing fails."""
+    """Disturb nothing."""
 
 
 def flushed(servers: Cluster, redis: RedisServer, is_over: threading.Event) -> None:
-    """The cache loses its data, again and again."""
-    while not is_over.wait(FLUSHES):
+    """Delete the data of the cache again and again."""
+    while not is_over.wait(FLUSH_INTERVAL):
         redis.ask("FLUSHALL")
 
 
 def restarted(servers: Cluster, redis: RedisServer, is_over: threading.Event) -> None:
-    """The cache is killed and started again, with its last dump as old as may be."""
+    """Kill and start the cache again and again, each time with the data of the start."""
     redis.ask("SAVE")
-    while not is_over.wait(KILLS):
+    while not is_over.wait(KILL_INTERVAL):
         redis.kill()
         redis.start()
-        is_over.wait(KILLS)
+        is_over.wait(KILL_INTERVAL)
 
 
 def writers_killed(servers: Cluster, redis: RedisServer, is_over: threading.Event) -> None:
-    """Processes die, some of them between a commit and its publication."""
-    while not is_over.wait(KILLS):
+    """Kill processes, some of them between a commit and the release of its fence."""
+    while not is_over.wait(KILL_INTERVAL):
         for member in servers.members[:2]:
             member.kill()
             member.start()
 
 
 def one_stopped(servers: Cluster, redis: RedisServer, is_over: threading.Event) -> None:
-    """A process is stopped in the middle of whatever it does, and wakes up later."""
-    while not is_over.wait(KILLS):
+    """Stop processes at any point, and let them go on later."""
+    while not is_over.wait(KILL_INTERVAL):
         for member in servers.members[:2]:
             member.process.send_signal(signal.SIGSTOP)
-            is_over.wait(STOPPED)
+            is_over.wait(STOP_TIME)
             member.process.send_signal(signal.SIGCONT)
 
 
@@ -118,9 +117,9 @@ def trial(
         with disturbed(disturb, servers, redis), erasures_recorded(database) as erased:
             requests = mix(11, length, REPEATS)
             history = drive(servers.ports, requests, CLIENTS, deletes=deletes, erases=erases)
-        found = Trial(history, servers.stored(), servers.log(), erased)
-    print(found.summary())
-    return found
+        result = Trial(history, servers.stored(), servers.log(), erased)
+    print(result.summary())
+    return result
 
 
 def wait_until_used(redis: RedisServer) -> None:
@@ -131,30 +130,30 @@ def wait_until_used(redis: RedisServer) -> None:
 
 
 def hits(redis: RedisServer) -> int:
-    counted = 0
+    count = 0
     for key in redis.ask("KEYS", "*:counts"):
-        counted += int(redis.ask("HGET", key, "hits") or 0)
-    return counted
+        count += int(redis.ask("HGET", key, "hits") or 0)
+    return count
 
 
 def test_no_answer_is_stale_when_nothing_fails(
     tmp_path: Path, database: str, redis: RedisServer
 ) -> None:
-    found = trial(tmp_path, database, redis)
+    result = trial(tmp_path, database, redis)
     print(f"{hits(redis)} hits")
-    assert found.violations() == []
-    assert len(found.history) >= LENGTH
-    assert found.statuses().keys() <= {200, 204, 404, 503}
+    assert result.violations() == []
+    assert len(result.history) >= LENGTH
+    assert result.statuses().keys() <= {200, 204, 404, 503}
     assert hits(redis) > LENGTH / 10
 
 
-def test_nobody_is_answered_of_who_is_erased(
+def test_erased_values_are_in_no_later_answer(
     tmp_path: Path, database: str, redis: RedisServer
 ) -> None:
     length = LENGTH // 2
-    found = trial(tmp_path, database, redis, flushed, length=length, deletes=0, erases=DELETES)
-    assert found.violations() == []
-    assert len(found.erased) > length / 50
+    result = trial(tmp_path, database, redis, flushed, length=length, deletes=0, erases=DELETES)
+    assert result.violations() == []
+    assert len(result.erased) > length / 50
 
 
 @pytest.mark.parametrize(
@@ -163,9 +162,9 @@ def test_nobody_is_answered_of_who_is_erased(
 def test_repeated_disturbances_leave_history_linear(
     tmp_path: Path, database: str, redis: RedisServer, disturb: Disturbance
 ) -> None:
-    found = trial(tmp_path, database, redis, disturb)
-    assert found.violations() == []
-    assert found.statuses()[200] > LENGTH / 2
+    result = trial(tmp_path, database, redis, disturb)
+    assert result.violations() == []
+    assert result.statuses()[200] > LENGTH / 2
 
 
 def test_process_cut_off_from_cache_leaves_history_linear(
@@ -174,9 +173,9 @@ def test_process_cut_off_from_cache_leaves_history_linear(
     with tcp_proxy(("127.0.0.1", redis.port)) as line:
 
         def partitioned(servers: Cluster, redis: RedisServer, is_over: threading.Event) -> None:
-            while not is_over.wait(KILLS):
+            while not is_over.wait(KILL_INTERVAL):
                 line.stall()
-                is_over.wait(2 * KILLS)
+                is_over.wait(2 * KILL_INTERVAL)
                 line.heal()
 
         others = {"REDIS_URL": redis.url}
@@ -194,10 +193,10 @@ def test_process_cut_off_from_cache_leaves_history_linear(
             ports = [*servers.ports, *cut_off.ports]
             with disturbed(partitioned, servers, redis):
                 history = drive(ports, mix(12, LENGTH, REPEATS), CLIENTS, deletes=DELETES)
-            found = Trial(history, servers.stored(), servers.log())
-    print(found.summary())
-    assert found.violations() == []
-    assert found.statuses()[200] > LENGTH / 2
+            result = Trial(history, servers.stored(), servers.log())
+    print(result.summary())
+    assert result.violations() == []
+    assert result.statuses()[200] > LENGTH / 2
 
 
 def _folder(tmp_path: Path) -> Path:
@@ -209,18 +208,18 @@ def _folder(tmp_path: Path) -> Path:
 @pytest.mark.parametrize(
     "mistake", ["cached-answers", "delete-after-commit", "fills-without-tokens"]
 )
-def test_a_cache_with_a_mistake_is_noticed(
+def test_cache_with_a_mistake_is_noticed(
     tmp_path: Path, database: str, redis: RedisServer, mistake: str
 ) -> None:
-    """When somebody is answered too late a truth is up to chance; the load goes on until then."""
+    """A stale answer is up to chance, so the load goes on until there is one."""
     command = (*SLEEPY, "--mistake", mistake)
-    requests = mix(11, MOST, REPEATS)
+    requests = mix(11, MAX_REQUESTS, REPEATS)
     history: list[Operation] = []
     kinds: set[str] = set()
     with cluster(tmp_path, PROCESSES, command, database=database, REDIS_URL=redis.url) as servers:
         wait_until_used(redis)
-        while "stale" not in kinds and (some := list(islice(requests, SOME))):
-            history += drive(servers.ports, some, CLIENTS)
+        while "stale" not in kinds and (part := list(islice(requests, CHECK_INTERVAL))):
+            history += drive(servers.ports, part, CLIENTS)
             kinds = Trial(history, servers.stored(), "").kinds()
     print(f"{mistake}: {len(history)} requests")
     assert "stale" in kinds

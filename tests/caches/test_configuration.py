@@ -25,7 +25,7 @@ from support.stores import store_at
 from support.upstash_server import upstash_server
 
 
-def test_a_file_has_no_cache(tmp_path: Any) -> None:
+def test_sqlite_file_has_no_cache(tmp_path: Any) -> None:
     async def main() -> None:
         async with store_at(tmp_path / "contacts.db") as store:
             with pytest.raises(InvalidInput, match="A cache needs PostgreSQL"):
@@ -46,7 +46,7 @@ def test_a_file_has_no_cache(tmp_path: Any) -> None:
         CacheOptions(upstash_url="https://127.0.0.1:port", upstash_token="t"),
     ],
 )
-def test_an_address_that_is_none_is_refused(database: str, options: CacheOptions) -> None:
+def test_malformed_address_is_refused(database: str, options: CacheOptions) -> None:
     async def main() -> None:
         store = await PostgresStore.open(database)
         try:
@@ -58,7 +58,7 @@ def test_an_address_that_is_none_is_refused(database: str, options: CacheOptions
     asyncio.run(main())
 
 
-def test_a_wrong_token_leaves_the_cache_unused(database: str, shared_redis: RedisServer) -> None:
+def test_wrong_token_leaves_the_cache_unused(database: str, shared_redis: RedisServer) -> None:
     async def main() -> None:
         with upstash_server(shared_redis) as upstash:
             wrong = CacheOptions(upstash_url=upstash.url, upstash_token="wrong")
@@ -87,10 +87,10 @@ def test_commands_describe_and_clear_the_cache(database: str, shared_redis: Redi
         for _ in range(4):
             await one.service.identify(MARTY)
             await one.is_filled()
-        await until(lambda: one.cache.counts.hits == 0)  # they have been told
-        told = json.loads(await asyncio.to_thread(bitespeed, "cache", "stats", "--json"))
-        assert told["used"] is True
-        assert told["hits"] == 2
+        await until(lambda: one.cache.counts.hits == 0)  # the counts were sent
+        stats = json.loads(await asyncio.to_thread(bitespeed, "cache", "stats", "--json"))
+        assert stats["used"] is True
+        assert stats["hits"] == 2
         assert await asyncio.to_thread(bitespeed, "cache", "clear") == "Cleared.\n"
         assert (await one.store.cache_state()).is_suspended
 
@@ -111,7 +111,7 @@ def test_commands_report_an_unreachable_cache(database: str, redis: RedisServer)
     on(database, CacheOptions(redis.url), test)
 
 
-def test_without_a_cache_the_commands_say_so(tmp_path: Any) -> None:
+def test_command_fails_when_no_cache_is_configured(tmp_path: Any) -> None:
     done = subprocess.run(
         [
             sys.executable,

@@ -1,4 +1,4 @@
-"""Changes made in the tables by others reach the cache."""
+"""Changes that other programs make in the tables reach the cache."""
 
 import asyncio
 import time
@@ -7,9 +7,9 @@ from bitespeed.caches import CacheOptions
 from bitespeed.model.identifiers import observe
 from bitespeed.stores.postgres.store import PostgresStore
 from support.cache_processes import (
-    LOOK,
     MARTY,
-    PATIENCE,
+    POLL_INTERVAL,
+    TIMEOUT,
     process,
     sql,
 )
@@ -36,10 +36,10 @@ def test_rows_changed_in_the_tables_leave_the_cache(
                 " values ('default', 1, 'contact.corrected', 1, 2)",
                 "commit",
             )
-            deadline = time.monotonic() + PATIENCE
+            deadline = time.monotonic() + TIMEOUT
             while (await one.service.identify(observe(None, "111"))).emails != ["m@x"]:
                 assert time.monotonic() < deadline
-                await asyncio.sleep(LOOK)
+                await asyncio.sleep(POLL_INTERVAL)
             newcomer = await one.service.identify(observe("marty@hillvalley.edu", None))
             assert newcomer.phones == []
 
@@ -68,10 +68,10 @@ def test_only_identities_changed_by_others_leave_the_cache(
                 " values ('default', 1, 'contact.created', 1, 2)",
                 "commit",
             )
-            deadline = time.monotonic() + PATIENCE
+            deadline = time.monotonic() + TIMEOUT
             while (await one.service.identify(MARTY)).secondary_ids != [9]:
                 assert time.monotonic() < deadline
-                await asyncio.sleep(LOOK)
+                await asyncio.sleep(POLL_INTERVAL)
             await one.knows("doc@hillvalley.edu", None)
             assert one.epoch() == epoch
 
@@ -79,7 +79,7 @@ def test_only_identities_changed_by_others_leave_the_cache(
 
 
 def test_events_from_before_a_restore_are_ignored(database: str) -> None:
-    """Their transactions have numbers that this server comes to much later, if ever."""
+    """The numbers of their transactions are far above those of this server."""
 
     async def main() -> None:
         store = await PostgresStore.open(database)

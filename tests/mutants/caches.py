@@ -4,7 +4,7 @@ from support.mutants import Mutant, Suite
 
 CACHE = Suite(
     "caches",
-    "not upstash and (version or lease or fence or outcome or licence or late or in_turn)",
+    "not upstash and (version or lease or fence or outcome or licence or late_reply or in_turn)",
 )
 TENANTS = Suite("api/test_keys.py", "cache and crosses")
 
@@ -17,7 +17,7 @@ MUTANTS = [
         TENANTS,
     ),
     Mutant(
-        "what is in the cache overtakes what came before it in a batch",
+        "a cached answer overtakes an earlier observation of its batch",
         "service/pipeline.py",
         "if answer is None or (in_turn and rest):",
         "if answer is None:",
@@ -26,15 +26,15 @@ MUTANTS = [
     Mutant(
         "a reply is used after the licence",
         "caches/answers.py",
-        "if mark is None or monotonic() > found.until:",
+        "if mark is None or monotonic() > lookup.licence_end:",
         "if mark is None:",
         CACHE,
     ),
     Mutant(
-        "a reply that comes too late goes to whoever asked next",
+        "a reply after its deadline goes to the next command",
         "caches/redis.py",
-        "asked.is_late = True",
-        "self._waiting.remove(asked)",
+        "command.is_overdue = True",
+        "self._waiting.remove(command)",
         CACHE,
     ),
     Mutant(
@@ -45,28 +45,28 @@ MUTANTS = [
         CACHE,
     ),
     Mutant(
-        "a fence is taken away though the commit may yet happen",
+        "a fence is released although the commit may still happen",
         "caches/answers.py",
         "except (Conflict, EpochOver):",
         "except Exception:",
         CACHE,
     ),
     Mutant(
-        "a fill does not look at the lease",
+        "a fill ignores the lease",
         "caches/scripts/fill.lua",
         "if redis.call('GET', KEYS[i]) == lease then",
         "if lease then",
         CACHE,
     ),
     Mutant(
-        "a fence takes another's place",
+        "a fence replaces another one",
         "caches/scripts/fence.lua",
-        "fences[i] = held .. ARGV[1]",
+        "fences[i] = stored .. ARGV[1]",
         "fences[i] = 'F' .. ARGV[1]",
         CACHE,
     ),
     Mutant(
-        "a server that may drop a fence is used",
+        "a server that may evict a fence is used",
         "caches/redis.py",
         'facts.get("maxmemory", "0") != "0"',
         "False",

@@ -9,7 +9,7 @@ from typing import Any
 import psycopg
 
 from bitespeed.caches import CacheOptions, open_cache
-from bitespeed.caches.answers import AnswerCache, LookUp
+from bitespeed.caches.answers import AnswerCache, Lookup
 from bitespeed.model.identifiers import Observation, observe
 from bitespeed.model.identity import Answer, Snapshot
 from bitespeed.service.service import Service
@@ -17,9 +17,9 @@ from bitespeed.stores.postgres.store import PostgresStore
 from bitespeed.tenant import DEFAULT_TENANT
 from support.invariants import assert_clean
 
-PATIENCE = 20.0  # seconds to wait for something that happens by itself, a suspension's end for one
-LOOK = 0.02  # seconds between looks
-MOMENT = 0.2  # seconds in which whoever does not wait would have gone on
+TIMEOUT = 20.0  # seconds to wait for a change, such as the end of a suspension
+POLL_INTERVAL = 0.02  # seconds
+MOMENT = 0.2  # seconds in which a task that does not wait would have finished
 
 MARTY = observe("marty@hillvalley.edu", "111")
 JENNIFER = observe("jennifer@hillvalley.edu", "111")
@@ -30,13 +30,13 @@ class Counting(PostgresStore):
 
     reads = 0
 
-    async def read(self, tenant: str, **asked: Any) -> Snapshot:
+    async def read(self, tenant: str, **wanted: Any) -> Snapshot:
         self.reads += 1
-        return await super().read(tenant, **asked)
+        return await super().read(tenant, **wanted)
 
 
 class Process:
-    """What one server process has."""
+    """The store, cache and service of one server process."""
 
     def __init__(self, store: Counting, cache: AnswerCache) -> None:
         self.store = store
@@ -47,26 +47,26 @@ class Process:
         """The answer to a repeat, which must come from the cache."""
         before = self.store.reads
         answer = await self.service.identify(observe(*sent))
-        assert self.store.reads == before, "The store was asked."
+        assert self.store.reads == before, "The store was read."
         return answer
 
     async def is_filled(self) -> None:
-        """Return when what is done in the background is done."""
+        """Return when the work in the background is done."""
         await asyncio.gather(*self.cache._background)
 
-    async def miss(self, *sent: str | None) -> LookUp:
-        """The look-up of what the cache has no answer to, with the lease for the rest."""
-        found = await self.look_up(observe(*sent))
-        assert self.cache.answers(found) == [None]
-        await self.cache.lease(DEFAULT_TENANT, found)
-        return found
+    async def miss(self, *sent: str | None) -> Lookup:
+        """The look-up of an observation that is not cached, with its lease."""
+        lookup = await self.look_up(observe(*sent))
+        assert self.cache.answers(lookup) == [None]
+        await self.cache.lease(DEFAULT_TENANT, lookup)
+        return lookup
 
-    async def look_up(self, observation: Observation) -> LookUp:
-        """The look-up for one observation, with its reply."""
-        told: asyncio.Future[LookUp] = asyncio.get_running_loop().create_future()
-        found = self.cache.look_up(DEFAULT_TENANT, [observation], told.set_result)
-        assert await told is found
-        return found
+    async def look_up(self, observation: Observation) -> Lookup:
+        """The look-up of one observation, with its reply."""
+        done: asyncio.Future[Lookup] = asyncio.get_running_loop().create_future()
+        lookup = self.cache.look_up(DEFAULT_TENANT, [observation], done.set_result)
+        assert await done is lookup
+        return lookup
 
     def epoch(self) -> str | None:
         """The epoch in which this process may read from the cache."""
@@ -79,10 +79,10 @@ class Process:
 
 
 async def until(is_so: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + PATIENCE
+    deadline = time.monotonic() + TIMEOUT
     while not is_so():
         assert time.monotonic() < deadline, "It did not happen."
-        await asyncio.sleep(LOOK)
+        await asyncio.sleep(POLL_INTERVAL)
 
 
 @asynccontextmanager

@@ -2,8 +2,8 @@
 
     REDIS_URL=redis://... python sleepy_cache_server.py --port 8001 --database postgresql://...
 
-Sleeps come before and after each call of the database and of the cache. The mistakes are what the
-checker of histories must notice.
+Sleeps come before and after each call of the database and of the cache. The checker of
+histories must notice the mistakes.
 """
 
 import argparse
@@ -17,62 +17,60 @@ from sleepy_server import CachedAnswers  # beside it
 
 from bitespeed.caches.answers import AnswerCache
 from bitespeed.caches.engine import FILL, RELEASE, Word, run
-from bitespeed.caches.redis import _Link
+from bitespeed.caches.redis import _Connection
 from bitespeed.model.changes import Changes, Committed
 from bitespeed.server.app import Application
 from bitespeed.server.process import OPTIONS, SHUTDOWN_TIMEOUT
 from bitespeed.settings import load_settings
 from bitespeed.stores.postgres.store import PostgresStore
 
-BETWEEN = 0.010  # seconds at most
-LATE = 0.1  # seconds at most before a fill, and before a deletion where that is the mistake
+MAX_DELAY = 0.010  # seconds before and after each call
+MAX_LATE_DELAY = 0.1  # seconds before a fill, and before the deletion of `delete-after-commit`
 
 Call = Callable[..., Awaitable[Any]]
 
 
 def sleepy(call: Call) -> Call:
-    """The same, with sleeps before and after."""
+    """The call, with sleeps before and after."""
 
     async def slowly(*args: Any) -> Any:
-        await asyncio.sleep(random.uniform(0, BETWEEN))
+        await asyncio.sleep(random.uniform(0, MAX_DELAY))
         try:
             return await call(*args)
         finally:
-            await asyncio.sleep(random.uniform(0, BETWEEN))
+            await asyncio.sleep(random.uniform(0, MAX_DELAY))
 
     return lambda *args: asyncio.ensure_future(slowly(*args))
 
 
-def sleepily(ask: Callable[..., None]) -> Callable[..., None]:
-    """`_Link.ask`, asked later, with its outcome told later still."""
+def sleepily(send: Callable[..., None]) -> Callable[..., None]:
+    """`_Connection.send` with a delay before the command, and one before its reply."""
 
-    def later(
-        self: _Link, command: Sequence[Word], patience: float, tell: Callable[[Any], None]
+    def send_later(
+        self: _Connection, command: Sequence[Word], timeout: float, on_reply: Callable[[Any], None]
     ) -> None:
         loop = asyncio.get_running_loop()
 
-        def tell_later(outcome: Any) -> None:
-            loop.call_later(random.uniform(0, BETWEEN), tell, outcome)
+        def reply_later(outcome: Any) -> None:
+            loop.call_later(random.uniform(0, MAX_DELAY), on_reply, outcome)
 
-        pause = random.uniform(0, LATE if is_fill(command) else BETWEEN)
-        loop.call_later(pause, ask, self, command, patience, tell_later)
+        delay = random.uniform(0, MAX_LATE_DELAY if is_fill(command) else MAX_DELAY)
+        loop.call_later(delay, send, self, command, timeout, reply_later)
 
-    return later
+    return send_later
 
 
 def is_fill(command: Sequence[Word]) -> bool:
-    """Is this a fill, by its digest or by its text?"""
+    """Whether the command is a fill, by its digest or by its text."""
     return not {FILL.digest, FILL.source}.isdisjoint(command)
 
 
 async def delete_after_commit(
     self: AnswerCache, epoch: str, tenant: str, changes: Changes, values: Collection[str]
 ) -> Committed:
-    """Mistake: nothing is fenced; what was overtaken is deleted after the commit, and only then
-    is anybody answered.
-    """
+    """Mistake: no fences. Old answers are deleted after the commit, before callers are answered."""
     committed = await self._store.commit(tenant, changes, epoch)
-    await asyncio.sleep(random.uniform(0, LATE))
+    await asyncio.sleep(random.uniform(0, MAX_LATE_DELAY))
     await run(self.engine, RELEASE, self._keys(epoch, tenant, values), ["nobody's"])
     return committed
 
@@ -84,7 +82,7 @@ return 1
 
 
 def make(mistake: str | None) -> None:
-    """Replace what the mistake is about."""
+    """Make the mistake in the classes of the product."""
     if mistake == "delete-after-commit":
         AnswerCache._commit_fenced = delete_after_commit
     elif mistake == "fills-without-tokens":
@@ -103,7 +101,7 @@ def main() -> None:
     random.seed(flags.port)
     make(flags.mistake)
     PostgresStore._call = sleepy(PostgresStore._call)
-    _Link.ask = sleepily(_Link.ask)
+    _Connection.send = sleepily(_Connection.send)
     settings = load_settings({"database": flags.database, "port": flags.port})
     application: Any = Application(settings)
     if flags.mistake == "cached-answers":

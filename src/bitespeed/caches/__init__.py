@@ -1,7 +1,7 @@
-"""Caches: answers kept in Redis, Valkey or Upstash, which are never stale.
+"""Caches: answers stored in Redis, Valkey or Upstash, which are never stale.
 
-`answers.py` is the protocol, `redis.py` and `upstash.py` are the ways to a server. Why an answer
-from the cache contains all that was acknowledged before is in docs/decisions/0009-cache.md.
+`answers.py` is the protocol, `redis.py` and `upstash.py` send commands to a server.
+docs/decisions/0009-cache.md argues why a cached answer contains every write acknowledged before.
 """
 
 import msgspec
@@ -14,30 +14,29 @@ from bitespeed.stores.protocols import CacheableStore, Store
 
 
 class CacheOptions(msgspec.Struct, frozen=True):
-    """Where the cache is, if there is one."""
+    """Address of the cache; false if no cache is configured."""
 
     redis_url: str | None = None
     upstash_url: str | None = None
     upstash_token: str | None = None
     ttl: int = TTL
-    """Seconds an answer is kept."""
+    """Seconds that an answer is kept."""
 
     def __bool__(self) -> bool:
         return bool(self.redis_url or self.upstash_url)
 
 
 def open_cache(options: CacheOptions, store: Store) -> AnswerCache | None:
-    """The cache in front of a store, or None where none is configured.
+    """The cache in front of a store, or None if no cache is configured.
 
-    Returns at once, also while the server is away. Raises `InvalidInput` for a store that
-    cannot be cached: a SQLite file answers without a cache as fast.
+    Connects in the background. Raises `InvalidInput` for a SQLite file, which is as fast without.
     """
     if not options:
         return None
     if not isinstance(store, CacheableStore):
         raise InvalidInput(
-            "A cache needs PostgreSQL or Supabase; without REDIS_URL and UPSTASH_REDIS_REST_URL,"
-            " a SQLite file answers as fast"
+            "A cache needs PostgreSQL or Supabase. A SQLite file is as fast without one:"
+            " remove REDIS_URL and UPSTASH_REDIS_REST_URL"
         )
     return AnswerCache(_engine(options), store, ttl=options.ttl)
 

@@ -1,18 +1,19 @@
-"""Answers kept by identifier, never stale: an answer from here contains every write that was
-acknowledged before the request began.
+"""Caches answers by identifier. A cached answer contains every write that was acknowledged before
+the request began.
 
-What holds that up, in the order of a request:
+In the order of a request, these rules ensure it:
 
-- A **hit** is an answer that every identifier of the request has, of one identity at one version.
-- A miss takes a **lease** on the missing entries before the store is read, and fills them only
-  where the lease is unbroken.
-- A writer sets a **fence** on every identifier of what it touches before it commits. That removes
-  the answers and breaks the leases; it is taken away after the commit.
-- Entries belong to an **epoch**; the database refuses a commit in an epoch that is over. Whoever
-  cannot fence, or finds the epoch's mark lost, ends it.
-- A process reads only under a **licence**: it has heard of the epoch within a second.
+- A **hit** is an answer stored under every identifier of the request, of one identity at one
+  version.
+- A miss takes a **lease** on the missing entries before it reads the store, and fills an entry only
+  if its lease is unbroken.
+- Before a commit, the writer sets a **fence** on every identifier of the identities it changes. A
+  fence removes the answer, breaks the lease, and is released after the commit.
+- Entries belong to an **epoch**, and the database refuses a commit in an epoch that is over. A
+  process that cannot fence, or that misses the epoch's mark, ends the epoch.
+- A process reads only under a **licence**: it has read the epoch from the database within a second.
 
-docs/decisions/0009-cache.md has the argument, and what each failure does.
+docs/decisions/0009-cache.md has the whole argument, and the effect of each failure.
 """
 
 import asyncio
@@ -29,7 +30,7 @@ from bitespeed.caches.entries import (
     Unreadable,
     counts_of,
     hit,
-    is_kept,
+    is_cacheable,
     keys_of,
     mark_of,
     text_of,
@@ -47,42 +48,44 @@ from bitespeed.telemetry.failures import failed
 from bitespeed.telemetry.logs import is_enabled, log
 from bitespeed.telemetry.metrics import cache_lookups
 
-TTL = 3600  # seconds an answer is kept
-LEASE_TTL = 10  # seconds from a miss to its fill; beyond it the request is past its deadline
-FENCE_TTL = 120  # seconds; a commit whose outcome is unknown must have ended by then
-MAX_FENCES = 4096  # bytes of tokens on one entry: 250 writers at once
-TOKEN = 8  # bytes
+TTL = 3600  # seconds that an answer is kept
+LEASE_TTL = 10  # seconds from a miss to its fill; later, the request is past its deadline
+FENCE_TTL = 120  # seconds; a commit whose outcome is unknown has ended by then
+MAX_FENCE_BYTES = 4096  # of tokens on one entry: 250 writers at once
+TOKEN_BYTES = 8  # random, so that no two writers share a token
 
 
 class Counts(msgspec.Struct):
-    """What the cache has done for this process since it told last."""
+    """Observations looked up by this process since it last sent its counts to the cache."""
 
     hits: int = 0
     misses: int = 0
     away: int = 0
-    """Look-ups that the cache did not answer, or that were spared it."""
+    """Looked up while the cache did not answer, or was not to be used."""
 
 
-class LookUp(msgspec.Struct, eq=False):
-    """A look-up for a batch, and what may be filled after it."""
+class Lookup(msgspec.Struct, eq=False):
+    """A look-up for a batch: its reply, then the entries that it missed."""
 
     observations: Sequence[Observation]
     values: Sequence[str]
     epoch: str
     begun: float
-    until: float
-    """When it was asked, on the event loop's clock, and when the licence ends, on the system's."""
-    tell: Callable[["LookUp"], None]
+    """When it was sent, by the clock of the event loop."""
+    licence_end: float
+    """Until when its reply may be used, by `monotonic`."""
+    on_done: Callable[["Lookup"], None]
     reply: Reply | None = None
-    """None until it is there."""
+    """None until it arrives."""
     missing: Sequence[str] = ()
+    """Values without an entry."""
     token: str | None = None
-    """Of the lease on what was missing."""
+    """Token of the lease on the missing entries; None without a lease."""
 
     def on_reply(self, reply: Reply) -> None:
-        """Tell that it is there."""
+        """Store the reply, and call ``on_done``."""
         self.reply = reply
-        self.tell(self)
+        self.on_done(self)
 
 
 class AnswerCache:
@@ -94,43 +97,47 @@ class AnswerCache:
         self._ttl = ttl
         self._loop = asyncio.get_running_loop()
         self._breaker = Breaker(self._loop)
-        self._epoch = Epoch(engine, store, self._on_look)
+        self._epoch = Epoch(engine, store, self._on_poll)
         self._background: set[asyncio.Task[Any]] = set()
         self.counts = Counts()
 
     # Reading
 
     def look_up(
-        self, tenant: str, observations: Sequence[Observation], tell: Callable[[LookUp], None]
-    ) -> LookUp | None:
-        """Begin to ask for what is there; None when the cache is not to be asked.
+        self, tenant: str, observations: Sequence[Observation], on_done: Callable[[Lookup], None]
+    ) -> Lookup | None:
+        """Begin to look up a batch; None if the cache must not be used now.
 
-        ``tell`` is called with what is returned, at a later turn of the event loop, once the
-        reply is there. It must not raise.
+        Calls ``on_done``, which must not raise, with the look-up that is returned, at a later turn
+        of the event loop.
         """
         licence = self._epoch.licence()
         if licence is None or not self._breaker.allows():
             self._count_away(observations)
             return None
-        epoch, until = licence
+        epoch, licence_end = licence
         values = list({value for o in observations for value in values_of(o)})
         keys = [mark_of(epoch), *self._keys(epoch, tenant, values)]
-        found = LookUp(observations, values, epoch, self._loop.time(), until, tell)
-        self.engine.look_up(keys, found.on_reply)
-        return found
+        begun = self._loop.time()
+        lookup = Lookup(observations, values, epoch, begun, licence_end, on_done)
+        self.engine.look_up(keys, lookup.on_reply)
+        return lookup
 
-    def answers(self, found: LookUp) -> list[KeptAnswer | None]:
-        """The answers that are there, once the reply is; without the cache there are none."""
-        held = self._held(found)
-        if held is None:
-            self._count_away(found.observations)
-            return [None] * len(found.observations)
+    def answers(self, lookup: Lookup) -> list[KeptAnswer | None]:
+        """The answer to each observation of a look-up that is done; None for a miss.
+
+        All are None if the reply may not be used or did not arrive.
+        """
+        entries = self._entries(lookup)
+        if entries is None:
+            self._count_away(lookup.observations)
+            return [None] * len(lookup.observations)
         try:
-            answers = [hit(observation, held) for observation in found.observations]
+            answers = [hit(observation, entries) for observation in lookup.observations]
         except Unreadable as error:
             failed("cache.unreadable", error)
-            self._count_away(found.observations)
-            return [None] * len(found.observations)
+            self._count_away(lookup.observations)
+            return [None] * len(lookup.observations)
         misses = answers.count(None)
         hits = len(answers) - misses
         self.counts.hits += hits
@@ -140,87 +147,92 @@ class AnswerCache:
         if hits and is_enabled("debug"):
             log.debug("cache.hit", hits=hits, of=len(answers))
         if misses:
-            found.missing = [value for value in found.values if held[value] is None]
+            lookup.missing = [value for value in lookup.values if entries[value] is None]
         return answers
 
     def _count_away(self, observations: Sequence[Observation]) -> None:
         self.counts.away += len(observations)
         cache_lookups["away"].add(len(observations))
 
-    def _held(self, found: LookUp) -> dict[str, bytes | None] | None:
-        """What is under each value; None when that is not to be known, or not to be used."""
-        if not isinstance(found.reply, list):
+    def _entries(self, lookup: Lookup) -> dict[str, bytes | None] | None:
+        """The entry of each value; None if there is no reply, or it may not be used."""
+        if not isinstance(lookup.reply, list):
             self._breaker.failed()
             return None
         self._breaker.succeeded()
-        mark, *held = found.reply
+        mark, *entries = lookup.reply
         if mark is None:
-            self._epoch.end_soon(found.epoch)
-        if mark is None or monotonic() > found.until:
+            self._epoch.end_soon(lookup.epoch)
+        if mark is None or monotonic() > lookup.licence_end:
             return None
-        return dict(zip(found.values, held, strict=True))
+        return dict(zip(lookup.values, entries, strict=True))
 
-    async def lease(self, tenant: str, found: LookUp) -> None:
-        """Before the store is read, so that no writer since then goes unnoticed."""
-        if not found.missing:
+    async def lease(self, tenant: str, lookup: Lookup) -> None:
+        """Lease the missing entries, if the cache answers.
+
+        To be called before the store is read, so that every later writer breaks the lease.
+        """
+        if not lookup.missing:
             return
-        token = os.urandom(TOKEN).hex()
-        keys = [mark_of(found.epoch), *self._keys(found.epoch, tenant, found.missing)]
+        token = os.urandom(TOKEN_BYTES).hex()
+        keys = [mark_of(lookup.epoch), *self._keys(lookup.epoch, tenant, lookup.missing)]
         arguments = [token, LEASE_TTL * 1000]
         try:
-            await run(self.engine, LEASE, keys, arguments, self.engine.read_time)
+            await run(self.engine, LEASE, keys, arguments, self.engine.read_timeout)
         except CacheUnavailable:
             self._breaker.failed()
         else:
-            found.token = token
+            lookup.token = token
 
     def fill_soon(
         self,
         tenant: str,
-        found: LookUp,
+        lookup: Lookup,
         snapshot: Snapshot,
         answers: Iterable[tuple[Observation, Answer]],
     ) -> None:
-        """Keep answers that show nothing but the snapshot, where the lease is unbroken."""
-        if found.token is None:
+        """Begin to store answers that the snapshot alone gives, where the lease is unbroken."""
+        if lookup.token is None:
             return
         texts: dict[str, bytes] = {}
-        leased = frozenset(found.missing)
+        leased = frozenset(lookup.missing)
         for observation, answer in answers:
             missing = leased.intersection(values_of(observation)) - texts.keys()
             identity = _holder(snapshot, observation)
-            if missing and is_kept(identity):
+            if missing and is_cacheable(identity):
                 texts |= dict.fromkeys(missing, text_of(identity, answer))
         if texts:
-            keys = [mark_of(found.epoch), *self._keys(found.epoch, tenant, texts)]
-            arguments = [found.token, self._ttl * 1000, *texts.values()]
+            keys = [mark_of(lookup.epoch), *self._keys(lookup.epoch, tenant, texts)]
+            arguments = [lookup.token, self._ttl * 1000, *texts.values()]
             self._soon(run(self.engine, FILL, keys, arguments))
 
     # Writing
 
     async def commit(
-        self, tenant: str, changes: Changes, snapshot: Snapshot, asked: Iterable[str]
+        self, tenant: str, changes: Changes, snapshot: Snapshot, observed: Iterable[str]
     ) -> Committed:
-        """Commit to the store so that nobody is answered from here what has been overtaken.
+        """Commit to the store; no look-up that begins afterwards gets an older answer.
 
-        ``asked`` are the values of the observations. Raises what `Store.commit` raises.
+        ``observed`` are the values of the observations. Raises what `Store.commit` raises.
         """
-        values = values_touched(snapshot, changes).union(asked)
+        values = values_touched(snapshot, changes).union(observed)
         for _ in range(MAX_EPOCHS):
-            state = await self._epoch.to_write()
+            state = await self._epoch.state_for_writing()
             try:
                 if state.in_use is None:
                     return await self._store.commit(tenant, changes, state.epoch)
                 return await self._commit_fenced(state.in_use, tenant, changes, values)
             except EpochOver as over:
-                self._epoch.is_over(over.state)
+                self._epoch.on_epoch_over(over.state)
                 await asyncio.sleep(over.state.wait)
-        raise Contention("The cache is being taken in and out of use; try again")
+        raise Contention(
+            "The cache was suspended or resumed several times during this request; try again"
+        )
 
     async def _commit_fenced(
         self, epoch: str, tenant: str, changes: Changes, values: Collection[str]
     ) -> Committed:
-        token = os.urandom(TOKEN).hex()
+        token = os.urandom(TOKEN_BYTES).hex()
         keys = self._keys(epoch, tenant, values)
         if not await self._fence(epoch, keys, token):
             raise EpochOver(await self._epoch.end(epoch))
@@ -229,25 +241,24 @@ class AnswerCache:
         except (Conflict, EpochOver):
             self._release_soon(keys, token)
             raise
-        # Any other failure leaves the fence, since the commit may yet happen.
+        # After any other failure the fence stays, since the commit may still happen.
         self._release_soon(keys, token)
         return committed
 
     async def _fence(self, epoch: str, keys: Sequence[bytes], token: str) -> bool:
-        """Whether the keys are fenced; if not, perhaps they are."""
-        arguments = [token, FENCE_TTL * 1000, MAX_FENCES]
+        """True if the keys are fenced; False if perhaps they are not."""
+        arguments = [token, FENCE_TTL * 1000, MAX_FENCE_BYTES]
         try:
             if self.engine.server is None:
-                await (
-                    self.engine.connected()
-                )  # a process that has just begun need not disturb others
+                # A process that has just started would else suspend the cache for all others.
+                await self.engine.wait_until_connected()
             if not self._epoch.is_of_this_server(epoch):
                 return False
             fenced = await run(self.engine, FENCE, [mark_of(epoch), *keys], arguments)
         except CacheUnavailable:
             return False
         if fenced == 1:
-            self._epoch.is_working()
+            self._epoch.on_fenced()
         return fenced == 1
 
     def _release_soon(self, keys: Sequence[bytes], token: str) -> None:
@@ -256,21 +267,22 @@ class AnswerCache:
     # Operations
 
     async def stats(self) -> dict[str, str | int | None]:
-        """What all processes together have counted in this epoch.
+        """The epoch, whether it is in use, and what all processes counted in it.
 
         Raises `CacheUnavailable` and `StoreUnavailable`.
         """
         state = await self._store.cache_state()
-        told: dict[str, str | int | None] = {"epoch": state.epoch, "used": state.in_use is not None}
+        is_used = state.in_use is not None
+        stats: dict[str, str | int | None] = {"epoch": state.epoch, "used": is_used}
         if state.in_use is not None:
-            await self.engine.connected()
+            await self.engine.wait_until_connected()
             counted = await self.engine.call("HGETALL", counts_of(state.in_use))
             pairs = zip(counted[::2], counted[1::2], strict=True)
-            told |= {name.decode(): int(count) for name, count in pairs}
-        return told
+            stats |= {name.decode(): int(count) for name, count in pairs}
+        return stats
 
     async def clear(self) -> None:
-        """End the epoch; what was cached in it is never looked at again."""
+        """End the epoch, so that its entries are never read again."""
         state = await self._store.cache_state()
         if state.in_use is not None:
             await self._epoch.end(state.in_use)
@@ -280,41 +292,40 @@ class AnswerCache:
         self._epoch.forget_licence()
 
     async def close(self) -> None:
-        """Finish what is under way and let go of the server."""
+        """Finish the work in the background, and close the connection."""
         await self._epoch.close()
         await asyncio.gather(*self._background, return_exceptions=True)
         await self.engine.close()
 
-    async def _on_look(self, epoch: str, changed: list[tuple[str, str]]) -> None:
-        """Drop what has changed behind our back, and tell what was counted."""
+    async def _on_poll(self, epoch: str, changed: list[tuple[str, str]]) -> None:
+        """Drop the entries of values that were changed without us, and send the counts."""
         keys = [key for tenant, value in changed for key in self._keys(epoch, tenant, [value])]
         if keys:
             await run(self.engine, FORGET, keys)
         counts, self.counts = self.counts, Counts()
         for name, count in msgspec.structs.asdict(counts).items():
             if count:
-                counted = "HINCRBY", counts_of(epoch), name, count
-                await self.engine.call(*counted)
+                await self.engine.call("HINCRBY", counts_of(epoch), name, count)
 
     def _keys(self, epoch: str, tenant: str, values: Iterable[str]) -> list[bytes]:
         state = self._epoch.state
-        assert state is not None  # noqa: S101 - who knows an epoch has heard of it
+        assert state is not None  # noqa: S101 - an epoch is known from a state
         return keys_of(state.secret, epoch, tenant, values)
 
     def _soon(self, work: Coroutine[Any, Any, Any]) -> None:
-        """Work whose failure costs nothing but speed."""
+        """Run work in the background; its failure costs nothing but speed."""
         task = self._loop.create_task(work)
         self._background.add(task)
-        task.add_done_callback(self._done)
+        task.add_done_callback(self._on_done)
 
-    def _done(self, task: asyncio.Task[Any]) -> None:
+    def _on_done(self, task: asyncio.Task[Any]) -> None:
         self._background.discard(task)
         if not task.cancelled() and task.exception() is not None:
             self._breaker.failed()
 
 
 def _holder(snapshot: Snapshot, observation: Observation) -> Identity:
-    """The one identity that holds what a settled observation names."""
+    """The identity of an observation that brought nothing new."""
     email, phone = observation.email, observation.phone
     if email is not None:
         return snapshot.identities[snapshot.emails[email]]

@@ -1,44 +1,44 @@
-"""A circuit breaker: after some failures in a row the cache is left alone for a while."""
+"""A circuit breaker: after some failures in a row, the cache is not used for a while."""
 
 import asyncio
 
 from bitespeed.telemetry.logs import log
 from bitespeed.telemetry.metrics import cache_breaker_open, cache_failures
 
-FAILURES = 5  # in a row until the cache counts as away
-PAUSE = 1.0  # seconds until one look-up tries again
+MAX_FAILURES = 5  # in a row; one slow answer is no outage
+RETRY_INTERVAL = 1.0  # seconds between look-ups that try again; each costs its batch a timeout
 
 
 class Breaker:
-    """Tells whether to ask; says in the log when that changes, not at each request."""
+    """Decides whether to use the cache, and logs when that changes, not at each request."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
         self._failures = 0
-        self._closed_at = 0.0
+        self._retry_at = 0.0
 
     def allows(self) -> bool:
-        """Whether to ask now."""
-        if self._failures < FAILURES:
+        """Whether to use the cache now."""
+        if self._failures < MAX_FAILURES:
             return True
         now = self._loop.time()
-        if now < self._closed_at:
+        if now < self._retry_at:
             return False
-        self._closed_at = now + PAUSE  # one tries, the others wait for what comes of it
+        self._retry_at = now + RETRY_INTERVAL  # this one tries, the others do without until then
         return True
 
     def failed(self) -> None:
-        """The cache did not answer."""
+        """Count a command that the cache did not answer."""
         self._failures += 1
         cache_failures.add()
-        if self._failures == FAILURES:
-            self._closed_at = self._loop.time() + PAUSE
+        if self._failures == MAX_FAILURES:
+            self._retry_at = self._loop.time() + RETRY_INTERVAL
             cache_breaker_open.set(1)
             log.warning("cache.away")
 
     def succeeded(self) -> None:
-        """The cache answered."""
-        if self._failures >= FAILURES:
+        """Use the cache again, since it answered."""
+        if self._failures >= MAX_FAILURES:
             cache_breaker_open.set(0)
             log.warning("cache.back")
         self._failures = 0

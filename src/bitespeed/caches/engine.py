@@ -1,4 +1,4 @@
-"""What is asked of a server, and the scripts that run there."""
+"""What a cache server must offer, and the scripts that run there."""
 
 import hashlib
 from collections.abc import Awaitable, Callable, Sequence
@@ -11,7 +11,7 @@ from bitespeed.resources import text
 Word = bytes | str | int
 
 Reply = list[bytes | None] | Exception
-"""To a look-up; an error where there is none, mostly `CacheUnavailable`."""
+"""The values that a look-up read, or the error that ended it, mostly `CacheUnavailable`."""
 
 
 class Script:
@@ -22,7 +22,7 @@ class Script:
 
     @cached_property
     def digest(self) -> str:
-        """What the server knows it by, once it has seen it."""
+        """The name under which the server runs the script, once it has received the text."""
         return hashlib.sha1(self.source.encode(), usedforsecurity=False).hexdigest()
 
 
@@ -36,40 +36,40 @@ LEND = Script("lend")
 
 
 class UnknownScript(CacheUnavailable):
-    """The server has not seen a script, or has forgotten it."""
+    """The server has not received a script yet, or was restarted since."""
 
 
 class Engine(Protocol):
-    """A way to a server. All of it raises `CacheUnavailable`, at the latest when time is over."""
+    """A client of a cache server. Each call raises `CacheUnavailable` after its timeout."""
 
-    read_time: float
+    read_timeout: float
     """Seconds for a look-up: little more than one takes, since the store is hardly slower."""
-    write_time: float
-    """Seconds for anything else, whose failure is dear."""
+    write_timeout: float
+    """Seconds for other commands: longer, since a fence that fails suspends the cache."""
 
     @property
     def server(self) -> str | None:
-        """What tells the server behind the connection from others, and from itself before a
-        restart; None while there is no connection.
+        """An id of the server, which a restart changes; None while there is no connection."""
+        ...
+
+    async def wait_until_connected(self) -> None:
+        """Return when there is a connection."""
+        ...
+
+    def look_up(self, keys: Sequence[bytes], on_reply: Callable[[Reply], None]) -> None:
+        """Read the values under the keys, from the server that takes writes.
+
+        Calls ``on_reply``, which must not raise, with the values or with an error, at a later turn
+        of the event loop and within ``read_timeout``.
         """
         ...
 
-    async def connected(self) -> None:
-        """Return when there is a connection, for those who would rather wait than do without."""
-        ...
-
-    def look_up(self, keys: Sequence[bytes], tell: Callable[[Reply], None]) -> None:
-        """Tell the values under the keys, as they are where writes go, or that they are not to be
-        had within ``read_time``; at a later turn of the event loop. ``tell`` must not raise.
-        """
-        ...
-
-    def call(self, *command: Word, patience: float | None = None) -> Awaitable[Any]:
-        """Run one command, within ``write_time`` unless told otherwise."""
+    def call(self, *command: Word, timeout: float | None = None) -> Awaitable[Any]:
+        """Run one command, within ``timeout`` seconds, by default ``write_timeout``."""
         ...
 
     async def close(self) -> None:
-        """Let go of the connection."""
+        """Close the connection."""
         ...
 
 
@@ -78,11 +78,11 @@ async def run(
     script: Script,
     keys: Sequence[bytes],
     arguments: Sequence[Word] = (),
-    patience: float | None = None,
+    timeout: float | None = None,
 ) -> Any:
-    """Run a script by its digest, or by its text where the server does not know it yet."""
+    """Run a script by its digest, or by its text if the server does not know it yet."""
     rest = (len(keys), *keys, *arguments)
     try:
-        return await engine.call("EVALSHA", script.digest, *rest, patience=patience)
+        return await engine.call("EVALSHA", script.digest, *rest, timeout=timeout)
     except UnknownScript:
-        return await engine.call("EVAL", script.source, *rest, patience=patience)
+        return await engine.call("EVAL", script.source, *rest, timeout=timeout)

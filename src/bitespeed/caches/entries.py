@@ -1,4 +1,4 @@
-"""What is kept under which key."""
+"""Keys and values of the entries in the cache."""
 
 import zlib
 from base64 import b64decode, b64encode
@@ -12,14 +12,14 @@ from bitespeed.model.identifiers import Email, Observation, Phone
 from bitespeed.model.identity import Answer, Identity, KeptAnswer, Snapshot
 from bitespeed.model.pseudonyms import Pseudonyms
 
-MAX_CONTACTS = 200  # of an identity that is cached; a write must fence all that a larger one holds
-COMPRESSED = 1024  # bytes; below, the head of a compressed text outweighs what it saves
-DIGEST = 16  # bytes of a key; two values out of a billion billion may meet
-TENANTS = 1000  # whose keys need not be begun anew each time
+MAX_CONTACTS = 200  # of a cached identity; a write must fence each of its values
+MIN_COMPRESSED_BYTES = 1024  # a shorter answer would hardly get shorter
+DIGEST_BYTES = 16  # of a key; two of a billion billion values may have the same
+MAX_TENANTS = 1000  # whose key prefixes are remembered
 
 
 class Unreadable(Exception):
-    """An entry is none of ours: somebody else has written to the cache."""
+    """An entry has no form of ours, so somebody else has written to the cache."""
 
 
 _encode = msgspec.json.Encoder().encode
@@ -27,34 +27,36 @@ _decode = msgspec.json.Decoder(KeptAnswer).decode
 
 
 def keys_of(secret: str, epoch: str, tenant: str, values: Iterable[str]) -> list[bytes]:
-    """The keys of entries: epoch, tenant, and a hash of the value that only the secret
-    makes.
+    """The keys of the values' entries: epoch, tenant, and a hash of the value with the secret.
 
-    The braces keep all of them on one node of a cluster, as scripts need it.
+    The braces keep all keys on one node of a cluster, as scripts need it.
     """
-    prefix, pseudonym = _beginning(secret, epoch, tenant)
+    prefix, pseudonym = _prefix_and_pseudonyms(secret, epoch, tenant)
     return [prefix + pseudonym(value).encode() for value in values]
 
 
-@lru_cache(TENANTS)
-def _beginning(secret: str, epoch: str, tenant: str) -> tuple[bytes, Pseudonyms]:
-    return f"{{bitespeed}}:{epoch}:{tenant}:".encode(), Pseudonyms(secret, DIGEST)
+@lru_cache(MAX_TENANTS)
+def _prefix_and_pseudonyms(secret: str, epoch: str, tenant: str) -> tuple[bytes, Pseudonyms]:
+    return f"{{bitespeed}}:{epoch}:{tenant}:".encode(), Pseudonyms(secret, DIGEST_BYTES)
 
 
 @lru_cache(1)
 def mark_of(epoch: str) -> bytes:
-    """The key that is lost when the server loses its data."""
+    """The key of the epoch's mark. If it is missing, the server has lost data."""
     return f"{{bitespeed}}:{epoch}:mark".encode()
 
 
 def counts_of(epoch: str) -> bytes:
-    """The key of what all processes have counted."""
+    """The key of the counts of all processes."""
     return f"{{bitespeed}}:{epoch}:counts".encode()
 
 
-def hit(observation: Observation, held: Mapping[str, bytes | None]) -> KeptAnswer | None:
-    """The answer, if all that the observation names is held by one identity at one version."""
-    first, *others = [held[value] for value in values_of(observation)]
+def hit(observation: Observation, entries: Mapping[str, bytes | None]) -> KeptAnswer | None:
+    """The answer, if all values of the observation are of one identity at one version.
+
+    Raises `Unreadable`.
+    """
+    first, *others = [entries[value] for value in values_of(observation)]
     entry = _entry(first)
     if entry is None:
         return None
@@ -66,10 +68,7 @@ def hit(observation: Observation, held: Mapping[str, bytes | None]) -> KeptAnswe
 
 
 def _entry(text: bytes | None) -> KeptAnswer | None:
-    """What is kept, plain or compressed; a fence (``F``) and a lease (``L``) are no entries.
-
-    Raises `Unreadable`.
-    """
+    """The answer in an entry; None for a fence (``F``) or a lease (``L``). Raises `Unreadable`."""
     if text is None or text[:1] in {b"F", b"L"}:
         return None
     try:
@@ -79,28 +78,30 @@ def _entry(text: bytes | None) -> KeptAnswer | None:
 
 
 def text_of(identity: Identity, answer: Answer) -> bytes:
-    """What is kept; as text, since one of the ways to a server knows nothing else."""
+    """The entry of an answer, in ASCII, since the REST API of Upstash stores text only."""
     kept = (identity.id, identity.version, *msgspec.structs.astuple(answer))
     text = _encode(kept)
-    return b"E" + text if len(text) < COMPRESSED else b"Z" + b64encode(zlib.compress(text))
+    return (
+        b"E" + text if len(text) < MIN_COMPRESSED_BYTES else b"Z" + b64encode(zlib.compress(text))
+    )
 
 
-def is_kept(identity: Identity) -> bool:
-    """Whether the identity is small enough."""
+def is_cacheable(identity: Identity) -> bool:
+    """Whether the identity is small enough for the cache."""
     return identity.contacts <= MAX_CONTACTS
 
 
 def values_of(observation: Observation) -> list[Email | Phone]:
-    """What the observation names."""
+    """The email and the phone of the observation, without those it lacks."""
     return [value for value in (observation.email, observation.phone) if value is not None]
 
 
 def values_touched(snapshot: Snapshot, changes: Changes) -> set[str]:
-    """All identifiers under which the identities that change may be kept."""
+    """All values under which answers of the changed identities may be cached."""
     values: set[str] = set()
     for change in changes.identities:
         identity = snapshot.identities.get(change.id)
-        if identity is not None and is_kept(identity):
+        if identity is not None and is_cacheable(identity):
             for contact in identity.members:
                 values.update(v for v in (contact.email, contact.phone) if v is not None)
     return values

@@ -1,7 +1,7 @@
-"""Redis and Valkey over one connection, on which commands follow each other without waiting.
+"""Redis and Valkey over one connection, on which commands are sent without waiting for replies.
 
-A batch needs one command, and redis-py takes 58 µs of the processor for it where hiredis, which
-parses for it, takes 12; see docs/decisions/0009-cache.md.
+A batch needs one command. redis-py takes 58 µs of processor time for it, and hiredis, which is its
+parser, 12 µs; see docs/decisions/0009-cache.md.
 """
 
 import asyncio
@@ -19,26 +19,26 @@ from bitespeed.caches.engine import Reply, UnknownScript, Word
 from bitespeed.errors import CacheUnavailable, InvalidInput
 from bitespeed.telemetry.logs import log
 
-CONNECT_TIME = 1.0  # seconds until the server must have accepted and told who it is
-RETRY_PAUSE = 0.25  # seconds between attempts to connect
-MAX_UNANSWERED = 1000  # commands on the connection; a server that lags further behind is given up
-LOOK = 0.005  # seconds between looks for commands whose time is over; a timer for each is dearer
+CONNECT_TIMEOUT = 1.0  # seconds until the server has accepted and sent its id
+RECONNECT_DELAY = 0.25  # seconds between attempts to connect
+MAX_UNANSWERED = 1000  # commands on the connection; beyond it, a new one is opened
+EXPIRY_INTERVAL = 0.005  # seconds between checks for overdue commands; a timer for each costs more
 
 _pack = cast("Callable[[tuple[Word, ...]], bytes]", hiredis.pack_command)  # pyright: ignore[reportUnknownMemberType] - hiredis is partly typed
 
 _AWAY = "The cache cannot be reached"
-_FORM = "REDIS_URL must look like redis://host:6379/0 or rediss://..."
+_FORM = "REDIS_URL must look like redis://host:6379/0 or rediss://user:password@host:6379/0"
 
 
 class RedisEngine:
-    """An `Engine` that connects in the background and refuses while there is no connection."""
+    """An `Engine` that connects in the background, and raises while there is no connection."""
 
-    read_time = 0.02
-    write_time = 0.25
+    read_timeout = 0.02
+    write_timeout = 0.25
 
     def __init__(self, url: str) -> None:
         self._target = _Target(url)
-        self._link: _Link | None = None
+        self._connection: _Connection | None = None
         self._server: str | None = None
         self._has_connected = asyncio.Event()
         self._connecting = asyncio.get_running_loop().create_task(self._stay_connected())
@@ -48,26 +48,26 @@ class RedisEngine:
         """See `Engine.server`."""
         return self._server
 
-    async def connected(self) -> None:
-        """See `Engine.connected`."""
+    async def wait_until_connected(self) -> None:
+        """See `Engine.wait_until_connected`."""
         try:
-            async with asyncio.timeout(CONNECT_TIME):
+            async with asyncio.timeout(CONNECT_TIMEOUT):
                 await self._has_connected.wait()
         except TimeoutError:
             raise CacheUnavailable(_AWAY) from None
 
-    def look_up(self, keys: Sequence[bytes], tell: Callable[[Reply], None]) -> None:
+    def look_up(self, keys: Sequence[bytes], on_reply: Callable[[Reply], None]) -> None:
         """See `Engine.look_up`."""
-        if self._link is None:
-            asyncio.get_running_loop().call_soon(tell, CacheUnavailable(_AWAY))
+        if self._connection is None:
+            asyncio.get_running_loop().call_soon(on_reply, CacheUnavailable(_AWAY))
         else:
-            self._link.ask(("MGET", *keys), self.read_time, tell)
+            self._connection.send(("MGET", *keys), self.read_timeout, on_reply)
 
-    def call(self, *command: Word, patience: float | None = None) -> asyncio.Future[Any]:
+    def call(self, *command: Word, timeout: float | None = None) -> asyncio.Future[Any]:
         """See `Engine.call`."""
-        if self._link is None:
+        if self._connection is None:
             return _failed(CacheUnavailable(_AWAY))
-        return self._link.send(command, patience or self.write_time)
+        return self._connection.request(command, timeout or self.write_timeout)
 
     async def close(self) -> None:
         """See `Engine.close`."""
@@ -75,31 +75,31 @@ class RedisEngine:
         await asyncio.gather(self._connecting, return_exceptions=True)
 
     async def _stay_connected(self) -> None:
-        told = ""  # why the server cannot be used, so that the log has it once
+        logged = ""  # the refusal that the log has, so that it is logged once
         while True:
-            link = None
+            connection = None
             try:
-                async with asyncio.timeout(CONNECT_TIME):
-                    link = await self._target.connect()
-                    self._server = await _identity(link)
-                self._link = link
+                async with asyncio.timeout(CONNECT_TIMEOUT):
+                    connection = await self._target.connect()
+                    self._server = await _run_id(connection)
+                self._connection = connection
                 self._has_connected.set()
-                told = ""
-                await link.lost
+                logged = ""
+                await connection.lost
             except (OSError, TimeoutError):
                 pass
             except CacheUnavailable as refusal:
-                if told != (told := str(refusal)):
-                    log.warning("cache.refused", message=told)
+                if logged != (logged := str(refusal)):
+                    log.warning("cache.refused", message=logged)
             finally:
-                self._link = self._server = None
-                if link is not None:
-                    link.close()
-            await asyncio.sleep(RETRY_PAUSE)
+                self._connection = self._server = None
+                if connection is not None:
+                    connection.close()
+            await asyncio.sleep(RECONNECT_DELAY)
 
 
 class _Target:
-    """Where a URL such as ``rediss://user:password@host:6379/0`` leads."""
+    """The server, user and database of a URL like ``rediss://user:password@host:6379/0``."""
 
     def __init__(self, url: str) -> None:
         try:
@@ -117,67 +117,81 @@ class _Target:
         if database := parts.path.strip("/"):
             self._greeting.append(("SELECT", database))
 
-    async def connect(self) -> "_Link":
+    async def connect(self) -> "_Connection":
+        """A connection that is logged in. Raises `OSError` and `CacheUnavailable`."""
         loop = asyncio.get_running_loop()
-        _, link = await loop.create_connection(_Link, self._host, self._port, ssl=self._tls)
+        _, connection = await loop.create_connection(
+            _Connection, self._host, self._port, ssl=self._tls
+        )
         try:
             for command in self._greeting:
-                await link.send(command, CONNECT_TIME)
+                await connection.request(command, CONNECT_TIMEOUT)
         except BaseException:
-            link.close()
+            connection.close()
             raise
-        return link
+        return connection
 
 
-class _Asked(msgspec.Struct, eq=False):
-    """A command that waits for its reply, until ``late_at`` on the event loop's clock."""
+class _PendingCommand(msgspec.Struct, eq=False):
+    """A command that was sent, and waits for its reply."""
 
-    tell: Callable[[Any], None]
-    late_at: float
-    is_late: bool = False
+    on_reply: Callable[[Any], None]
+    deadline: float
+    """By the clock of the event loop."""
+    is_overdue: bool = False
+    """Whether ``on_reply`` was called with an error already, since the deadline has passed."""
 
 
-class _Link(asyncio.Protocol):
-    """One connection; replies come in the order of the commands."""
+class _Connection(asyncio.Protocol):
+    """One connection; replies arrive in the order of the commands."""
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
         self._reader = hiredis.Reader()
-        self._waiting: deque[_Asked] = deque()
-        self._looking: asyncio.TimerHandle | None = None
+        self._waiting: deque[_PendingCommand] = deque()
+        self._expiry_timer: asyncio.TimerHandle | None = None
         self._transport: asyncio.Transport | None = None
         self.lost: asyncio.Future[None] = self._loop.create_future()
 
-    def send(self, command: tuple[Word, ...], patience: float) -> asyncio.Future[Any]:
-        """Send a command; its reply, or `CacheUnavailable`, comes to the future in time."""
-        answer: asyncio.Future[Any] = self._loop.create_future()
-        self.ask(command, patience, partial(_settle, answer))
-        return answer
+    def request(self, command: tuple[Word, ...], timeout: float) -> asyncio.Future[Any]:
+        """Send a command; the future gets its reply, or `CacheUnavailable` after the timeout."""
+        reply: asyncio.Future[Any] = self._loop.create_future()
+        self.send(command, timeout, partial(_resolve, reply))
+        return reply
 
-    def ask(self, command: tuple[Word, ...], patience: float, tell: Callable[[Any], None]) -> None:
-        """`send`, whose outcome is told at a later turn of the event loop, straight from where it
-        is received. ``tell`` must not raise.
+    def send(
+        self, command: tuple[Word, ...], timeout: float, on_reply: Callable[[Any], None]
+    ) -> None:
+        """Send a command, and call ``on_reply`` with its reply or `CacheUnavailable`.
+
+        The call, which must not raise, comes at a later turn of the event loop, directly from where
+        the reply is received, and after the timeout at the latest.
         """
         if self._transport is None or self._transport.is_closing():
-            self._loop.call_soon(tell, CacheUnavailable(_AWAY))
+            self._loop.call_soon(on_reply, CacheUnavailable(_AWAY))
             return
         if len(self._waiting) >= MAX_UNANSWERED:
             self._transport.abort()
-            self._loop.call_soon(tell, CacheUnavailable("The cache lags too far behind"))
+            self._loop.call_soon(on_reply, CacheUnavailable("The cache lags too far behind"))
             return
-        self._waiting.append(_Asked(tell, self._loop.time() + patience))
+        self._waiting.append(_PendingCommand(on_reply, self._loop.time() + timeout))
         self._transport.write(_pack(command))
-        if self._looking is None:
-            self._looking = self._loop.call_later(LOOK, self._look)
+        if self._expiry_timer is None:
+            self._expiry_timer = self._loop.call_later(EXPIRY_INTERVAL, self._expire_overdue)
 
-    def _look(self) -> None:
-        """Give up on replies that do not come in time; what comes later, nobody is told."""
+    def _expire_overdue(self) -> None:
+        """Call ``on_reply`` with an error for each command whose deadline has passed.
+
+        The command stays in the queue, since its reply may still arrive and must be skipped.
+        """
         now = self._loop.time()
-        for asked in tuple(self._waiting):
-            if asked.late_at <= now and not asked.is_late:
-                asked.is_late = True
-                asked.tell(CacheUnavailable("The cache did not answer in time"))
-        self._looking = self._loop.call_later(LOOK, self._look) if self._waiting else None
+        for command in tuple(self._waiting):
+            if command.deadline <= now and not command.is_overdue:
+                command.is_overdue = True
+                command.on_reply(CacheUnavailable("The cache did not answer in time"))
+        self._expiry_timer = None
+        if self._waiting:
+            self._expiry_timer = self._loop.call_later(EXPIRY_INTERVAL, self._expire_overdue)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """See `asyncio.Protocol`."""
@@ -188,62 +202,64 @@ class _Link(asyncio.Protocol):
         self._reader.feed(data)
         try:
             while (reply := self._reader.gets()) is not False:
-                asked = self._waiting.popleft()
-                if not asked.is_late:
-                    asked.tell(_refusal(reply) if isinstance(reply, hiredis.ReplyError) else reply)
+                command = self._waiting.popleft()
+                if not command.is_overdue:
+                    is_error = isinstance(reply, hiredis.ReplyError)
+                    command.on_reply(_refusal(reply) if is_error else reply)
         except (hiredis.HiredisError, IndexError):
             self.close()
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - the protocol has it
         """See `asyncio.Protocol`."""
         waiting, self._waiting = self._waiting, deque()
-        for asked in waiting:
-            if not asked.is_late:
-                asked.tell(CacheUnavailable(_AWAY))
+        for command in waiting:
+            if not command.is_overdue:
+                command.on_reply(CacheUnavailable(_AWAY))
         if not self.lost.done():
             self.lost.set_result(None)
 
     def close(self) -> None:
-        """Close it at once."""
+        """Close the connection at once."""
         if self._transport is not None:
             self._transport.abort()
 
 
-def _settle(answer: asyncio.Future[Any], outcome: Any) -> None:
-    if answer.done():
-        return  # nobody waits for it any more
+def _resolve(reply: asyncio.Future[Any], outcome: Any) -> None:
+    """Complete a future with a reply or an error, unless its caller has cancelled it."""
+    if reply.done():
+        return
     if isinstance(outcome, CacheUnavailable):
-        answer.set_exception(outcome)
-        answer.exception()  # perhaps nobody will look at it
+        reply.set_exception(outcome)
+        reply.exception()  # asyncio would log an error that no caller reads
     else:
-        answer.set_result(outcome)
+        reply.set_result(outcome)
 
 
 def _failed(error: CacheUnavailable) -> asyncio.Future[Any]:
-    answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-    _settle(answer, error)
-    return answer
+    reply: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+    _resolve(reply, error)
+    return reply
 
 
 def _refusal(reply: Exception) -> CacheUnavailable:
-    """The server's own words may quote a key and go nowhere; their first one is a code."""
+    """The error for the server's reply, of which it has the code only: the rest may have a key."""
     code = str(reply).partition(" ")[0]
     if code == "NOSCRIPT":
         return UnknownScript("The cache does not know a script yet")
     return CacheUnavailable(f"The cache refuses a command: {code}")
 
 
-async def _identity(link: _Link) -> str:
-    """The server's own name for itself since it was started.
+async def _run_id(connection: _Connection) -> str:
+    """The id that the server took when it was started.
 
-    Raises `CacheUnavailable` for a server that may drop what nobody asked it to drop, since a
-    fence that is dropped fences nothing.
+    Raises `CacheUnavailable` for a replica, and for a server that may evict keys: an evicted fence
+    protects nothing.
     """
-    told = await link.send(("INFO",), CONNECT_TIME)
-    lines = told.decode().splitlines() if isinstance(told, bytes) else []
+    info = await connection.request(("INFO",), CONNECT_TIMEOUT)
+    lines = info.decode().splitlines() if isinstance(info, bytes) else []
     facts = dict(line.split(":", 1) for line in lines if ":" in line)
     if not facts.get("run_id"):
-        raise CacheUnavailable("The cache does not tell who it is")
+        raise CacheUnavailable("The cache server does not send its run_id")
     if facts.get("maxmemory", "0") != "0" and facts.get("maxmemory_policy") != "noeviction":
         raise CacheUnavailable("The cache must run with maxmemory-policy noeviction")
     if facts.get("role", "master") != "master":

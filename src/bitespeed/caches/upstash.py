@@ -1,7 +1,7 @@
-"""Upstash over its REST API, for places from which no connection can be kept.
+"""Upstash over its REST API, for places that cannot keep a connection open, such as Lambda.
 
-Commands are JSON arrays that are posted, replies come with their strings in Base64. Look-ups go as
-a script too: scripts run where writes go, and a replica elsewhere may lag behind a fence.
+Commands are posted as JSON arrays; strings in replies are in Base64. A look-up is a script, because
+scripts run on the primary, while a replica that answers a command may lag behind a fence.
 """
 
 import asyncio
@@ -16,7 +16,7 @@ import msgspec
 from bitespeed.caches.engine import LOOK_UP, Reply, UnknownScript, Word, run
 from bitespeed.errors import CacheUnavailable, InvalidInput
 
-MAX_CONNECTIONS = 10  # a fence need not wait for a look-up
+MAX_CONNECTIONS = 10  # more than one, so that a fence does not wait for a look-up
 
 _FORM = "UPSTASH_REDIS_REST_URL must be an https:// address, and UPSTASH_REDIS_REST_TOKEN its token"
 
@@ -30,10 +30,10 @@ _reply = msgspec.json.Decoder(_Reply)
 
 
 class UpstashEngine:
-    """An `Engine` by HTTPS; each command is a request of its own."""
+    """An `Engine` that sends each command in an HTTPS request."""
 
-    read_time = 0.1  # a handshake may be needed
-    write_time = 1.0
+    read_timeout = 0.1  # seconds, as a TLS handshake may be needed
+    write_timeout = 1.0
 
     def __init__(self, url: str, token: str | None) -> None:
         try:
@@ -42,7 +42,7 @@ class UpstashEngine:
             raise InvalidInput(_FORM) from None
         if self._url.scheme not in {"https", "http"} or not self._url.host or not token:
             raise InvalidInput(_FORM)
-        self._look_ups: set[asyncio.Task[Any]] = set()  # keeps them from being lost
+        self._look_ups: set[asyncio.Task[Any]] = set()  # asyncio itself does not keep tasks alive
         self._client = httpx.AsyncClient(
             headers={
                 "Authorization": f"Bearer {token}",
@@ -55,29 +55,29 @@ class UpstashEngine:
 
     @property
     def server(self) -> str:
-        """See `Engine.server`. Upstash does not tell one server from another."""
+        """See `Engine.server`. Upstash gives its servers no ids, so this is always the same."""
         return "upstash"
 
-    async def connected(self) -> None:
-        """See `Engine.connected`. There is none to wait for."""
+    async def wait_until_connected(self) -> None:
+        """See `Engine.wait_until_connected`. Returns at once."""
 
-    def look_up(self, keys: Sequence[bytes], tell: Callable[[Reply], None]) -> None:
+    def look_up(self, keys: Sequence[bytes], on_reply: Callable[[Reply], None]) -> None:
         """See `Engine.look_up`."""
-        task = asyncio.ensure_future(run(self, LOOK_UP, keys, patience=self.read_time))
+        task = asyncio.ensure_future(run(self, LOOK_UP, keys, timeout=self.read_timeout))
         self._look_ups.add(task)
-        task.add_done_callback(partial(self._on_reply, tell))
+        task.add_done_callback(partial(self._on_done, on_reply))
 
-    def _on_reply(self, tell: Callable[[Reply], None], task: asyncio.Task[Any]) -> None:
+    def _on_done(self, on_reply: Callable[[Reply], None], task: asyncio.Task[Any]) -> None:
         self._look_ups.discard(task)
         error = task.exception()
-        tell(task.result() if not isinstance(error, Exception) else error)
+        on_reply(task.result() if not isinstance(error, Exception) else error)
 
-    async def call(self, *command: Word, patience: float | None = None) -> Any:
+    async def call(self, *command: Word, timeout: float | None = None) -> Any:
         """See `Engine.call`."""
         words = [word.decode() if isinstance(word, bytes) else word for word in command]
         try:
             response = await self._client.post(
-                self._url, content=msgspec.json.encode(words), timeout=patience or self.write_time
+                self._url, content=msgspec.json.encode(words), timeout=timeout or self.write_timeout
             )
             reply = _reply.decode(response.content)
         except (httpx.HTTPError, msgspec.DecodeError) as error:
@@ -96,7 +96,7 @@ class UpstashEngine:
 
 
 def _decoded(result: Any) -> Any:
-    """Strings as bytes; only ``OK`` comes as it is."""
+    """The reply with its strings as bytes, except ``OK``, which is not in Base64."""
     if isinstance(result, list):
         return [_decoded(item) for item in result]  # pyright: ignore[reportUnknownVariableType] - JSON
     if isinstance(result, str) and result != "OK":

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from functools import partial
 
-from bitespeed.caches.answers import AnswerCache, LookUp
+from bitespeed.caches.answers import AnswerCache, Lookup
 from bitespeed.errors import BitespeedError, NotFound, StoreUnavailable
 from bitespeed.model.identifiers import Observation, emails_and_phones
 from bitespeed.model.identity import Answer, Snapshot
@@ -50,7 +50,7 @@ class Pipeline:
         lookup = self._look_up(batch, self._on_lookup)
         return lookup or self.batching.task(self._run_rest(batch, None))
 
-    def _on_lookup(self, lookup: LookUp) -> None:
+    def _on_lookup(self, lookup: Lookup) -> None:
         """Answer from the cache at once, and go on with the rest of the batch."""
         batch = self.batching.batch(lookup)
         try:
@@ -71,7 +71,7 @@ class Pipeline:
             batch = self._answer_cached(batch, lookup, in_turn=True)
         await self._run_rest(batch, lookup)
 
-    def _look_up(self, batch: list[Pending], on_lookup: Callable[[LookUp], None]) -> LookUp | None:
+    def _look_up(self, batch: list[Pending], on_lookup: Callable[[Lookup], None]) -> Lookup | None:
         """Begin to look a batch up in the cache; None if there is none to use."""
         stages.gathered(len(batch), self._loop.time() - self.batching.first_arrival(batch))
         if self._cache is None:
@@ -80,7 +80,7 @@ class Pipeline:
         return self._cache.look_up(self._tenant, observations, on_lookup)
 
     def _answer_cached(
-        self, batch: list[Pending], lookup: LookUp, *, in_turn: bool = False
+        self, batch: list[Pending], lookup: Lookup, *, in_turn: bool = False
     ) -> list[Pending]:
         """Answer what the cache has an answer for, and return the rest.
 
@@ -102,14 +102,14 @@ class Pipeline:
                 pass
         return rest
 
-    def _traced(self, batch: list[Pending], lookup: LookUp | None) -> AbstractContextManager[None]:
+    def _traced(self, batch: list[Pending], lookup: Lookup | None) -> AbstractContextManager[None]:
         """A span for the batch, where tracing is on."""
         begun = lookup and lookup.begun
         return stages.batch(
             [pending.request for pending in batch], self.batching.first_arrival(batch), begun
         )
 
-    async def _run_rest(self, batch: list[Pending], lookup: LookUp | None) -> None:
+    async def _run_rest(self, batch: list[Pending], lookup: Lookup | None) -> None:
         """Answer or refuse what the cache has no answer for, whatever happens."""
         batch = [pending for pending in batch if not pending.is_resolved]
         if not batch:
@@ -138,7 +138,7 @@ class Pipeline:
             failed("observation.undecided", error, batch[0].request)
             batch[0].resolve(BitespeedError("Internal error"))
 
-    async def _decide_and_commit(self, batch: list[Pending], lookup: LookUp | None) -> None:
+    async def _decide_and_commit(self, batch: list[Pending], lookup: Lookup | None) -> None:
         """One attempt to answer what is unanswered of a batch. Raises `Conflict`."""
         waiting = [pending for pending in batch if not pending.is_resolved]
         if not waiting:
@@ -159,7 +159,7 @@ class Pipeline:
         waiting: list[Pending],
         replies: list[Reply],
         snapshot: Snapshot,
-        lookup: LookUp | None,
+        lookup: Lookup | None,
     ) -> list[tuple[Pending, Reply]]:
         """Send the replies that need no commit, cache their answers, and return the others."""
         answers: list[tuple[Observation, Answer]] = []

@@ -1,5 +1,6 @@
--- Store answers where the lease has not been broken.
--- KEYS: the epoch's mark, then entries. ARGV: token, milliseconds, then the answers. Returns how many.
+-- Store answers in the entries whose lease is unbroken.
+-- KEYS: the epoch's mark, then entries. ARGV: token, milliseconds, then the answers.
+-- Returns the number of stored answers.
 if redis.call('EXISTS', KEYS[1]) == 0 then return 0 end
 local lease, filled = 'L' .. ARGV[1], 0
 for i = 2, #KEYS do

@@ -1,7 +1,7 @@
--- Drop answers that have been overtaken, and leases under which such could be filled; fences stay.
+-- Drop old answers, and leases under which old answers could be filled. Fences stay.
 -- KEYS: entries.
 for i = 1, #KEYS do
-    local held = redis.call('GET', KEYS[i])
-    if held and string.sub(held, 1, 1) ~= 'F' then redis.call('DEL', KEYS[i]) end
+    local stored = redis.call('GET', KEYS[i])
+    if stored and string.sub(stored, 1, 1) ~= 'F' then redis.call('DEL', KEYS[i]) end
 end
 return 1

@@ -1,2 +1,2 @@
--- MGET, where writes go.
+-- MGET on the primary.
 return redis.call('MGET', unpack(KEYS))

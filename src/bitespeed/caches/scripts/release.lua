@@ -1,16 +1,17 @@
--- Take one's fence away. What is there instead of a fence was filled after the fence was lost.
+-- Remove the fences of a token. An entry without a fence was filled after its fence was lost, and is
+-- removed too.
 -- KEYS: entries. ARGV: token.
 for i = 1, #KEYS do
-    local held = redis.call('GET', KEYS[i])
-    if held and string.sub(held, 1, 1) == 'F' then
-        local from, to = string.find(held, ARGV[1], 1, true)
-        local rest = from and string.sub(held, 1, from - 1) .. string.sub(held, to + 1) or held
+    local stored = redis.call('GET', KEYS[i])
+    if stored and string.sub(stored, 1, 1) == 'F' then
+        local from, to = string.find(stored, ARGV[1], 1, true)
+        local rest = from and string.sub(stored, 1, from - 1) .. string.sub(stored, to + 1) or stored
         if rest == 'F' then
             redis.call('DEL', KEYS[i])
         elseif from then
             redis.call('SET', KEYS[i], rest, 'KEEPTTL')
         end
-    elseif held then
+    elseif stored then
         redis.call('DEL', KEYS[i])
     end
 end
