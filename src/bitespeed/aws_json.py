@@ -1,9 +1,9 @@
-"""AWS's JSON services by signed requests (Signature Version 4).
+"""Calls JSON services of AWS with signed requests (Signature Version 4).
 
-botocore would do, but takes a cold Lambda four times as long to import as all else that a request
-needs; see docs/decisions/0021-aws-requests.md. It is still asked who we are where the environment
-does not say, on a machine with an instance profile for example. Nor is there an HTTP client: what
-these services need of HTTP is little, and `http.client` takes a tenth of a cold start to import.
+To import botocore takes a cold Lambda four times as long as everything else that a request needs;
+see docs/decisions/0021-aws-requests.md. It is imported only for credentials that the environment
+does not have, for example those of an instance profile. `http.client` would take a tenth of a cold
+start, and these services need little of HTTP, so requests are written here.
 """
 
 import asyncio
@@ -21,13 +21,15 @@ import msgspec
 from bitespeed.errors import BitespeedError, InvalidInput
 from bitespeed.extras import extra
 
-MAX_ANSWER = 32 * 1024 * 1024  # bytes; SQS gives ten messages of 1 MiB, which JSON may double
+MAX_ANSWER = (
+    32 * 1024 * 1024
+)  # bytes; SQS returns up to ten messages of 1 MiB, which JSON may double
 
-_Line = tuple[StreamReader, StreamWriter]
+_Connection = tuple[StreamReader, StreamWriter]
 
 
 class ServiceFailed(BitespeedError):
-    """An AWS service cannot be reached in time, or refuses. ``aws_code`` is its word for why."""
+    """An AWS service did not answer in time, or refused. ``aws_code`` is its reason."""
 
     def __init__(self, service: str, code: str) -> None:
         super().__init__(f"The AWS service {service} cannot be used: {code}")
@@ -35,7 +37,7 @@ class ServiceFailed(BitespeedError):
 
 
 class Credentials(NamedTuple):
-    """Who we are."""
+    """The keys that requests are signed with."""
 
     access_key: str
     secret_key: str
@@ -47,16 +49,16 @@ class _Refusal(msgspec.Struct):
 
 
 class AwsService:
-    """One service in one region; connections are kept."""
+    """One service in one region; its connections are reused."""
 
     def __init__(self, name: str, region: str, target: str, version: str) -> None:
-        """``target`` and ``version`` are those of its JSON protocol."""
+        """``target`` and ``version`` name the service's JSON protocol."""
         self._name = name
         self._region = region
         self._target = target
         self._type = f"application/x-amz-json-{version}"
         self._scheme, _, self._host = _address(name, region).rstrip("/").partition("://")
-        self._idle: list[_Line] = []
+        self._idle: list[_Connection] = []
         self._tls: ssl.SSLContext | None = None
 
     async def call(self, action: str, timeout: float, **parameters: object) -> dict[str, Any]:
@@ -85,7 +87,7 @@ class AwsService:
                 writer.close()
                 if not was_idle:
                     raise
-                continue  # the service has closed it meanwhile
+                continue  # the service has closed the idle connection; try the next one
             except BaseException:
                 writer.close()
                 raise
@@ -95,7 +97,7 @@ class AwsService:
                 writer.close()
             return status, answer
 
-    async def _connect(self) -> _Line:
+    async def _connect(self) -> _Connection:
         host, _, port = self._host.partition(":")
         if self._scheme == "http":
             return await asyncio.open_connection(host, port or 80)
@@ -104,14 +106,14 @@ class AwsService:
         return await asyncio.open_connection(host, port or 443, ssl=self._tls)
 
     def close(self) -> None:
-        """Let go of the connections."""
+        """Close the idle connections."""
         while self._idle:
             self._idle.pop()[1].close()
 
     async def _signed(self, body: bytes, head: dict[str, str]) -> dict[str, str]:
-        who = _given_credentials() or await asyncio.to_thread(_found_by_botocore)
+        credentials = _from_environment() or await asyncio.to_thread(_from_botocore)
         head = {"host": self._host, **head}
-        return signed(head, body, self._name, self._region, who, datetime.now(UTC))
+        return signed(head, body, self._name, self._region, credentials, datetime.now(UTC))
 
 
 def _request(head: Mapping[str, str], body: bytes) -> bytes:
@@ -122,7 +124,7 @@ def _request(head: Mapping[str, str], body: bytes) -> bytes:
 async def _answer(reader: StreamReader) -> tuple[int, bytes, bool]:
     """The status, the body, and whether the service keeps the connection.
 
-    Raises `ConnectionError` for what these services never send.
+    Raises `ConnectionError` for an answer that these services never send.
     """
     text = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
     first, *lines = text.strip().lower().split("\r\n")
@@ -142,49 +144,51 @@ def signed(
     body: bytes,
     service: str,
     region: str,
-    who: Credentials,
+    credentials: Credentials,
     now: datetime,
 ) -> dict[str, str]:
-    """The headers of ``POST /``, with those that prove who sends it."""
+    """The headers of ``POST /``, with its signature."""
     at = now.strftime("%Y%m%dT%H%M%SZ")
     head = {**head, "x-amz-date": at}
-    if who.token:
-        head["x-amz-security-token"] = who.token
+    if credentials.token:
+        head["x-amz-security-token"] = credentials.token
     names = ";".join(sorted(head))
     lines = "".join(f"{name}:{head[name]}\n" for name in sorted(head))
     request = f"POST\n/\n\n{lines}\n{names}\n{hashlib.sha256(body).hexdigest()}"
     scope = f"{at[:8]}/{region}/{service}/aws4_request"
     to_sign = f"AWS4-HMAC-SHA256\n{at}\n{scope}\n{hashlib.sha256(request.encode()).hexdigest()}"
-    key = f"AWS4{who.secret_key}".encode()
+    key = f"AWS4{credentials.secret_key}".encode()
     for part in scope.split("/"):
         key = hmac.digest(key, part.encode(), "sha256")
     proof = hmac.digest(key, to_sign.encode(), "sha256").hex()
     head["authorization"] = (
-        f"AWS4-HMAC-SHA256 Credential={who.access_key}/{scope},"
+        f"AWS4-HMAC-SHA256 Credential={credentials.access_key}/{scope},"
         f" SignedHeaders={names}, Signature={proof}"
     )
     return head
 
 
-def _given_credentials() -> Credentials | None:
-    """Who we are by now, if the environment says so."""
+def _from_environment() -> Credentials | None:
+    """The credentials in the environment, which may change while the process runs."""
     access, secret = os.environ.get("AWS_ACCESS_KEY_ID"), os.environ.get("AWS_SECRET_ACCESS_KEY")
     if access and secret:
         return Credentials(access, secret, os.environ.get("AWS_SESSION_TOKEN"))
     return None
 
 
-def _found_by_botocore() -> Credentials:
-    """The same by what botocore asks. Raises `InvalidInput` when nobody says so."""
+def _from_botocore() -> Credentials:
+    """The credentials that botocore finds. Raises `InvalidInput` if there are none."""
     with extra("aws"):
         # botocore has no types
         from botocore.session import get_session  # pyright: ignore[reportMissingTypeStubs, reportUnknownVariableType] - botocore has no types
-    global _session  # it renews what expires, so there is one for the process
+    global _session  # one for the process, since it renews credentials that expire
     _session = _session or get_session()
-    found = _session.get_credentials()
-    if found is None:
-        raise InvalidInput("No AWS credentials are to be found; set AWS_ACCESS_KEY_ID, for example")
-    frozen = found.get_frozen_credentials()
+    credentials = _session.get_credentials()
+    if credentials is None:
+        raise InvalidInput(
+            "No AWS credentials were found; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+        )
+    frozen = credentials.get_frozen_credentials()
     return Credentials(frozen.access_key, frozen.secret_key, frozen.token)
 
 
@@ -192,7 +196,7 @@ _session: Any = None
 
 
 def _address(service: str, region: str) -> str:
-    """AWS_ENDPOINT_URL names another one, as for AWS's own tools."""
+    """The address of the service; AWS_ENDPOINT_URL replaces it, as for AWS's own tools."""
     if given := os.environ.get("AWS_ENDPOINT_URL"):
         return given
     domain = "amazonaws.com.cn" if region.startswith("cn-") else "amazonaws.com"
@@ -200,7 +204,7 @@ def _address(service: str, region: str) -> str:
 
 
 def _code(answer: bytes) -> str:
-    """The service's word for its refusal; its text may quote what was sent."""
+    """The service's code for its refusal. Its message is left out, as it may quote the request."""
     try:
         return msgspec.json.decode(answer, type=_Refusal).type.rpartition("#")[2] or "refused"
     except msgspec.MsgspecError:

@@ -1,1 +1,1 @@
-"""What runs long: imports, copies, checks."""
+"""Jobs that take long: imports, copies, checks."""

@@ -6,13 +6,13 @@ from contextlib import aclosing
 from bitespeed.rules.invariants import Violation, violations_of
 from bitespeed.stores.protocols import ScannableStore
 
-MAX_VIOLATIONS = 1000  # then the search ends: by now the cause matters, not the number
+MAX_VIOLATIONS = 1000  # the search ends there, as the cause matters then, not the number
 
 
 async def check(
     store: ScannableStore, on_page: Callable[[int], None] = lambda _: None
 ) -> list[Violation]:
-    """Every broken invariant in the store, up to `MAX_VIOLATIONS`; none when it is sound.
+    """Every broken invariant in the store, up to `MAX_VIOLATIONS`; empty for a sound store.
 
     ``on_page`` is called with the number of live identities in each page that was checked.
     """

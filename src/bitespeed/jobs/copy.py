@@ -1,4 +1,4 @@
-"""Bringing everything from one store into another, and seeing that both hold the same."""
+"""Copy a whole store into another, and compare the two."""
 
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterator
@@ -9,12 +9,12 @@ from typing import NamedTuple
 from bitespeed.model.records import IdentityRecords
 from bitespeed.stores.protocols import AnyStore, BulkStore, ScannableStore
 
-MAX_DIFFERENCES = 1000  # found before the search ends; by then the cause matters, not the number
+MAX_DIFFERENCES = 1000  # the search ends there, as the cause matters then, not the number
 
 
 @dataclass
 class CopyCounts:
-    """What has been read so far."""
+    """How much was read so far."""
 
     identities: int = 0
     contacts: int = 0
@@ -22,7 +22,7 @@ class CopyCounts:
     last_event: int = 0
 
     def add(self, page: list[IdentityRecords]) -> None:
-        """Count a page."""
+        """Count the rows of a page."""
         for identity in page:
             self.identities += identity.root_id is not None
             self.contacts += len(identity.contacts)
@@ -32,14 +32,14 @@ class CopyCounts:
 
 
 OnPage = Callable[[CopyCounts], None]
-"""Called after each page with how far the copy is."""
+"""Called after each page with the counts so far."""
 
 
 _Pair = tuple[IdentityRecords | None, IdentityRecords | None]
 
 
 class Difference(NamedTuple):
-    """Where a copy differs from its source; named by ids, so that it may be logged."""
+    """A difference between a copy and its source, described by ids, so that it may be logged."""
 
     identity: int | None
     what: str
@@ -49,8 +49,8 @@ class Difference(NamedTuple):
 class Comparison:
     """How a copy differs from its source.
 
-    ``changed`` counts the identities that something has happened to in the source since it was
-    copied; that they differ is no fault of the copy.
+    ``changed`` counts the identities that the source changed after the copy. That they differ is no
+    mistake of the copy.
     """
 
     changed: int = 0
@@ -58,15 +58,15 @@ class Comparison:
 
     @property
     def is_equal(self) -> bool:
-        """Whether both hold the same, row by row."""
+        """Whether both have the same rows."""
         return not (self.changed or self.differences)
 
 
 async def copy(source: AnyStore, target: BulkStore, on_page: OnPage = lambda _: None) -> CopyCounts:
-    """Bring all that the source holds as of one instant into an empty target, ids and all.
+    """Copy the source, as of one instant and with all ids, into an empty target.
 
-    Whole or not at all, also when either fails or it is interrupted; but for API keys, which come
-    first and may be there already. Raises `InvalidInput` when the target is not empty.
+    All is copied or nothing, also if a store fails or the copy is interrupted; except API keys,
+    which are copied first, and may exist already. Raises `InvalidInput` if the target is not empty.
     """
     for key in await source.keys():
         await target.put_key(key)
@@ -85,10 +85,10 @@ async def compare(
     copied: CopyCounts,
     on_page: OnPage = lambda _: None,
 ) -> Comparison:
-    """Every identity in which the two differ, up to `MAX_DIFFERENCES`.
+    """Every identity that differs between the two, up to `MAX_DIFFERENCES`.
 
-    Each is read as of one instant. What happened in the source after the last event that was
-    copied is distinguished from differences.
+    Each store is read as of one instant. Identities that the source changed after the last copied
+    event are counted apart from differences.
     """
     comparing = _Comparing(copied.last_event)
     async with (
@@ -100,7 +100,7 @@ async def compare(
         async for page in pairs:
             for our, their in page:
                 comparing.add(our, their)
-            if comparing.has_enough():
+            if comparing.is_full():
                 break
     return comparing.finish()
 
@@ -120,12 +120,12 @@ class _Comparing:
         self._changed = 0
         self._differences: list[Difference] = []
         self._only_in_copy: set[int | None] = set()
-        self._ended: set[int | None] = set()  # merged into another one, or erased, since
+        self._ended: set[int | None] = set()  # merged or erased after the copy
 
     def add(self, our: IdentityRecords | None, their: IdentityRecords | None) -> None:
-        """Compare what has the same root, either of which may be missing."""
+        """Compare two identities with the same root. One of them may be missing."""
         if our is None:
-            assert their is not None  # noqa: S101 - one of the two is there
+            assert their is not None  # noqa: S101 - a pair has at least one
             self._only_in_copy.add(their.root_id)
         elif their is None or not _is_equal(our, their):
             since = [event for event in our.events if event.seq > self._last_event]
@@ -137,12 +137,12 @@ class _Comparing:
                 what = "is not in the copy" if their is None else _unlike(our, their)
                 self._differences.append(Difference(our.root_id, what))
 
-    def has_enough(self) -> bool:
-        """Whether to look no further."""
+    def is_full(self) -> bool:
+        """Whether there are `MAX_DIFFERENCES`."""
         return len(self._differences) >= MAX_DIFFERENCES
 
     def finish(self) -> Comparison:
-        """What was found, by identity."""
+        """The differences, sorted by identity."""
         self._differences += [
             Difference(root, "is only in the copy") for root in self._only_in_copy - self._ended
         ]
@@ -153,7 +153,7 @@ class _Comparing:
 async def _side_by_side(
     ours: AsyncIterable[list[IdentityRecords]], theirs: AsyncIterable[list[IdentityRecords]]
 ) -> AsyncGenerator[Iterator[_Pair]]:
-    """The identities of both in the order of their roots, paired where both have one."""
+    """Pairs of identities with the same root, in the order of roots."""
     our_pages, their_pages = aiter(ours), aiter(theirs)
     our, their = deque[IdentityRecords](), deque[IdentityRecords]()
     while True:
@@ -167,7 +167,7 @@ async def _side_by_side(
 
 
 def _pairs(our: deque[IdentityRecords], their: deque[IdentityRecords]) -> Iterator[_Pair]:
-    """Take pairs away until one side has no more; all that is left where it had none at all."""
+    """Take pairs until one side is empty; if it was empty from the start, all of the other side."""
     is_last = not our or not their
     while (our and their) or (is_last and (our or their)):
         first = min(_place(our), _place(their))
@@ -178,7 +178,7 @@ def _pairs(our: deque[IdentityRecords], their: deque[IdentityRecords]) -> Iterat
 
 
 def _place(side: deque[IdentityRecords]) -> float:
-    """Of the next one in the order of a scan: rows that belong to no identity come first."""
+    """The position of the next identity in a scan: rows without an identity come first."""
     return side[0].root_id or 0 if side else float("inf")
 
 
@@ -187,13 +187,13 @@ def _is_equal(our: IdentityRecords, their: IdentityRecords) -> bool:
         our.heads == their.heads
         and our.contacts == their.contacts
         and our.events == their.events
-        and set(our.identifiers) == set(their.identifiers)  # they come in no order
+        and set(our.identifiers) == set(their.identifiers)  # a scan returns them in any order
         and (our.tombstones, our.secrets) == (their.tombstones, their.secrets)
     )
 
 
 def _unlike(our: IdentityRecords, their: IdentityRecords) -> str:
-    """What differs, by the ids of its rows."""
+    """The differing rows, by their ids."""
     return "; ".join(_parts(our, their))
 
 
@@ -205,7 +205,7 @@ def _parts(our: IdentityRecords, their: IdentityRecords) -> Iterator[str]:
     ):
         ids = sorted({row[0] for row in set(mine).symmetric_difference(others)})
         if ids:
-            yield f"{name} {_some(ids)}"
+            yield f"{name} {_listed(ids)}"
     unlike = set(our.identifiers).symmetric_difference(their.identifiers)
     if unlike:
         yield f"identifiers ({', '.join(sorted({row.kind for row in unlike}))})"
@@ -213,6 +213,6 @@ def _parts(our: IdentityRecords, their: IdentityRecords) -> Iterator[str]:
         yield "tombstones"
 
 
-def _some(ids: list[int], limit: int = 10) -> str:
+def _listed(ids: list[int], limit: int = 10) -> str:
     shown = ", ".join(map(str, ids[:limit]))
     return shown if len(ids) <= limit else f"{shown} and {len(ids) - limit} more"

@@ -1,22 +1,22 @@
-"""Queues: observations that no caller waits for, kept until they are reconciled.
+"""Queues: observations whose callers do not wait for an answer, kept until they are reconciled.
 
-`messages.py` says what a message is, `sqs.py` sends and receives them, `worker.py` reconciles what
-they hold.
+`messages.py` describes a message, `sqs.py` sends and receives messages, `worker.py` reconciles the
+observations in them.
 """
 
 from typing import Protocol
 
 
 class Queue(Protocol):
-    """A queue as its senders see it."""
+    """A queue that messages can be sent to."""
 
     async def send(self, tenant: str, body: str) -> str:
-        """The id of a message, once it is durable on the queue. Raises `QueueUnavailable`."""
+        """Send a message; returns its id once it is durable. Raises `QueueUnavailable`."""
         ...
 
 
 def open_queue(url: str | None) -> Queue | None:
-    """The queue behind a URL, or None where none is configured. Raises `InvalidInput`."""
+    """The queue at a URL, or None without a URL. Raises `InvalidInput`."""
     if url is None:
         return None
     from bitespeed.queues.sqs import SqsQueue

@@ -1,7 +1,6 @@
-"""Messages of a queue: a JSON array of observations, or one alone.
+"""Messages of a queue: a JSON array of observations, or a single observation.
 
-The attribute `TENANT` of a message names its tenant; `SENT` has the time at which it was sent
-first.
+The attribute `TENANT` names the tenant of a message, `SENT` the time when it was sent first.
 """
 
 from collections.abc import Mapping
@@ -9,30 +8,31 @@ from typing import NamedTuple
 
 from bitespeed.tenant import DEFAULT_TENANT
 
-MAX_MESSAGE = 256 * 1024  # bytes; what every SQS queue takes unless its owner has set it lower
+MAX_MESSAGE = (
+    256 * 1024
+)  # bytes; every SQS queue accepts that, unless its owner has set a lower limit
 MAX_OBSERVATIONS = 1000  # in one message: a few hundred milliseconds of work
 TENANT = "tenant"
-SENT = "sent"  # milliseconds since 1970, as SQS counts; it survives a move from the dead letters
+SENT = "sent"  # milliseconds since 1970, as in SQS; it stays when a dead letter is sent again
 
 
 class Message(NamedTuple):
-    """One message, about people of ``tenant``. Those of a ``group`` are to be taken in their
-    order.
-    """
+    """One message of a tenant. Messages of the same group must be reconciled in their order."""
 
     id: str
     body: str
     group: str | None = None
     tenant: str = DEFAULT_TENANT
     sent_at: int = 0
-    """Microseconds since 1970; 0 where it is unknown."""
+    """Microseconds since 1970; 0 if unknown."""
 
 
 def message(
     id_: str, body: str, system: Mapping[str, str], attributes: Mapping[str, str | None]
 ) -> Message:
-    """A message with the attributes that SQS (``system``) and its sender gave it; an attribute of
-    the sender that is no text is None, and no tenant.
+    """A message from its text, the attributes set by SQS (``system``) and those of its sender.
+
+    An attribute of the sender that is not text is None. As a tenant it is invalid.
     """
     tenant = attributes.get(TENANT, DEFAULT_TENANT) or ""
     times = (system.get("SentTimestamp"), attributes.get(SENT))

@@ -1,4 +1,4 @@
-"""SQS, standard and FIFO."""
+"""SQS queues, standard and FIFO."""
 
 import re
 import time
@@ -10,21 +10,21 @@ from bitespeed.aws_json import AwsService, ServiceFailed
 from bitespeed.errors import InvalidInput, Overloaded, QueueUnavailable
 from bitespeed.queues.messages import SENT, TENANT, Message, message
 
-TIMEOUT = 4.0  # seconds; below a request's deadline
-WAIT = 5  # seconds that an empty queue is waited for; stopping takes as long
-MAX_SENDING = 32  # messages on their way at once; each has a connection, and 256 KiB at most
-MAX_RECEIVED = 10  # messages in one answer; SQS gives no more
+TIMEOUT = 4.0  # seconds for an answer of SQS; less than the deadline of a request
+POLL_TIMEOUT = 5  # seconds to wait for a message on an empty queue; stopping takes as long
+MAX_SENDING = 32  # messages sent at once; each has a connection, and at most 256 KiB of memory
+MAX_RECEIVED = 10  # messages in one answer; the limit of SQS
 
 _URL = re.compile(r"https?://[^/]+/\w+/([\w-]+(\.fifo)?)")
 _HOST = re.compile(r"https?://sqs\.([a-z0-9-]+)\.")
-_LOCAL = "us-east-1"  # the region of a queue whose URL does not say
+_LOCAL = "us-east-1"  # the region of a queue whose URL names none
 
 Received = tuple[Message, str]
-"""A message with the handle by which it is deleted or given back."""
+"""A message, and the handle that SQS deletes it by."""
 
 
 class SqsQueue:
-    """A `Queue`, and its other end."""
+    """A `Queue` whose messages can also be received and deleted."""
 
     def __init__(self, url: str) -> None:
         if not _URL.fullmatch(url):
@@ -38,8 +38,8 @@ class SqsQueue:
         self._service = AwsService("sqs", region[1] if region else _LOCAL, "AmazonSQS", "1.0")
 
     async def send(self, tenant: str, body: str) -> str:
-        """See `Queue.send`. On a FIFO queue each message is a group of its own: whatever the
-        order, the same people come out.
+        """See `Queue.send`. On a FIFO queue each message has its own group, since the order of
+        observations does not change the identities.
         """
         id_ = uuid4().hex
         group = {"MessageGroupId": id_, "MessageDeduplicationId": id_} if self._is_fifo else {}
@@ -61,13 +61,13 @@ class SqsQueue:
             self._sending -= 1
         return answer["MessageId"]
 
-    async def receive(self, wait: int = WAIT) -> list[Received]:
-        """What is on the queue, once something is or ``wait`` seconds have passed."""
+    async def receive(self, poll_timeout: int = POLL_TIMEOUT) -> list[Received]:
+        """Messages from the queue; none if it is empty for ``poll_timeout`` seconds."""
         answer = await self._call(
             "ReceiveMessage",
-            wait + TIMEOUT,
+            poll_timeout + TIMEOUT,
             MaxNumberOfMessages=MAX_RECEIVED,
-            WaitTimeSeconds=wait,
+            WaitTimeSeconds=poll_timeout,
             MessageSystemAttributeNames=["MessageGroupId", "SentTimestamp"],
             MessageAttributeNames=[TENANT, SENT],
         )
@@ -77,7 +77,7 @@ class SqsQueue:
         ]
 
     async def delete(self, handles: Sequence[str]) -> None:
-        """Take messages off the queue; one that cannot be taken off comes again."""
+        """Delete messages. One that cannot be deleted is received again."""
         if handles:
             entries = [{"Id": str(n), "ReceiptHandle": handle} for n, handle in enumerate(handles)]
             await self._call("DeleteMessageBatch", TIMEOUT, Entries=entries)

@@ -1,4 +1,4 @@
-"""What becomes of messages: their observations go the way of every other, gathered in batches."""
+"""Reconciles the observations of messages, in batches, as the service does with any other."""
 
 import asyncio
 from collections import defaultdict
@@ -17,17 +17,17 @@ from bitespeed.telemetry.logs import log
 from bitespeed.tenant import tenant_name
 from bitespeed.wire.observations import decode_array, decode_observation
 
-WORKERS = 4  # messages are received and taken off by some while others reconcile
-PAUSE = 1.0  # seconds before the next attempt when the queue or the database is away
+WORKERS = 4  # some receive and delete messages while others reconcile
+RETRY_DELAY = 1.0  # seconds before the next attempt when the queue or the database is away
 
 
 async def work(
     tenants: Tenants, queue: SqsQueue, region: str | None, stop: asyncio.Event
 ) -> tuple[int, int]:
-    """Reconcile the messages of the queue until stopped; the numbers of those done and failed."""
+    """Reconcile messages until ``stop`` is set. Returns how many were processed, and failed."""
     workers = [_worker(tenants, queue, region, stop) for _ in range(WORKERS)]
-    counted = await asyncio.gather(*workers)
-    return sum(done for done, _ in counted), sum(failed for _, failed in counted)
+    counts = await asyncio.gather(*workers)
+    return sum(done for done, _ in counts), sum(failed for _, failed in counts)
 
 
 async def _worker(
@@ -37,33 +37,33 @@ async def _worker(
     while not stop.is_set():
         try:
             received = await queue.receive()
-            again = await _reconciled(tenants, queue, received, region)
+            retried = await _reconcile(tenants, queue, received, region)
         except Unavailable as error:
             log.warning("queue.away", message=str(error))
-            await asyncio.sleep(PAUSE)
+            await asyncio.sleep(RETRY_DELAY)
             continue
-        done += len(received) - len(again)
-        failed += len(again)
-        if received and len(again) == len(received):
-            await asyncio.sleep(PAUSE)
+        done += len(received) - len(retried)
+        failed += len(retried)
+        if received and len(retried) == len(received):
+            await asyncio.sleep(RETRY_DELAY)
     return done, failed
 
 
-async def _reconciled(
+async def _reconcile(
     tenants: Tenants, queue: SqsQueue, received: Sequence[Received], region: str | None
 ) -> set[str]:
-    """Work off what was received and take what was done off the queue; the rest comes again."""
-    again = await work_off(tenants, [message for message, _ in received], region)
-    await queue.delete([handle for message, handle in received if message.id not in again])
-    return again
+    """Reconcile and delete messages. Returns the ids of those that failed; SQS sends them again."""
+    retried = await work_off(tenants, [message for message, _ in received], region)
+    await queue.delete([handle for message, handle in received if message.id not in retried])
+    return retried
 
 
 async def work_off(tenants: Tenants, messages: Sequence[Message], region: str | None) -> set[str]:
-    """Reconcile what the messages say; the ids of those that have to come again.
+    """Reconcile the observations of messages. Returns the ids of messages to receive again.
 
-    A message that cannot be understood fails alone, also within its group: it will never
-    succeed, so nothing has to wait for it. Behind one that could not be written now, the later
-    ones of its group fail as well, so that their order is kept.
+    An invalid message fails alone, also within its group: it will never succeed, so the others need
+    not wait for it. After a message that could not be written now, the later ones of its group fail
+    too, so that the group keeps its order.
     """
     refused: set[str] = set()
     by_tenant: defaultdict[str, list[_Item]] = defaultdict(list)
@@ -86,20 +86,20 @@ class _Item(NamedTuple):
 
 
 async def _unwritten(service: Service, waiting: Sequence[_Item]) -> set[str]:
-    """Write the observations; the ids of messages of which one could not be written."""
+    """Write the observations. Returns the ids of messages with one that could not be written."""
     unwritten: set[str] = set()
     for start in range(0, len(waiting), MAX_BATCH):
         part = waiting[start : start + MAX_BATCH]
-        late = [id_ for id_, outcome in await _identified(service, part) if outcome is not None]
-        unwritten.update(late)
-        if len(late) == len(part):  # nothing can be written now, so the rest need not try
+        failed = [id_ for id_, outcome in await _identified(service, part) if outcome is not None]
+        unwritten.update(failed)
+        if len(failed) == len(part):  # the store writes nothing now, so do not try the rest
             unwritten.update(item.message.id for item in waiting[start:])
             break
     return unwritten
 
 
 def _observations(message: Message, region: str | None) -> list[Observation]:
-    """The observations in a message. Raises `InvalidInput` for all of it when one is wrong."""
+    """The observations in a message. Raises `InvalidInput` if any of them is invalid."""
     body = message.body.encode(errors="replace")
     items = decode_array(body) if body.lstrip().startswith(b"[") else [body]
     if not 0 < len(items) <= MAX_OBSERVATIONS:
@@ -110,9 +110,9 @@ def _observations(message: Message, region: str | None) -> list[Observation]:
 async def _identified(
     service: Service, part: Sequence[_Item]
 ) -> list[tuple[str, BitespeedError | None]]:
-    """For each observation the id of its message, and why it was not written.
+    """For each observation the id of its message, and the error if it was not written.
 
-    One about somebody who was erased since it was sent is done with.
+    An observation that names a data subject who was erased after it was sent is skipped.
     """
     made_at = [item.message.sent_at for item in part]
     try:
@@ -129,7 +129,7 @@ async def _identified(
 
 
 def _behind(messages: Sequence[Message], unwritten: set[str]) -> set[str]:
-    """Those that follow one that was not written in its group."""
+    """The ids of messages behind one of the same group that was not written."""
     behind: set[str] = set()
     blocked_groups: set[str] = set()
     for message in messages:
