@@ -21,7 +21,7 @@ from bitespeed.telemetry.logs import log
 
 TURN_TIMEOUT = 60  # seconds to wait while another process migrates
 LOCK_TIMEOUT = 2  # seconds to wait for a table; behind a waiting migration all others wait as well
-_LOCK = 0x62697465  # the turn to migrate, told from other programs' advisory locks ("bite")
+_LOCK = 0x62697465  # ("bite") the advisory lock of whoever migrates; a number of no other program
 
 _PACKAGE = "bitespeed.stores.postgres"
 _SQL = named(text("bitespeed.stores.postgres.bulk", "sql/migrate.sql"))

@@ -1,4 +1,4 @@
--- Remove what an erasure names, for good; a part of `commit`, which holds the identities locked.
+-- Remove permanently what an erasure names. `commit` calls this while it locks the identities.
 --
 -- erasure is {"id": text, "identities": [id], "contacts": [id], "events": [seq], "secret": text,
 -- "pseudonyms": [text]}: identities go with all that have them as root, contacts by themselves, and

@@ -68,9 +68,9 @@ create index event_identity on bitespeed.event (identity_id);
 
 -- Whether answers are cached elsewhere, and in which epoch. One row.
 --
--- In an epoch every writer fences in the cache what it is about to change. One that cannot suspends
--- the cache: another epoch begins, in which nobody uses it. Whoever has not heard of that yet may
--- use it until its licence lapses, so commits are admitted only then.
+-- In an epoch every writer fences in the cache what it is about to change. A writer that cannot do
+-- so suspends the cache: another epoch begins, in which nobody uses the cache. A process that has not
+-- read the new epoch may use the cache until its licence lapses, so commits are admitted only then.
 create table bitespeed.cache (
     is_only      boolean     primary key default true check (is_only),
     epoch        text        collate "C",  -- null until a cache is used for the first time
