@@ -70,6 +70,11 @@ async def import_(
     the rejects file, with its line number and the reason, and the import goes on; correct it
     there and import that file.
 
+    FILE may also be what bitespeed export wrote, in either format: a row is then an identity, and
+    its emails and phone numbers are together again afterwards. Ids and dates of contacts are not
+    carried over. An identity of several emails without a phone number, or the reverse, goes to the
+    rejects file, since no observation can join its values.
+
     Customers who were erased (see bitespeed erase) stay erased: a row that names one is left out,
     unless its date shows that it is from after the erasure. With --since every row needs a date.
     """
@@ -142,7 +147,7 @@ def _progress(stream: io.BufferedReader) -> Generator[Callable[[Tally], None]]:
 
 
 def _report(tally: Tally, rejects: str, *, as_json: bool) -> None:
-    counts = {**asdict(tally), "repeats": tally.repeats}
+    counts = asdict(tally)
     if as_json:
         click.echo(json.dumps(counts))
         return

@@ -6,18 +6,23 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import islice
-from typing import NamedTuple, TextIO
+from typing import TYPE_CHECKING, NamedTuple, TextIO
 
 import msgspec
 
 from bitespeed.errors import InvalidInput
+from bitespeed.jobs.exported_rows import EMAILS, HEADER, PHONES, ExportedRow, exported_row_of
 from bitespeed.model.changes import Changes
 from bitespeed.model.identifiers import Observation
 from bitespeed.service.service import Service
 from bitespeed.wire.observations import convert_observation
 
-CHUNK = 5_000  # rows read, decided and committed together: a few megabytes, a fifth of a second
+CHUNK = 5_000  # rows read, decided and committed together: a few megabytes, a fifth of a second;
+# the last exported row may bring as many observations as a line has values
 MAX_LINE = 1024 * 1024  # characters of one line of NDJSON; a longer one is no observation
+
+if TYPE_CHECKING:
+    from _csv import Reader
 
 _EMAIL_NAMES = ("email", "emailaddress")
 _PHONE_NAMES = ("phonenumber", "phone")
@@ -66,12 +71,8 @@ class Tally:
     """Left out, since they are from before the time that was asked for."""
     erased: int = 0
     """Left out, since they name somebody who was erased after them."""
-
-    @property
-    def repeats(self) -> int:
-        """Rows that brought nothing new."""
-        news = self.primaries + self.secondaries + self.merges
-        return self.rows - self.rejected - self.older - self.erased - news
+    repeats: int = 0
+    """Rows that brought nothing new."""
 
     def add(self, changes: Changes) -> None:
         """Count what has been written."""
@@ -83,7 +84,7 @@ class Tally:
 
 async def import_rows(
     service: Service,
-    rows: Iterable[Row],
+    rows: Iterable[Row | ExportedRow],
     region: str | None,
     tally: Tally,
     *,
@@ -100,12 +101,15 @@ async def import_rows(
     importing it again adds nothing.
     """
     rows = iter(rows)
-    while chunk := list(islice(rows, CHUNK)):
+    is_end = False
+    while not is_end:
+        count = 0
         observations: list[Observation] = []
         made_at: list[int | None] = []
-        for row in chunk:
+        rows_of: list[int] = []
+        for count, row in enumerate(islice(rows, CHUNK), start=1):
             try:
-                observation = _understood(row, region)
+                observed = _understood(row, region)
                 at = _made_at(row, is_needed=since is not None)
             except InvalidInput as error:
                 on_reject(Reject(row.line, str(error), row.email, row.phone, row.date))
@@ -114,13 +118,32 @@ async def import_rows(
             if at is not None and since is not None and at < since:
                 tally.older += 1
             else:
-                observations.append(observation)
-                made_at.append(at)
-        changes, erased = await service.absorb(observations, made_at)
-        tally.rows += len(chunk)
-        tally.erased += erased
-        tally.add(changes)
-        on_chunk(tally)
+                observations += observed
+                made_at += [at] * len(observed)
+                rows_of += [count] * len(observed)
+            if len(observations) >= CHUNK:
+                break
+        is_end = count == 0
+        if not is_end:
+            changes, erased = await service.absorb(observations, made_at, rows_of)
+            tally.rows += count
+            tally.erased += erased
+            tally.repeats += _rows_without_news(observations, rows_of, changes) - erased
+            tally.add(changes)
+            on_chunk(tally)
+
+
+def _rows_without_news(observations: list[Observation], rows: list[int], changes: Changes) -> int:
+    """How many rows have brought neither a contact nor a merge."""
+    news = {(contact.email, contact.phone) for contact in changes.contacts}
+    news |= {(e.email, e.phone) for e in changes.events if e.kind == "identities.merged"}
+    without = set(rows)
+    for observation, row in zip(observations, rows, strict=True):
+        pair = observation.email, observation.phone
+        if pair in news:
+            news.remove(pair)  # the same observation again brings nothing
+            without.discard(row)
+    return len(without)
 
 
 def instant(text: str) -> int:
@@ -136,7 +159,7 @@ def instant(text: str) -> int:
     return since // timedelta(microseconds=1)
 
 
-def _made_at(row: Row, *, is_needed: bool) -> int | None:
+def _made_at(row: Row | ExportedRow, *, is_needed: bool) -> int | None:
     """When a row was made; None where the row has no valid date and needs none."""
     try:
         return instant(row.date if isinstance(row.date, str) else "")
@@ -146,20 +169,22 @@ def _made_at(row: Row, *, is_needed: bool) -> int | None:
         return None
 
 
-def _understood(row: Row, region: str | None) -> Observation:
+def _understood(row: Row | ExportedRow, region: str | None) -> list[Observation]:
+    if isinstance(row, ExportedRow):
+        return row.observations(region)
     if row.problem is not None:
         raise InvalidInput(row.problem)
-    return convert_observation(row.email, row.phone, region)
+    return [convert_observation(row.email, row.phone, region)]
 
 
 def read_rows(
     stream: io.BufferedReader,
     columns: Columns = Columns(),  # noqa: B008 - it never changes
-) -> Iterator[Row]:
+) -> Iterator[Row | ExportedRow]:
     """The rows of an NDJSON file, which begins with `{`, or of a CSV file with a header.
 
-    Without column names the usual ones are recognised. Raises `InvalidInput` when
-    there is no such column.
+    Without column names the usual ones are recognised, and what `bitespeed export` writes. Raises
+    `InvalidInput` when there is no such column.
     """
     start = stream.peek(64).removeprefix(b"\xef\xbb\xbf").lstrip()
     # What is not UTF-8 comes through as lone surrogates, which no identifier may hold.
@@ -171,9 +196,14 @@ def read_rows(
         text.detach()  # the stream is the caller's to close
 
 
-def _csv_rows(text: TextIO, columns: Columns) -> Iterator[Row]:
+def _csv_rows(text: TextIO, columns: Columns) -> Iterator[Row | ExportedRow]:
     reader = csv.reader(text)
     header = next(reader, list[str]())
+    if header == HEADER and columns.email is None and columns.phone is None:
+        if columns.needs_date:
+            raise InvalidInput("An exported file has no dates, so --since cannot be used with it")
+        yield from _exported_csv_rows(reader)
+        return
     of_email = _column(header, columns.email, _EMAIL_NAMES)
     of_phone = _column(header, columns.phone, _PHONE_NAMES)
     of_date = _column(header, columns.date, _DATE_NAMES)
@@ -185,11 +215,30 @@ def _csv_rows(text: TextIO, columns: Columns) -> Iterator[Row]:
     if of_date is None and columns.needs_date:
         raise InvalidInput(f"No date column among {', '.join(header)}; name one with --date-column")
     places = of_email, of_phone, of_date
+    for cells in _lines(reader):
+        if isinstance(cells, Row):
+            yield cells
+        else:
+            yield Row(reader.line_num, *(_cell(cells, place) for place in places))
+
+
+def _exported_csv_rows(reader: "Reader") -> Iterator[Row | ExportedRow]:
+    places = HEADER.index(EMAILS), HEADER.index(PHONES)
+    for cells in _lines(reader):
+        if isinstance(cells, Row):
+            yield cells
+        elif len(cells) != len(HEADER):
+            yield _unreadable(reader.line_num, f"This line has {len(cells)} of {len(HEADER)} cells")
+        else:
+            emails, phones = (cells[place].split() for place in places)
+            yield ExportedRow(reader.line_num, emails, phones)
+
+
+def _lines(reader: "Reader") -> Iterator[list[str] | Row]:
+    """The cells of each line that is not empty, or a row that says why there are none."""
     while True:
         try:
-            for cells in reader:
-                if cells:
-                    yield Row(reader.line_num, *(_cell(cells, place) for place in places))
+            yield from filter(None, reader)
         except csv.Error as error:
             yield _unreadable(reader.line_num, f"This line is not CSV: {error}")
         else:
@@ -218,7 +267,7 @@ def _unreadable(line: int, problem: str) -> Row:
     return Row(line, None, None, None, problem)
 
 
-def _ndjson_rows(text: TextIO, columns: Columns) -> Iterator[Row]:
+def _ndjson_rows(text: TextIO, columns: Columns) -> Iterator[Row | ExportedRow]:
     decoder = msgspec.json.Decoder(dict[str, object])
     line_number = 0
     while line := text.readline(MAX_LINE):
@@ -233,7 +282,8 @@ def _ndjson_rows(text: TextIO, columns: Columns) -> Iterator[Row]:
             except (msgspec.DecodeError, UnicodeError, RecursionError):
                 yield _unreadable(line_number, "This line is not a JSON object in UTF-8")
             else:
-                yield Row(
+                exported = "contact" in members and exported_row_of(line_number, members)
+                yield exported or Row(
                     line_number,
                     _member(members, columns.email, "email"),
                     _member(members, columns.phone, "phoneNumber", "phone"),

@@ -166,6 +166,20 @@ def not_erased(
     ]
 
 
+def erased_rows(
+    observations: Sequence[Observation],
+    made_at: Sequence[int | None],
+    rows: Sequence[int],
+    erased_at: Mapping[Value, int],
+) -> set[int]:
+    """The rows with an observation for which `is_erased` holds; ``rows`` has one for each."""
+    return {
+        row
+        for observation, at, row in zip(observations, made_at, rows, strict=True)
+        if is_erased(observation, at, erased_at)
+    }
+
+
 def is_erased(
     observation: Observation, made_at: int | None, erased_at: Mapping[Value, int]
 ) -> bool:

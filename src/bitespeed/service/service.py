@@ -21,6 +21,7 @@ from bitespeed.rules.erase import (
     Subject,
     SubjectRecords,
     erase,
+    erased_rows,
     erasure_of,
     not_erased,
     receipt_of,
@@ -112,13 +113,17 @@ class Service:
         return cast("list[Answer | BitespeedError]", outcomes)
 
     async def absorb(
-        self, observations: Sequence[Observation], made_at: Sequence[int | None] = ()
+        self,
+        observations: Sequence[Observation],
+        made_at: Sequence[int | None] = (),
+        rows: Sequence[int] | None = None,
     ) -> tuple[Changes, int]:
         """Write what the observations bring, without answers; for imports.
 
         Returns what was new, and how many observations were left out since they name a value that
-        was erased after they were made. All of them are one read and one commit, so the caller
-        chooses the size of the batch.
+        was erased after they were made. With ``rows``, the number of the row that each observation
+        is from, whole rows are left out and counted. All of them are one read and one commit, so
+        the caller chooses the size of the batch.
         """
         emails, phones = emails_and_phones(observations)
 
@@ -129,11 +134,17 @@ class Service:
             # Look up tombstones after the read. If an erasure commits later, it has changed an
             # identity that we read, so our commit conflicts and we decide again.
             erased_at = await read_erasures(self._store, self._tenant, observations)
-            kept = not_erased(observations, made_at, erased_at)
+            if rows is None:
+                kept = not_erased(observations, made_at, erased_at)
+                left_out = len(observations) - len(kept)
+            else:
+                erased = erased_rows(observations, made_at, rows, erased_at)
+                kept = [o for o, row in zip(observations, rows, strict=True) if row not in erased]
+                left_out = len(erased)
             changes = absorb(snapshot, kept)
             if changes:
                 await self._commits.commit_without_cache(changes)
-            return changes, len(observations) - len(kept)
+            return changes, left_out
 
         return await until_committed(attempt)
 
