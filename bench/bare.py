@@ -73,7 +73,7 @@ def _without_metrics() -> None:
         request.id, request.span = b"", None
 
     commits.stage = pipeline.stage = no_stage
-    stages.gathered = stages.looked_up = _nothing
+    stages.gathered = stages.record_lookup = _nothing
     metrics.Gauge.set = _nothing
     Request.__init__ = begin
     Request.answered = _nothing

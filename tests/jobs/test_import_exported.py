@@ -106,7 +106,7 @@ def test_broken_exported_rows_are_rejected(tmp_path: Path) -> None:
     assert reasons(file) == ["This line has 2 of 4 cells"]
 
 
-def test_exported_row_is_left_out_whole_when_a_value_was_erased(tmp_path: Path) -> None:
+def test_exported_row_with_an_erased_value_is_left_out(tmp_path: Path) -> None:
     succeed("identify", "--phone", "2", "--database", NEW, cwd=tmp_path)
     succeed("erase", "--phone", "2", "--database", NEW, cwd=tmp_path)
     file = tmp_path / "exported.csv"

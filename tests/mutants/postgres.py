@@ -8,8 +8,8 @@ POSTGRES = Suite(
 )
 RACES = Suite(
     "postgres",
-    "order or mismatch or second_merge or after_the_locks or gives_up or idle_are"
-    " or idle_connection or cut_while or null_character or quote",
+    "(order or mismatch or second_merge or after_the_locks or gives_up or idle_are"
+    " or idle_connection or cut_while or null_character or quote) and not history",
 )
 
 FUNCTIONS = "stores/postgres/functions"

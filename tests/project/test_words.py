@@ -142,7 +142,6 @@ FILES = [
 ]
 
 
-@pytest.mark.xfail(reason="words are still being replaced", strict=False)
 def test_source_uses_no_word_unlearned() -> None:
     assert [hit for path in FILES for hit in in_file(path)] == []
 

@@ -88,7 +88,7 @@ class Pipeline:
         something that later answers must show.
         """
         assert self._cache is not None  # noqa: S101 - it has made the look-up
-        stages.looked_up(self._loop.time() - lookup.begun)
+        stages.record_lookup(self._loop.time() - lookup.begun)
         rest: list[Pending] = []
         hits: list[Pending] = []
         for pending, answer in zip(batch, self._cache.answers(lookup), strict=True):

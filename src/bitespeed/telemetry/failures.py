@@ -45,11 +45,11 @@ def _names(error: BaseException) -> str:
 def _frames(error: BaseException) -> list[Frame]:
     """The stack frames of the error, innermost last."""
     frames: list[Frame] = []
-    trace = error.__traceback__
-    while trace is not None:
-        code = trace.tb_frame.f_code
-        frames.append((code.co_filename, trace.tb_lineno, code.co_name))
-        trace = trace.tb_next
+    traceback = error.__traceback__
+    while traceback is not None:
+        code = traceback.tb_frame.f_code
+        frames.append((code.co_filename, traceback.tb_lineno, code.co_name))
+        traceback = traceback.tb_next
     return frames[-MAX_FRAMES:]
 
 
@@ -70,9 +70,11 @@ def guard_loop(loop: asyncio.AbstractEventLoop) -> None:
     loop.set_exception_handler(_on_loop)
 
 
-def _on_crash(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+def _on_crash(
+    kind: type[BaseException], error: BaseException, traceback: TracebackType | None
+) -> None:
     if issubclass(kind, KeyboardInterrupt):
-        sys.__excepthook__(kind, error, trace)
+        sys.__excepthook__(kind, error, traceback)
     else:
         failed("process.crashed", error)
         sentry.close()

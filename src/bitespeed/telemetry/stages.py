@@ -24,22 +24,22 @@ def gathered(observations: int, waited: float) -> None:
     _GATHER.observe(waited)
 
 
-def looked_up(seconds: float) -> None:
+def record_lookup(seconds: float) -> None:
     """Record how many seconds a look-up in the cache took."""
     _CACHE.observe(seconds)
 
 
 def batch(
-    requests: Sequence[Request | None], came: float, looked_up: float | None
+    requests: Sequence[Request | None], came: float, lookup_began: float | None
 ) -> AbstractContextManager[None]:
     """A span for the batch of these requests, from when the first one ``came``.
 
-    A look-up in the cache lasted from ``looked_up`` until now. Both are by `time.monotonic`.
+    A look-up in the cache lasted from ``lookup_began`` until now. Both are by `time.monotonic`.
     """
     if not tracing.is_on():
         return _NOTHING
     spans = [request.span for request in requests if request is not None]
-    return tracing.batch(spans, came, looked_up)
+    return tracing.batch(spans, came, lookup_began)
 
 
 class stage:  # noqa: N801 - used as: with stage("read")
@@ -58,7 +58,7 @@ class stage:  # noqa: N801 - used as: with stage("read")
         self,
         kind: type[BaseException] | None,
         error: BaseException | None,
-        trace: TracebackType | None,
+        traceback: TracebackType | None,
     ) -> None:
         metrics.stage_seconds[self._name].observe(perf_counter() - self._began)
         if self._span is not None:

@@ -66,7 +66,9 @@ def answered(span: "Span", endpoint: str, status: int) -> None:
 
 
 @contextmanager
-def batch(spans: "Iterable[Span | None]", came: float, looked_up: float | None) -> Generator[None]:
+def batch(
+    spans: "Iterable[Span | None]", came: float, lookup_began: float | None
+) -> Generator[None]:
     """A span for a batch, with spans inside it for the stages that are already over."""
     assert _tracer is not None  # noqa: S101 - called only when tracing is on
     from opentelemetry import context, trace
@@ -81,9 +83,9 @@ def batch(spans: "Iterable[Span | None]", came: float, looked_up: float | None) 
     span = _tracer.start_span("batch", links=links, start_time=begun)
     token = context.attach(trace.set_span_in_context(span))
     try:
-        gathered = now if looked_up is None else at(looked_up)
+        gathered = now if lookup_began is None else at(lookup_began)
         _tracer.start_span("gather", start_time=begun).end(gathered)
-        if looked_up is not None:
+        if lookup_began is not None:
             _tracer.start_span("cache", start_time=gathered).end(now)
         yield
     finally:
