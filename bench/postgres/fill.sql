@@ -30,7 +30,7 @@ where mod(n, 10) <> 0;
 
 -- name: events
 -- Eleven for ten contacts: the 9th is the merge.
-insert into bitespeed.event (is_told, tenant, at, kind, identity_id, version, contact_id, merged_id, email, phone)
+insert into bitespeed.event (is_published, tenant, at, kind, identity_id, version, contact_id, merged_id, email, phone)
 select true, %(tenant)s, %(began)s + n * 1000,
        case when nth = 9 then 'identities.merged' else 'contact.created' end,
        case when nth in (9, 11) then n - 1 else n end,

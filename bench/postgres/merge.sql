@@ -24,7 +24,7 @@ select %(tenant)s, 'phone', %(first)s + n, n
 from generate_series(%(elder)s, %(elder)s + 1::bigint) as n;
 
 -- name: events
-insert into bitespeed.event (is_told, tenant, at, kind, identity_id, version, contact_id)
+insert into bitespeed.event (is_published, tenant, at, kind, identity_id, version, contact_id)
 select true, %(tenant)s, %(began)s + n, 'contact.created', least(n, %(elder)s + 1::bigint),
        greatest(1, n - %(elder)s), n
 from generate_series(%(elder)s, %(elder)s + %(contacts)s::bigint) as n

@@ -118,8 +118,8 @@ def _rows_on_server(url: str, query: str) -> list[tuple[object, ...]]:
         """select id, tenant, identity_id, email, phone, raw_email, raw_phone, deleted_at
            from bitespeed.contact_record order by id""",
         "select tenant, kind, value, identity_id from bitespeed.identifier order by 1, 2, 3",
-        """select seq, is_told, tenant, kind, identity_id, version, contact_id, merged_id, email,
-                  phone
+        """select seq, is_published, tenant, kind, identity_id, version, contact_id, merged_id,
+                  email, phone
            from bitespeed.event order by seq""",
         "select last_value, is_called from bitespeed.contact_id",
         "select nextval(pg_get_serial_sequence('bitespeed.event', 'seq'))",
