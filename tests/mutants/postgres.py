@@ -129,14 +129,14 @@ MUTANTS = [
     ),
     Mutant(
         "what is remembered is believed at an earlier version",
-        f"{FUNCTIONS}/confirmed.sql",
+        f"{FUNCTIONS}/read.sql",
         "where known.version = (",
         "where known.version <= (",
         POSTGRES,
     ),
     Mutant(
         "what is remembered is believed when it has ended",
-        f"{FUNCTIONS}/confirmed.sql",
+        f"{FUNCTIONS}/read.sql",
         "where i.id = known.id and i.root_id = i.id and",
         "where i.id = known.id and",
         POSTGRES,

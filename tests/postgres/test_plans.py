@@ -212,7 +212,7 @@ def make_statistics_lie(session, random):
 
 def test_plan_check_notices_functions_without_planner_settings(postgres):
     with explained(postgres) as session:
-        for name in ("read.sql", "confirmed.sql", "live_identities.sql", "commit.sql"):
+        for name in ("read.sql", "live_identities.sql", "commit.sql"):
             script = text("bitespeed.stores.postgres", f"functions/{name}")
             loose = re.sub(r"(?m)^set (enable_\w+ = off|plan_cache_mode .*)\n|offset 0", "", script)
             assert loose != script

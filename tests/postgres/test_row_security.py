@@ -64,7 +64,7 @@ TELLS = (r"perform set_config\('bitespeed.tenant', read.tenant, true\);",)
 
 
 def test_read_without_predicates_sees_no_other_tenant(two):
-    for name in ("read", "confirmed", "live_identities"):
+    for name in ("read", "live_identities"):
         forgetful(two, name, PREDICATE)
     for tenant, own, foreign in (("one", 1, 2), ("other", 2, 1)):
         found = read(two, tenant, values=[["email", "a@x", None], ["phone", "1", None]])
@@ -77,7 +77,7 @@ def test_read_without_predicates_sees_no_other_tenant(two):
 
 
 def test_without_row_level_security_it_would_have(two):
-    for name in ("read", "confirmed", "live_identities"):
+    for name in ("read", "live_identities"):
         forgetful(two, name, PREDICATE)
     for table in TABLES:
         two.execute(f"alter table {table} no force row level security")

@@ -88,7 +88,7 @@ MISTAKES = {
 }
 
 WITH_STOPS = (
-    *("read", "confirmed", "live_identities", "commit", "admit_commit", "lock_identities"),
+    *("read", "live_identities", "commit", "admit_commit", "lock_identities"),
     *("add_contacts", "change_identities", "remove", "erase", "add_events"),
 )
 """The functions that are given stops: all of a read and of a commit."""

@@ -30,7 +30,13 @@ declare
 begin
     perform set_config('bitespeed.tenant', read.tenant, true);
     if remembered <> '[]' then
-        confirmed := bitespeed.confirmed(read.tenant, remembered);
+        confirmed := array(
+            select known.id
+            from (select (r ->> 0)::bigint as id, (r ->> 1)::integer as version
+                  from jsonb_array_elements(remembered) as r offset 0) as known
+            where known.version = (
+                select i.version from bitespeed.identity i
+                where i.id = known.id and i.root_id = i.id and i.tenant = read.tenant));
     end if;
     holders := array(
         select case when v.id = any (confirmed) then v.id
@@ -44,8 +50,8 @@ begin
         order by v.place);
     concerned := array_remove(holders, null);
     if contact is not null then
-        concerned := concerned || (
-            select c.identity_id from bitespeed.contact_record c where c.id = contact and c.tenant = read.tenant);
+        concerned := concerned
+            || (select c.identity_id from bitespeed.contact_record c where c.id = contact and c.tenant = read.tenant);
     end if;
     if not concerned <@ confirmed then
         select coalesce(json_agg(json_build_array(i.id, i.root_id)) filter (where i.id <> i.root_id), '[]'),
