@@ -5,10 +5,7 @@
 -- its order the identity it was filed under, or null; the roots of those that have ended; the live
 -- identities concerned, see `live_identities`. An identity that the caller remembers at its present
 -- version is confirmed: the values remembered to be its are not looked up, and it is not returned.
---
--- `offset 0` and the settings hold the planner to the keys: a plan that is made while the tables are
--- empty is kept while they grow. What is looked for is taken out of its document beforehand, since
--- under row level security no key is compared with the result of a function that might reveal it.
+-- `offset 0` and the settings keep every plan on the keys: see docs/decisions/0013-row-level-security.md.
 create or replace function bitespeed.read(tenant text, wanted jsonb)
 returns json
 language plpgsql stable
@@ -35,18 +32,15 @@ begin
             from (select (r ->> 0)::bigint as id, (r ->> 1)::integer as version
                   from jsonb_array_elements(remembered) as r offset 0) as known
             where known.version = (
-                select i.version from bitespeed.identity i
-                where i.id = known.id and i.root_id = i.id and i.tenant = read.tenant));
+                select i.version from bitespeed.identity i where i.id = known.id and i.root_id = i.id and i.tenant = read.tenant));
     end if;
     holders := array(
         select case when v.id = any (confirmed) then v.id
-               else (select i.identity_id
-                     from bitespeed.identifier i
+               else (select i.identity_id from bitespeed.identifier i
                      where i.tenant = read.tenant and i.kind = v.kind and i.value = v.value)
                end
         from (select a ->> 0 as kind, a ->> 1 as value, (a ->> 2)::bigint as id, place
-              from jsonb_array_elements(wanted -> 'values') with ordinality as e (a, place)
-              offset 0) as v
+              from jsonb_array_elements(wanted -> 'values') with ordinality as e (a, place) offset 0) as v
         order by v.place);
     concerned := array_remove(holders, null);
     if contact is not null then
