@@ -29,7 +29,7 @@ SPEC = yaml.safe_load(files("bitespeed.api").joinpath("openapi.yaml").read_text(
 SCOPES = {(o.method, o.path): o.scope for o in OPERATIONS if o.scope}
 NOW = time.time_ns() // 1000
 SHOPS = ("shop", "rival")
-PATIENCE = 15.0  # seconds until a cache is in use, on a busy machine
+TIMEOUT = 15.0  # seconds until a cache is in use, on a busy machine
 
 BODY = json.dumps({"email": "mcfly@hillvalley.edu", "phoneNumber": "123456"}).encode()
 
@@ -60,7 +60,7 @@ def shops(request, tmp_path_factory):
 
 def fill_cache(server, texts):
     """Ask until answers come from the cache."""
-    end = time.monotonic() + PATIENCE
+    end = time.monotonic() + TIMEOUT
     while hits(server, texts) == 0:
         assert time.monotonic() < end, server.log()
         for shop in SHOPS:

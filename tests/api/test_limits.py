@@ -38,7 +38,7 @@ TRICKLES = {"head": (b"GET /health HTTP/1.1\r\n", b"X: y\r\n"), "body": (HEAD + 
 
 @contextmanager
 def patient(folder, **environ):
-    """A server whose patience with callers is a second."""
+    """A server that waits a second for its callers."""
     with serve(folder, BITESPEED_CLIENT_TIMEOUT="1", **environ) as server:
         yield server
 

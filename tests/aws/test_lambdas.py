@@ -32,7 +32,7 @@ from support.postgres_server import OwnPostgres, own_server
 LOAD = int(os.environ.get("TEST_LOAD", "1"))
 LAMBDAS = 200
 RETRIES = 40  # of a caller who is told to come again
-PATIENCE = Limits(deadline=30.0)  # 200 share two cores here, on AWS each has its own
+LIMITS = Limits(deadline=30.0)  # 200 share two cores here, on AWS each has its own
 DEADLOCK = "deadlock detected"
 
 
@@ -79,11 +79,11 @@ async def all_at_once(url: str, requests: list[Request]) -> Outcome:
     history: list[Operation] = []
     told: Counter[str] = Counter()
     waiting = iter(requests)
-    options = Options(pool_size=1, migrate=False, timeout=PATIENCE.deadline)
+    options = Options(pool_size=1, migrate=False, timeout=LIMITS.deadline)
 
     async def function(number: int) -> None:
         store = await open_store(url, options)
-        service = Service(Counting(store, told), limits=PATIENCE)
+        service = Service(Counting(store, told), limits=LIMITS)
         for request in waiting:
             for attempt in range(RETRIES):
                 operation = await asked(service, number, request)

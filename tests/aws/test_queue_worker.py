@@ -15,7 +15,7 @@ from support.backends import connected
 from support.database_url import database_of
 from support.load_clients import run
 from support.moto_server import Aws
-from support.queue_worker import LOOK, POISON, STRETCH, identities, until_empty, worker
+from support.queue_worker import POISON, POLL_INTERVAL, STRETCH, identities, until_empty, worker
 from support.stores import failing, watched
 
 MESSAGES = int(os.environ.get("TEST_MESSAGES", "300"))  # 10,000 for the long form
@@ -85,7 +85,7 @@ def test_ten_thousand_messages_survive_poison_and_killed_workers(
         while (done := contacts(url)) < good * (kill + 1) // (KILLS + 1):
             assert time.monotonic() < deadline, f"{done} of {good} are done"
             if sent == MESSAGES or sent - done >= BACKLOG:
-                time.sleep(LOOK)
+                time.sleep(POLL_INTERVAL)
                 continue
             entries = [
                 {"Id": str(n), "MessageBody": POISON if n in poisoned else observation_of(n)}

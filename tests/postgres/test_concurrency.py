@@ -27,7 +27,7 @@ from support.load_trial import Trial, contention, damage, under_load
 from support.log_lines import unexpected_errors
 from support.pgbouncer import pgbouncer
 from support.postgres_server import OwnPostgres, own_server
-from support.processes import LOOK, START
+from support.processes import POLL_INTERVAL, START
 from support.sleepy_functions import Stops, stop_at
 from support.stores import decide, write
 
@@ -211,7 +211,7 @@ class Session:
         deadline = time.monotonic() + START
         while not answer.done() and not self._waits():
             assert time.monotonic() < deadline
-            time.sleep(LOOK)
+            time.sleep(POLL_INTERVAL)
         return answer
 
     def _value(self, statement: str, *values: object) -> Any:

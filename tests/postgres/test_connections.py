@@ -28,7 +28,7 @@ from bitespeed.stores.postgres.statement_connection import StatementConnection
 from bitespeed.stores.postgres.store import PostgresStore
 from bitespeed.tenant import DEFAULT_TENANT
 from support.backends import (
-    PATIENCE,
+    TIMEOUT,
     of_postgres,
     prepared,
     sessions,
@@ -252,7 +252,7 @@ def test_notices_and_notifications_do_not_disturb_answers(url):
     execute(url, CHATTY)
 
     async def main():
-        connection = await StatementConnection.open(url, PATIENCE)
+        connection = await StatementConnection.open(url, TIMEOUT)
         try:
             connection._server.nonblocking = 0
             connection._server.exec_(b"listen news")
@@ -260,10 +260,10 @@ def test_notices_and_notifications_do_not_disturb_answers(url):
             for size in (1, 5_000_000, 10):
                 execute(url, "notify news, 'from elsewhere'")
                 answer = (
-                    await connection.fetch(b"select chatty($1)", [b"%d" % size], PATIENCE)
+                    await connection.fetch(b"select chatty($1)", [b"%d" % size], TIMEOUT)
                     if (False)
                     else await connection.fetch(
-                        b"select public.chatty($1)", [b"%d" % size], PATIENCE
+                        b"select public.chatty($1)", [b"%d" % size], TIMEOUT
                     )
                 )
                 assert answer == b"x" * size
@@ -279,15 +279,15 @@ def test_notices_and_notifications_do_not_disturb_answers(url):
 @pytest.mark.parametrize("answer", [b"", b"select 1 where false", b"select null", b"select 1;;"])
 def test_a_statement_without_a_value_has_none(url, answer):
     async def main():
-        connection = await StatementConnection.open(url, PATIENCE)
+        connection = await StatementConnection.open(url, TIMEOUT)
         try:
             if answer == b"":
                 with pytest.raises((StoreUnavailable, psycopg.Error)):
-                    await connection.fetch(answer, [], PATIENCE)
+                    await connection.fetch(answer, [], TIMEOUT)
             else:
                 expected = b"1" if b";" in answer else None
-                assert await connection.fetch(answer, [], PATIENCE) == expected
-            assert await connection.fetch(b"select 2", [], PATIENCE) == b"2"
+                assert await connection.fetch(answer, [], TIMEOUT) == expected
+            assert await connection.fetch(b"select 2", [], TIMEOUT) == b"2"
         finally:
             connection.close()
 
@@ -306,13 +306,13 @@ READ = b"select bitespeed.read($1, $2)"
 @pytest.mark.parametrize("runner", [asyncio.run, uvloop.run], ids=["asyncio", "uvloop"])
 def test_statement_may_be_larger_than_the_socket_buffers(url, runner):
     async def main(line, by_way_of):
-        connection = await StatementConnection.open(by_way_of, PATIENCE)
+        connection = await StatementConnection.open(by_way_of, TIMEOUT)
         try:
             for megabytes in (1, 3, 8):
-                answer = await connection.fetch(READ, [b"", large(megabytes)], PATIENCE)
+                answer = await connection.fetch(READ, [b"", large(megabytes)], TIMEOUT)
                 assert json.loads(answer) == {"holders": [], "roots": [], "identities": []}
             await asyncio.to_thread(line.stall)
-            slow = asyncio.create_task(connection.fetch(READ, [b"", large(8)], PATIENCE))
+            slow = asyncio.create_task(connection.fetch(READ, [b"", large(8)], TIMEOUT))
             await asyncio.sleep(MOMENT)
             assert not slow.done()
             await asyncio.to_thread(line.heal)
@@ -327,12 +327,12 @@ def test_statement_may_be_larger_than_the_socket_buffers(url, runner):
 @pytest.mark.parametrize("runner", [asyncio.run, uvloop.run], ids=["asyncio", "uvloop"])
 def test_connection_cut_while_sending_is_reported_and_replaced(url, runner, caplog):
     async def main(line, by_way_of):
-        pool = Pool(by_way_of, 1, PATIENCE)
+        pool = Pool(by_way_of, 1, TIMEOUT)
         try:
             for _ in range(3):
                 async with pool.connection() as connection:
                     await asyncio.to_thread(line.stall)
-                    much = asyncio.create_task(connection.fetch(READ, [b"", large(20)], PATIENCE))
+                    much = asyncio.create_task(connection.fetch(READ, [b"", large(20)], TIMEOUT))
                     await asyncio.sleep(MOMENT)
                     assert not much.done()
                     await asyncio.to_thread(line.cut)
@@ -340,7 +340,7 @@ def test_connection_cut_while_sending_is_reported_and_replaced(url, runner, capl
                     with pytest.raises(StoreUnavailable, match="was lost"):
                         await much
                 async with pool.connection() as connection:
-                    assert await connection.fetch(b"select 1", [], PATIENCE) == b"1"
+                    assert await connection.fetch(b"select 1", [], TIMEOUT) == b"1"
         finally:
             await pool.close()
         gc.collect()
@@ -353,7 +353,7 @@ def test_connection_cut_while_sending_is_reported_and_replaced(url, runner, capl
 
 def test_statement_that_cannot_be_sent_in_time_fails(url):
     async def main(line, by_way_of):
-        pool = Pool(by_way_of, 1, PATIENCE)
+        pool = Pool(by_way_of, 1, TIMEOUT)
         try:
             async with pool.connection() as connection:
                 await asyncio.to_thread(line.stall)
@@ -361,7 +361,7 @@ def test_statement_that_cannot_be_sent_in_time_fails(url):
                     await connection.fetch(READ, [b"", large(20)], 0.1)
             await asyncio.to_thread(line.heal)
             async with pool.connection() as connection:
-                assert await connection.fetch(b"select 1", [], PATIENCE) == b"1"
+                assert await connection.fetch(b"select 1", [], TIMEOUT) == b"1"
         finally:
             await pool.close()
 
@@ -519,18 +519,18 @@ def test_encrypted_connections_carry_answers_and_parameters_of_every_size(encryp
     execute(encrypted, CHATTY)
 
     async def main():
-        connection = await StatementConnection.open(encrypted, PATIENCE)
+        connection = await StatementConnection.open(encrypted, TIMEOUT)
         try:
             for power in range(8, 23):
                 for size in (2**power - 45, 2**power, 2**power + 3):
                     answer = await connection.fetch(
-                        b"select public.chatty($1)", [b"%d" % size], PATIENCE
+                        b"select public.chatty($1)", [b"%d" % size], TIMEOUT
                     )
                     assert answer == b"x" * size
             for megabytes in (1, 8):
-                assert await connection.fetch(READ, [b"", large(megabytes)], PATIENCE)
+                assert await connection.fetch(READ, [b"", large(megabytes)], TIMEOUT)
             used = b"select ssl::text from pg_stat_ssl where pid = pg_backend_pid()"
-            assert await connection.fetch(used, [], PATIENCE) == b"true"
+            assert await connection.fetch(used, [], TIMEOUT) == b"true"
         finally:
             connection.close()
 

@@ -35,8 +35,8 @@ from support.load_clients import Request, mix, run, send
 from support.load_trial import damage
 from support.log_lines import unexpected_errors
 from support.postgres_server import OwnPostgres, own_server, standby
-from support.processes import LOOK, START, is_alive
-from support.server import PATIENCE, Reply, ask
+from support.processes import POLL_INTERVAL, START, is_alive
+from support.server import TIMEOUT, Reply, ask
 from support.tcp_proxy import proxied
 
 T = TypeVar("T")
@@ -86,7 +86,7 @@ def serving(
 def to(member: Member, method: str, target: str, value: object = None) -> Reply:
     """What the server answers to one request."""
     body = None if value is None else msgspec.json.encode(value)
-    with closing(HTTPConnection("127.0.0.1", member.port, timeout=PATIENCE)) as connection:
+    with closing(HTTPConnection("127.0.0.1", member.port, timeout=TIMEOUT)) as connection:
         return ask(connection, method, target, body)
 
 
@@ -128,7 +128,7 @@ def wait_until(is_so: Callable[[], bool]) -> None:
     deadline = time.monotonic() + START
     while not is_so():
         assert time.monotonic() < deadline
-        time.sleep(LOOK)
+        time.sleep(POLL_INTERVAL)
 
 
 @contextmanager
@@ -164,7 +164,7 @@ def test_commit_with_lost_answer_adds_nothing_when_repeated(
             answer = threads.submit(identify, member, "b@x.test", "1")
             wait_until_held_up(database)
             line.swallow()
-        assert_refused(answer.result(PATIENCE), LOST)
+        assert_refused(answer.result(TIMEOUT), LOST)
         wait_until(lambda: contacts(database) == 2)
         line.heal()
         again = identify(member, "b@x.test", "1").contact
@@ -181,7 +181,7 @@ def test_request_cut_before_commit_adds_once_when_repeated(
             answer = threads.submit(identify, member, "a@x.test", "1")
             wait_until_held_up(database)
             line.cut()
-            assert_refused(answer.result(PATIENCE), LOST)
+            assert_refused(answer.result(TIMEOUT), LOST)
         for _ in range(2):
             assert identify(member, "a@x.test", "1").contact["emails"] == ["a@x.test"]
         assert contacts(database) == 1
@@ -190,14 +190,14 @@ def test_request_cut_before_commit_adds_once_when_repeated(
 def test_missing_answer_is_refused_in_time(
     database: str, tmp_path: Path, threads: ThreadPoolExecutor
 ) -> None:
-    patience = {"BITESPEED_DATABASE_TIMEOUT": "1"}
-    with proxied(database) as (line, way), serving(tmp_path, database, way, **patience) as member:
+    settings = {"BITESPEED_DATABASE_TIMEOUT": "1"}
+    with proxied(database) as (line, way), serving(tmp_path, database, way, **settings) as member:
         identify(member, "a@x.test", "1")
         with held_up(database, "b@x.test"):
             answer = threads.submit(identify, member, "b@x.test", "1")
             wait_until_held_up(database)
             line.swallow(then_cut=False)
-        assert_refused(answer.result(PATIENCE), LATE)
+        assert_refused(answer.result(TIMEOUT), LATE)
         line.heal()
         assert identify(member, "b@x.test", "1").contact["secondaryContactIds"] == [2]
         assert contacts(database) == 2
@@ -259,8 +259,8 @@ def test_partition_of_one_server_does_not_delay_another(
         history = run(send([other.port], hot("meanwhile", MEANWHILE), CLIENTS))
         time.sleep(max(0, begin + PARTITION - time.monotonic()))
         line.heal()  # not before those at the other server have all been answered
-        history += late.result(PATIENCE)
-        assert unknown.result(PATIENCE).status in {200, 503}
+        history += late.result(TIMEOUT)
+        assert unknown.result(TIMEOUT).status in {200, 503}
         parted.wait_until_ready()
         history += run(send([parted.port], hot("afterwards", 50), CLIENTS))
         stalls = sorted(op.end - op.begin for op in history[:MEANWHILE])
@@ -297,7 +297,7 @@ def test_partition_during_open_transaction_delays_every_commit(
         assert not answer.done()
         line.heal()
         transaction.rollback()
-        assert answer.result(PATIENCE).status == 200
+        assert answer.result(TIMEOUT).status == 200
 
 
 def test_repeated_connection_cuts_leave_data_sound(database: str, tmp_path: Path) -> None:
@@ -327,7 +327,7 @@ def test_repeated_connection_cuts_leave_data_sound(database: str, tmp_path: Path
 
 
 def test_lock_kept_too_long_is_reported(database: str, tmp_path: Path) -> None:
-    """The time is shortened, lest the server's own patience ends before."""
+    """The time is shortened, lest the server's own timeout ends before."""
     with serving(tmp_path, database) as member:
         execute(database, "alter function bitespeed.commit set lock_timeout = '200ms'")
         with held_up(database, "a@x.test"):

@@ -23,7 +23,7 @@ from bitespeed.stores.postgres import function_set
 from bitespeed.stores.postgres.bulk import migrate as migrating
 from bitespeed.stores.postgres.bulk.migrate import migrate
 from support import backends
-from support.backends import PATIENCE, connected, of_postgres, stores, waits_for_a_lock
+from support.backends import TIMEOUT, connected, of_postgres, stores, waits_for_a_lock
 from support.database_url import database_of
 from support.invariants import assert_clean
 from support.postgres_server import own_server, program
@@ -426,7 +426,7 @@ def test_killed_migration_leaves_nothing_and_is_repeated(url, fresh):
     with connected(url) as connection:
         while not connection.execute(sleeping).fetchall() and thread.is_alive():
             thread.join(0.01)
-    thread.join(PATIENCE)
+    thread.join(TIMEOUT)
     assert len(refusals) == 1
     assert dump(url) == fresh
     apply(url, [*OURS, MENDED])

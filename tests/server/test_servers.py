@@ -22,11 +22,11 @@ from support import postgres_server, server_programs
 from support.pgbouncer import POOL, pgbouncer
 from support.postgres_server import OwnPostgres, Postgres, own_server, server, standby
 from support.postgrest import DataApi, create_roles, jwt, postgrest
-from support.processes import LOOK, START, children, is_alive, somebody
+from support.processes import POLL_INTERVAL, START, children, is_alive, somebody
 from support.tcp_proxy import proxied
 
 A_WHILE = 0.2  # seconds in which an answer would have come, were it to come
-PATIENCE = 15.0  # seconds to wait for an answer; those that come take milliseconds
+TIMEOUT = 15.0  # seconds to wait for an answer; those that come take milliseconds
 
 KNOWN_STATEMENTS = "select exists (select from pg_prepared_statements where name = 'answer')"
 WHO_SERVES = "select pg_backend_pid()"
@@ -66,7 +66,7 @@ def wait_until_gone(*pids: int) -> None:
     deadline = time.monotonic() + START
     while any(is_alive(pid) for pid in pids):
         assert time.monotonic() < deadline
-        time.sleep(LOOK)
+        time.sleep(POLL_INTERVAL)
 
 
 # PostgreSQL that is shared
@@ -210,7 +210,7 @@ def test_killed_test_run_leaves_no_servers() -> None:
     deadline = time.monotonic() + START
     while Path(os.fsdecode(folder)).exists():
         assert time.monotonic() < deadline
-        time.sleep(LOOK)
+        time.sleep(POLL_INTERVAL)
 
 
 def test_nobody_runs_as_root(own: OwnPostgres) -> None:
@@ -271,7 +271,7 @@ def data_api(postgres: Postgres) -> Iterator[DataApi]:
 
 def ask(api: DataApi, target: str, body: Any = None, **headers: str) -> tuple[int, Any]:
     """Status and body of what it answers to a GET, or a POST if there is something to send."""
-    with closing(HTTPConnection(urlsplit(api.url).netloc, timeout=PATIENCE)) as connection:
+    with closing(HTTPConnection(urlsplit(api.url).netloc, timeout=TIMEOUT)) as connection:
         return ask_on(connection, target, body, **headers)
 
 
@@ -318,7 +318,7 @@ def test_the_gateway_wants_a_key_and_knows_one_prefix(data_api: DataApi) -> None
 
 def test_the_gateway_serves_many_requests_on_one_connection(data_api: DataApi) -> None:
     key = with_key(data_api.anon_key)
-    with closing(HTTPConnection(urlsplit(data_api.url).netloc, timeout=PATIENCE)) as connection:
+    with closing(HTTPConnection(urlsplit(data_api.url).netloc, timeout=TIMEOUT)) as connection:
         for number in range(20):
             answer = ask_on(connection, "/rest/v1/rpc/double", {"number": number}, **key)
             assert answer == (200, 2 * number)
@@ -327,7 +327,7 @@ def test_the_gateway_serves_many_requests_on_one_connection(data_api: DataApi) -
 def test_concurrent_runs_may_create_the_same_roles(postgres: Postgres) -> None:
     with ThreadPoolExecutor() as threads:
         for made in [threads.submit(create_roles, postgres.url()) for _ in range(8)]:
-            made.result(PATIENCE)
+            made.result(TIMEOUT)
     roles = "select count(*) from pg_roles where rolname in ('anon', 'service_role')"
     assert value(postgres.url(), roles) == 2
 
@@ -375,7 +375,7 @@ def test_an_answer_swallowed_can_leave_the_client_waiting(
         assert not answer.done()
         line.cut()
         with pytest.raises(psycopg.OperationalError):
-            answer.result(PATIENCE)
+            answer.result(TIMEOUT)
 
 
 def test_a_stalled_line_lets_nothing_through_and_breaks_nothing(
@@ -390,8 +390,8 @@ def test_a_stalled_line_lets_nothing_through_and_breaks_nothing(
         assert not new.done()
         assert value(database, "select to_regclass('note')") is None
         line.heal()
-        late.result(PATIENCE)
-        assert new.result(PATIENCE) == 1
+        late.result(TIMEOUT)
+        assert new.result(TIMEOUT) == 1
         assert value(database, "select to_regclass('note')") == "note"
 
 

@@ -25,7 +25,7 @@ from support.cluster import SERVER, Member, cluster
 from support.processes import children, is_alive
 from support.server import ask as ask_once
 
-LOOK = 0.02  # seconds between two looks
+POLL_INTERVAL = 0.02  # seconds between two polls
 SOON = 20.0  # seconds in which a worker must have come, or gone
 MOMENT = 0.2  # seconds in which a caller on this machine has long been let in
 CLIENTS = 32
@@ -46,7 +46,7 @@ def until(is_so: Callable[[], Any]) -> None:
     end = time.monotonic() + SOON
     while not is_so():
         assert time.monotonic() < end
-        time.sleep(LOOK)
+        time.sleep(POLL_INTERVAL)
 
 
 def request(n: int) -> bytes:

@@ -17,7 +17,7 @@ from bitespeed.service.batching import MAX_BATCH, MAX_IN_FLIGHT, Limits
 from bitespeed.service.service import Service
 from support.invariants import assert_clean
 from support.log_lines import captured_log_lines
-from support.service_requests import PATIENCE, ask, fill_flight, run, run_ready_tasks, strangers
+from support.service_requests import TIMEOUT, ask, fill_flight, run, run_ready_tasks, strangers
 from support.stores import failing, service_on, store_at, watched, write
 
 # Limits
@@ -91,7 +91,7 @@ def test_listed_observations_past_deadline_are_refused_each_alone(path):
     async def main():
         async with watched(path, SHORT) as (store, service):
             store.reading.shut()
-            async with asyncio.timeout(PATIENCE / 5):
+            async with asyncio.timeout(TIMEOUT / 5):
                 outcomes = await service.identify_all(strangers(3))
             assert [type(outcome) for outcome in outcomes] == [DeadlineExceeded] * 3
 

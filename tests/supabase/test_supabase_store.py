@@ -19,7 +19,7 @@ from bitespeed.stores.supabase import store as supabase
 from bitespeed.stores.supabase.store import SupabaseStore
 from bitespeed.tenant import DEFAULT_TENANT
 from support.backends import (
-    PATIENCE,
+    TIMEOUT,
     cleared,
     connected,
     of_data_api,
@@ -66,7 +66,7 @@ def on(api, test, **options):
     async def main():
         store = await SupabaseStore.open(api.url, Options(key=api.service_key, **options))
         try:
-            async with asyncio.timeout(3 * PATIENCE):
+            async with asyncio.timeout(3 * TIMEOUT):
                 await test(store)
         finally:
             await store.close()
@@ -144,7 +144,7 @@ def ask(client, attempt, **headers):
 
 @pytest.fixture
 def client(api):
-    with httpx.Client(base_url=f"{api.url}/rest/v1/", trust_env=False, timeout=PATIENCE) as client:
+    with httpx.Client(base_url=f"{api.url}/rest/v1/", trust_env=False, timeout=TIMEOUT) as client:
         yield client
 
 
@@ -373,7 +373,7 @@ def test_many_calls_at_once_share_few_connections(api):
         assert [a.emails for a in answers] == [[f"{n % 20}@x"] for n in range(60)]
 
     with line_to(api) as (line, by_way_of):
-        on(by_way_of, test, pool_size=2, timeout=PATIENCE)
+        on(by_way_of, test, pool_size=2, timeout=TIMEOUT)
         assert line.connections <= 2
 
 
@@ -423,7 +423,7 @@ def test_late_response_is_reported(own, api):
             pytest.raises(StoreUnavailable, match="did not answer in time"),
         ):
             await store.commit(DEFAULT_TENANT, changes)
-        store._timeout = PATIENCE
+        store._timeout = TIMEOUT
         async with service_on(store) as service:
             answer = await service.identify(observe("a@x", "2"))
         assert answer == Answer(1, ["a@x"], ["1", "2"], [2])
@@ -437,7 +437,7 @@ def test_dripping_response_is_abandoned_in_time(api):
         await asyncio.to_thread(partial(line.swallow, 20, then_cut=False))
         with pytest.raises(StoreUnavailable, match="did not answer in time"):
             await store.ping()
-        store._timeout = PATIENCE
+        store._timeout = TIMEOUT
         await asyncio.to_thread(line.heal)
         await store.ping()
 
@@ -469,7 +469,7 @@ def test_store_works_again_after_the_database_restarts(own, api):
                 await who(store, "a@x")
         finally:
             await asyncio.to_thread(own.start)
-        async with asyncio.timeout(2 * PATIENCE):
+        async with asyncio.timeout(2 * TIMEOUT):
             while True:
                 try:
                     assert await who(store, "a@x") == Answer(1, ["a@x"], ["1"], [])

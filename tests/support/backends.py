@@ -28,9 +28,9 @@ Row = tuple[Any, ...]
 
 TABLES = ("identity", "contact_record", "identifier", "event")
 
-PATIENCE = 10.0  # seconds until what must come has come, on a busy machine
+TIMEOUT = 10.0  # seconds until what must come has come, on a busy machine
 START = 3.0  # seconds more for each command that may have to start first, all at once
-LOOK = 0.005  # seconds between two looks
+POLL_INTERVAL = 0.005  # seconds between two polls
 
 FAR = 4_102_444_800_000_000  # the year 2100, in microseconds: a clock that has stepped back since
 
@@ -143,10 +143,10 @@ def connected(url: str, **parameters: Any) -> Iterator[psycopg.Connection[Row]]:
 async def waits_for_a_lock(url: str, waiters: int = 1) -> None:
     """Return when so many sessions in the database wait for a lock."""
     with connected(url) as connection:
-        deadline = time.monotonic() + PATIENCE + waiters * START
+        deadline = time.monotonic() + TIMEOUT + waiters * START
         while connection.execute(WAITERS, [connection.info.dbname]).fetchone() != (waiters,):
             assert time.monotonic() < deadline, "Nobody waits for a lock."
-            await asyncio.sleep(LOOK)
+            await asyncio.sleep(POLL_INTERVAL)
 
 
 def sessions(url: str) -> int:
@@ -219,7 +219,7 @@ def on_one_store(backend: Backend, test: Callable[[AnyStore], Awaitable[None]]) 
     """Run a test with one store, then check the invariants."""
 
     async def main() -> None:
-        async with asyncio.timeout(6 * PATIENCE), stores(backend) as (store,):
+        async with asyncio.timeout(6 * TIMEOUT), stores(backend) as (store,):
             await test(store)
             await assert_clean(store)
 
@@ -230,7 +230,7 @@ def on_two_stores(backend: Backend, test: Callable[[AnyStore, AnyStore], Awaitab
     """Run a test with two stores on one database, then check the invariants."""
 
     async def main() -> None:
-        async with asyncio.timeout(6 * PATIENCE), stores(backend, 2) as (store, other):
+        async with asyncio.timeout(6 * TIMEOUT), stores(backend, 2) as (store, other):
             await test(store, other)
             await assert_clean(store)
 

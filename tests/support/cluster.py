@@ -21,7 +21,7 @@ from support.server import free_port
 
 START = 30.0  # seconds until a process must be ready
 STOP = 30.0  # seconds until it must have ended after SIGTERM
-LOOK = 0.005  # seconds between two looks whether it is ready
+POLL_INTERVAL = 0.005  # seconds between two polls whether it is ready
 
 SERVER = (sys.executable, "-m", "bitespeed", "serve")
 SLEEPY_SERVER = (sys.executable, str(Path(__file__).with_name("sleepy_server.py")))
@@ -73,7 +73,7 @@ class Member:
         while not self._is_ready():
             if self.process.poll() is not None or time.monotonic() > deadline:
                 raise AssertionError(f"The server did not become ready:\n{self.log()}")
-            time.sleep(LOOK)
+            time.sleep(POLL_INTERVAL)
 
     def _is_ready(self) -> bool:
         with (

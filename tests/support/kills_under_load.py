@@ -1,6 +1,7 @@
 """What a server, or its database, must have kept when it was killed under load."""
 
 import asyncio
+import time
 from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 
@@ -8,6 +9,7 @@ from support.cluster import Cluster, Member
 from support.history_checker import Operation, check
 from support.load_clients import Request, run, send
 from support.load_trial import damage
+from support.processes import POLL_INTERVAL, START
 
 CLIENTS = 16
 ENDLESS = 1_000_000  # requests; more than can be sent
@@ -78,6 +80,14 @@ def send_to(port: int, requests: list[Request], *, look_up: bool = False) -> lis
 def count_contacts(servers: Cluster) -> int:
     """The contacts that there are."""
     return sum(len(identity.contacts) for identity in servers.stored())
+
+
+def wait_for_contacts(servers: Cluster, number: int) -> None:
+    """Return when a load has added that many."""
+    deadline = time.monotonic() + START
+    while count_contacts(servers) < number:
+        assert time.monotonic() < deadline, "The load adds nothing."
+        time.sleep(POLL_INTERVAL)
 
 
 def look_up_acknowledged(port: int, history: list[Operation]) -> list[Operation]:

@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from signal import SIGINT, SIGQUIT
+from signal import SIGINT, SIGQUIT, SIGSTOP
 from typing import LiteralString
 from uuid import uuid4
 
@@ -20,7 +20,7 @@ from psycopg import sql
 
 from support import server_programs
 from support.database_url import database_of, on_server
-from support.processes import COMMAND, LOOK, START, Daemon, home, run, within_reach
+from support.processes import COMMAND, POLL_INTERVAL, START, Daemon, home, run, within_reach
 from support.server import free_port
 from support.small_disk import small_disk
 
@@ -156,6 +156,13 @@ class OwnPostgres(Postgres):
         """Kill every process of it at once with SIGKILL, as a loss of power would."""
         self._daemon.kill()
 
+    def suspend_wal_writer(self) -> None:
+        """Keep from the disk what is committed without waiting for it, until a kill."""
+        query = "select pid from pg_stat_activity where backend_type = 'walwriter'"
+        with psycopg.connect(self.url()) as connection:
+            ((pid,),) = connection.execute(query).fetchall()
+        os.kill(pid, SIGSTOP)
+
     def log(self) -> str:
         """All that it has written since it was started first."""
         return self._daemon.log()
@@ -169,7 +176,7 @@ class OwnPostgres(Postgres):
         with psycopg.connect(self.url(), autocommit=True) as connection:
             while connection.execute(query, row).fetchone() != (True,):
                 assert time.monotonic() < deadline, f"The standby stays behind:\n{self.log()}"
-                time.sleep(LOOK)
+                time.sleep(POLL_INTERVAL)
 
     def _lets_us_in(self) -> bool:
         with suppress(psycopg.OperationalError):

@@ -10,7 +10,7 @@ from pathlib import Path
 from bitespeed.stores.options import Options
 from bitespeed.stores.postgres.store import PostgresStore
 from support.backends import (
-    PATIENCE,
+    TIMEOUT,
     connected,
     sessions,
 )
@@ -34,7 +34,7 @@ def on(url, test, options=None, runner=asyncio.run):
     async def main():
         store = await PostgresStore.open(url, options)
         try:
-            async with asyncio.timeout(3 * PATIENCE):
+            async with asyncio.timeout(3 * TIMEOUT):
                 await test(store)
         finally:
             await store.close()
@@ -73,7 +73,7 @@ def terminate(url):
 
 
 async def until(condition):
-    deadline = time.monotonic() + PATIENCE
+    deadline = time.monotonic() + TIMEOUT
     while not condition():
         assert time.monotonic() < deadline
         await asyncio.sleep(0.005)

@@ -17,7 +17,7 @@ from signal import SIG_DFL, SIGINT, SIGKILL, Signals, signal
 
 START = 30.0  # seconds until a program must be ready; also recovery after a crash, on a busy disk
 STOP = 30.0  # seconds until it must have ended after its signal
-LOOK = 0.01  # seconds between two looks
+POLL_INTERVAL = 0.01  # seconds between two polls
 COMMAND = 120.0  # seconds until a command that prepares something must have ended
 
 SOMEBODY = "nobody"  # who runs the servers that root starts; is on every system
@@ -187,7 +187,7 @@ class Daemon:
             if not self.is_running() or time.monotonic() > deadline:
                 self.kill()
                 raise AssertionError(f"{self._name} did not get ready:\n{self.log()}")
-            time.sleep(LOOK)
+            time.sleep(POLL_INTERVAL)
 
     def _watch(self) -> None:
         signal = self._orphaned.name.removeprefix("SIG")
@@ -249,4 +249,4 @@ def _wait_until_gone(pids: Sequence[int]) -> None:
     deadline = time.monotonic() + STOP
     while any(is_alive(pid) for pid in pids):
         assert time.monotonic() < deadline, f"Of {pids}, some survive SIGKILL."
-        time.sleep(LOOK)
+        time.sleep(POLL_INTERVAL)

@@ -13,7 +13,7 @@ from bitespeed.jobs.check import check
 from bitespeed.stores import open_store
 from support.moto_server import Aws
 
-LOOK = 0.1  # seconds between two looks
+POLL_INTERVAL = 0.1  # seconds between two polls
 STRETCH = 540.0  # seconds from one killed worker to the next
 POISON = '{"email": "no address"}'
 
@@ -60,7 +60,7 @@ def until_empty(played: Aws, queue: str, left: int = 0) -> None:
     deadline = time.monotonic() + STRETCH
     while played.count(queue) > left:
         assert time.monotonic() < deadline, f"{played.count(queue)} messages are left"
-        time.sleep(LOOK)
+        time.sleep(POLL_INTERVAL)
 
 
 async def identities(url: str) -> list:

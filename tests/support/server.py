@@ -20,7 +20,7 @@ from support.errors import NEITHER, STATUSES
 
 START = 30.0  # seconds a server may take until it is ready
 STOP = 30.0  # seconds a server may take to end after SIGTERM
-PATIENCE = 15.0  # seconds to wait for an answer; beyond every deadline of the server
+TIMEOUT = 15.0  # seconds to wait for an answer; beyond every deadline of the server
 
 _numbers = count(1)
 
@@ -77,7 +77,7 @@ class Server:
 
     def connect(self) -> socket.socket:
         """A bare connection."""
-        return socket.create_connection(("127.0.0.1", self.port), timeout=PATIENCE)
+        return socket.create_connection(("127.0.0.1", self.port), timeout=TIMEOUT)
 
     def raw(self, data: bytes) -> bytes:
         """All that is answered to these bytes until the server closes the connection."""
@@ -94,7 +94,7 @@ class Server:
         headers: Mapping[str, str] | None = None,
     ) -> Reply:
         """One request on a connection of its own, with these headers besides the usual."""
-        with closing(HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE)) as connection:
+        with closing(HTTPConnection("127.0.0.1", self.port, timeout=TIMEOUT)) as connection:
             return ask(connection, method, target, body, headers)
 
     def post(self, path: str, value: object) -> Reply:

@@ -5,12 +5,12 @@ import asyncio
 from bitespeed.model.identifiers import observe
 from bitespeed.service.batching import MAX_IN_FLIGHT
 
-PATIENCE = 10.0  # seconds until a test that waits for ever is told so
+TIMEOUT = 10.0  # seconds until a test that waits for ever is told so
 
 
 def run(main):
     async def bounded():
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(TIMEOUT):
             await main
 
     asyncio.run(bounded())

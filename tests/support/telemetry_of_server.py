@@ -10,8 +10,8 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from support.server import Server
 
-PATIENCE = 15.0  # seconds until what must come has come, on a busy machine
-LOOK = 0.05  # seconds between two looks
+TIMEOUT = 15.0  # seconds until what must come has come, on a busy machine
+POLL_INTERVAL = 0.05  # seconds between two polls
 LATE = 8.0  # seconds by which a server must have ended although nobody takes its last words
 CALLER = "4bf92f3577b34da6a3ce929d0e0e4736"
 TRACEPARENT = {"traceparent": f"00-{CALLER}-00f067aa0ba902b7-01"}
@@ -50,10 +50,10 @@ def post(server: Server, email: str | None, phone: str | None, **headers: str) -
 
 
 def wait_until_ready(server: Server) -> None:
-    deadline = time.monotonic() + PATIENCE
+    deadline = time.monotonic() + TIMEOUT
     while time.monotonic() < deadline:
         with suppress(OSError):
             if server.ask("GET", "/ready").status == 200:
                 return
-        time.sleep(LOOK)
+        time.sleep(POLL_INTERVAL)
     pytest.fail("The server did not become ready.")

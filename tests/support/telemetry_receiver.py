@@ -16,7 +16,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 TIMEOUT = 15.0  # seconds until what must come has come, on a busy machine
-LOOK = 0.02  # seconds between two looks
+POLL_INTERVAL = 0.02  # seconds between two polls
 
 
 class Posted(NamedTuple):
@@ -72,7 +72,7 @@ class Receiver:
         deadline = time.monotonic() + TIMEOUT
         while not come():
             assert time.monotonic() < deadline, self.posted
-            time.sleep(LOOK)
+            time.sleep(POLL_INTERVAL)
 
 
 @contextmanager
@@ -103,7 +103,7 @@ def receiver(*, hangs: bool = False) -> Iterator[Receiver]:
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     server.daemon_threads = True
     received = Receiver(server.server_port)
-    thread = Thread(target=server.serve_forever, args=[LOOK])
+    thread = Thread(target=server.serve_forever, args=[POLL_INTERVAL])
     thread.start()
     try:
         yield received

@@ -25,8 +25,8 @@ from support.redis_server import RedisServer, redis_server
 from support.server import Reply, Server
 from support.telemetry_receiver import Receiver, receiver
 
-PATIENCE = 15.0  # seconds until what must come has come, on a busy machine
-LOOK = 0.02  # seconds between two looks
+TIMEOUT = 15.0  # seconds until what must come has come, on a busy machine
+POLL_INTERVAL = 0.02  # seconds between two polls
 CANARIES = (LOCAL, DOMAIN, EMAIL, NUMBER)
 ALL_SCOPES = "identify,read,delete,admin,metrics"
 
@@ -113,10 +113,10 @@ class Scene:
         return done.stdout
 
     def until(self, is_so: Callable[[], bool]) -> None:
-        deadline = time.monotonic() + PATIENCE
+        deadline = time.monotonic() + TIMEOUT
         while not is_so():
             assert time.monotonic() < deadline, self.servers.log()
-            time.sleep(LOOK)
+            time.sleep(POLL_INTERVAL)
 
     def execute(self, statement: str) -> list[tuple[Any, ...]]:
         with connected(self.database) as connection:

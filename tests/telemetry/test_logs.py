@@ -15,8 +15,8 @@ from bitespeed.model.changes import Event
 from bitespeed.telemetry import logs
 from support.server import Server, free_port, fresh_email, fresh_phone, serve
 from support.telemetry_of_server import (
-    LOOK,
-    PATIENCE,
+    POLL_INTERVAL,
+    TIMEOUT,
     counted,
     lines,
     post,
@@ -102,10 +102,10 @@ def test_log_format_and_level_follow_their_settings(
         post(server, fresh_email(), None, **{"X-Request-Id": "mine"})
         assert re.search(r"\[info +\] contact.created .*identity=1 .*request=mine", server.log())
         answered = re.compile(r"\[debug +\] request.answered .*request=mine .*status=200")
-        deadline = time.monotonic() + PATIENCE
+        deadline = time.monotonic() + TIMEOUT
         while not answered.search(server.log()):  # the answer may be faster than the line
             assert time.monotonic() < deadline, server.log()
-            time.sleep(LOOK)
+            time.sleep(POLL_INTERVAL)
     with serve(tmp_path, BITESPEED_LOG_LEVEL="warning") as server:
         post(server, fresh_email(), None)
     assert len(server.log().splitlines()) == 1

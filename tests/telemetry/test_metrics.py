@@ -15,8 +15,8 @@ from bitespeed.telemetry.shared_counters import SharedCounters
 from support.processes import children
 from support.server import Server, fresh_email, fresh_phone, serve
 from support.telemetry_of_server import (
-    LOOK,
-    PATIENCE,
+    POLL_INTERVAL,
+    TIMEOUT,
     counted,
     post,
 )
@@ -74,7 +74,7 @@ def test_counts_of_killed_workers_are_kept_and_added(tmp_path: Path) -> None:
 def answered_by_somebody(server: Server) -> None:
     """A connection that the killed worker had accepted is closed; the caller tries again."""
     email = fresh_email()
-    deadline = time.monotonic() + PATIENCE
+    deadline = time.monotonic() + TIMEOUT
     while time.monotonic() < deadline:
         try:
             assert post(server, email, None).status == 200
@@ -88,13 +88,13 @@ def wait_for(server: Server, workers: int, replaced: int = 0) -> None:
     """Return when so many are ready, so many of them in the place of another."""
     expected = [workers, replaced, workers * MAX_WAITING]
     names = ("workers", "worker_replacements_total", "queue_limit_observations")
-    deadline = time.monotonic() + PATIENCE
+    deadline = time.monotonic() + TIMEOUT
     while True:
         found = counted(server)
         if [found[f"bitespeed_{name}",] for name in names] == expected:
             return
         assert time.monotonic() < deadline, found
-        time.sleep(LOOK)
+        time.sleep(POLL_INTERVAL)
 
 
 def test_counters_of_dead_worker_are_kept_without_gauges(

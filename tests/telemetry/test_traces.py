@@ -9,7 +9,7 @@ import pytest
 
 from support.cluster import cluster
 from support.server import Server, fresh_email, serve
-from support.telemetry_of_server import CALLER, LATE, PATIENCE, TRACEPARENT, post, told
+from support.telemetry_of_server import CALLER, LATE, TIMEOUT, TRACEPARENT, post, told
 from support.telemetry_receiver import Receiver, receiver
 
 
@@ -82,6 +82,6 @@ def test_unreachable_collector_and_sentry_delay_nobody(tmp_path: Path, way: str)
             break_database(server)
             assert post(server, fresh_email(), None).status == 500
             if way == "hangs":
-                assert received.hung.wait(PATIENCE)
+                assert received.hung.wait(TIMEOUT)
             member.terminate()
             member.process.wait(LATE)
