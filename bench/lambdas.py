@@ -19,7 +19,7 @@ from support.backends import prepared
 from support.lambda_emulator import Function, build, emulated
 from support.moto_server import aws
 from support.postgres_server import server
-from support.postgrest import postgrest
+from support.postgrest import create_roles, postgrest
 from support.processes import children
 
 TURNS = 9
@@ -57,6 +57,7 @@ def main() -> None:
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         url = stack.enter_context(stack.enter_context(server()).fresh_database())
+        create_roles(url)
         prepared(url)
         played = stack.enter_context(aws())
         api = stack.enter_context(postgrest(url))

@@ -47,6 +47,6 @@ async def answer(
         caller = NOBODY if scope is None else await backend.access.admit(incoming.headers, scope)
         body = await incoming.read_body(operation.max_body) if operation.max_body else b""
         call = Call(caller, incoming.headers, parameters, incoming.query, body, request)
-        return OperationReply(endpoint, await operation.handler(backend, call))
+        return OperationReply(endpoint, await operation.load_handler()(backend, call))
     except Exception as error:  # noqa: BLE001 - answered and logged here, once for all operations
         return OperationReply(endpoint, error_reply(error, request))

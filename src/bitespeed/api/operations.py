@@ -7,17 +7,22 @@ limit that hold for a request, and the names in metrics. Tests compare `openapi.
 """
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping
+from importlib import import_module
 from typing import Literal, NamedTuple
 
 from bitespeed.api.calls import Backend, Call, flag
-from bitespeed.api.endpoints import contacts, erasure, identify, observations, process
 from bitespeed.api.http import HttpReply
 from bitespeed.errors import MethodNotAllowed, UnknownPath
 from bitespeed.model.api_keys import Scope
+from bitespeed.queues.messages import MAX_MESSAGE  # all of the body becomes one message
 from bitespeed.telemetry import metrics
 
 Handler = Callable[[Backend, Call], Awaitable[HttpReply]]
 Place = Literal["server", "lambda", "both"]
+
+KIB = 1024
+MAX_SMALL_BODY = 64 * KIB  # two values of 255 characters, and room for members we ignore
+MAX_BATCH_BODY = 1024 * KIB  # a kilobyte for each of 1,000 observations
 
 
 class Operation(NamedTuple):
@@ -27,7 +32,8 @@ class Operation(NamedTuple):
     """In metrics and logs; with `openapi.yaml`, where it is written in camelCase."""
     method: str
     path: str
-    handler: Handler
+    handler: str
+    """``module.function`` in `endpoints`, a `Handler`; see `load_handler`."""
     scope: Scope | None = None
     """The scope that a key needs; None where no key is needed."""
     max_body: int = 0
@@ -43,9 +49,19 @@ class Operation(NamedTuple):
                 return scope
         return self.scope
 
+    def load_handler(self) -> Handler:
+        """The function named by `handler`.
+
+        Its module is imported at its first request: a Lambda function serves few operations, and
+        each import delays its start.
+        """
+        module, _, function = self.handler.partition(".")
+        handler: Handler = getattr(import_module(f"bitespeed.api.endpoints.{module}"), function)
+        return handler
+
 
 IDENTIFY = Operation(
-    "identify", "POST", "/identify", identify.identify, "identify", identify.MAX_BODY
+    "identify", "POST", "/identify", "identify.identify", "identify", MAX_SMALL_BODY
 )
 
 OPERATIONS = (
@@ -54,27 +70,27 @@ OPERATIONS = (
         "identify_batch",
         "POST",
         "/identify/batch",
-        identify.identify_batch,
+        "identify.identify_batch",
         "identify",
-        identify.MAX_BATCH_BODY,
+        MAX_BATCH_BODY,
     ),
-    Operation(
-        "enqueue",
-        "POST",
-        "/observations",
-        observations.enqueue,
-        "identify",
-        observations.MAX_BODY,
-    ),
-    Operation("look_up", "GET", "/contacts", contacts.look_up, "read"),
-    Operation("get_contact", "GET", "/contacts/{id}", contacts.get_contact, "read"),
-    Operation("delete_contact", "DELETE", "/contacts/{id}", contacts.delete_contact, "delete"),
-    Operation("erase", "POST", "/erase", erasure.erase, "admin", erasure.MAX_BODY),
-    Operation("health", "GET", "/health", process.health),
-    Operation("ready", "GET", "/ready", process.ready),
+    Operation("enqueue", "POST", "/observations", "observations.enqueue", "identify", MAX_MESSAGE),
+    Operation("look_up", "GET", "/contacts", "contacts.look_up", "read"),
+    Operation("get_contact", "GET", "/contacts/{id}", "contacts.get_contact", "read"),
+    Operation("delete_contact", "DELETE", "/contacts/{id}", "contacts.delete_contact", "delete"),
+    Operation("erase", "POST", "/erase", "erasure.erase", "admin", MAX_SMALL_BODY),
+    Operation("health", "GET", "/health", "process.health"),
+    Operation("ready", "GET", "/ready", "process.ready"),
     # On Lambda, CloudWatch has the metrics; those of one environment would say little.
-    Operation("metrics", "GET", "/metrics", process.metrics, "metrics", served_by="server"),
+    Operation("metrics", "GET", "/metrics", "process.metrics", "metrics", served_by="server"),
 )
+
+PAGES = (
+    Operation("openapi", "GET", "/openapi.json", "documentation.openapi", served_by="server"),
+    Operation("docs", "GET", "/docs", "documentation.page", served_by="server"),
+    Operation("docs_file", "GET", "/docs/{name}", "documentation.page_file", served_by="server"),
+)
+"""Served beside the API, and no part of it: not described, and counted in metrics as `other`."""
 
 metrics.count_endpoints(operation.name for operation in OPERATIONS)
 

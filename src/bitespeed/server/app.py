@@ -11,9 +11,8 @@ from bitespeed import __version__
 from bitespeed.api.access import Access
 from bitespeed.api.calls import Backend
 from bitespeed.api.dispatch import Incoming, answer
-from bitespeed.api.documentation import PAGES
 from bitespeed.api.keyring import Keyring
-from bitespeed.api.operations import OPERATIONS, Routes
+from bitespeed.api.operations import OPERATIONS, PAGES, Routes
 from bitespeed.api.rates import Rates
 from bitespeed.errors import BitespeedError
 from bitespeed.runtime import OpenStore, open_configured_store, open_runtime, open_telemetry

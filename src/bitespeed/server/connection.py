@@ -12,7 +12,6 @@ from uvicorn.protocols.http.httptools_impl import (
 )
 
 from bitespeed.api.calls import Backend
-from bitespeed.api.endpoints.identify import MAX_BODY
 from bitespeed.api.http import declared_length, error_reply
 from bitespeed.api.operations import IDENTIFY
 from bitespeed.errors import BitespeedError, InvalidInput, Overloaded
@@ -225,7 +224,7 @@ class Connection(HttpToolsProtocol):
         ):
             return None
         headers = dict(self.headers)
-        if declared_length(headers) > MAX_BODY:
+        if declared_length(headers) > IDENTIFY.max_body:
             return None
         backend: Backend | None = getattr(cast("object", self.app), "backend", None)
         caller = backend and backend.access.admit_at_once(headers, _SCOPE)

@@ -11,7 +11,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 from uvicorn.server import ServerState
 
 from bitespeed.api.calls import Backend
-from bitespeed.api.endpoints.identify import MAX_BODY, submit
+from bitespeed.api.endpoints.identify import submit
 from bitespeed.api.http import CLOSE, JSON, Headers, body_too_large, error_reply
 from bitespeed.api.keyring import Caller
 from bitespeed.api.operations import IDENTIFY
@@ -20,6 +20,7 @@ from bitespeed.telemetry.requests import HEADER, Request
 from bitespeed.wire.answers import encode_answer
 
 _NAME = IDENTIFY.name
+_MAX_BODY = IDENTIFY.max_body
 _JSON = [(b"content-type", JSON)]
 
 
@@ -63,15 +64,15 @@ class Exchange:
         self._body: bytes | bytearray = b""
 
     def add_to_body(self, piece: bytes) -> None:
-        """Keep a piece of the body. Beyond `MAX_BODY` bytes, respond with 413."""
+        """Keep a piece of the body. Beyond the limit of its operation, respond with 413."""
         if not self._body:
             self._body = piece  # mostly the only one
         elif isinstance(self._body, bytes):
             self._body = bytearray(self._body + piece)  # not copied with each piece
         else:
             self._body += piece
-        if len(self._body) > MAX_BODY and not self.response_complete:
-            self._refuse(body_too_large(MAX_BODY))
+        if len(self._body) > _MAX_BODY and not self.response_complete:
+            self._refuse(body_too_large(_MAX_BODY))
 
     def submit(self) -> None:
         """Submit the request, which is complete. The outcome becomes the response."""

@@ -1,13 +1,48 @@
-"""What the store knows about a data subject, and about values that were erased."""
+"""Erase a data subject, and know what the store has about one and about values erased before."""
 
+import os
 from collections.abc import Mapping, Sequence
 
+from bitespeed.model.changes import Receipt
 from bitespeed.model.identifiers import Observation
-from bitespeed.rules.erase import Subject, SubjectRecords, Value, pseudonym, subject_records
-from bitespeed.service.attempts import contention
+from bitespeed.rules.erase import (
+    Subject,
+    SubjectRecords,
+    Value,
+    erase,
+    erasure_of,
+    pseudonym,
+    receipt_of,
+    snapshot_of,
+    subject_records,
+)
+from bitespeed.service.attempts import contention, until_committed
+from bitespeed.service.commits import Commits
 from bitespeed.stores.protocols import Store
+from bitespeed.telemetry.requests import Request
 
 MAX_READS = 12  # of a subject's records; each may show further values, in practice the first does
+ERASURE_ID = 16  # bytes
+SECRET = 32  # bytes
+
+
+async def erase_subject(
+    store: Store, commits: Commits, tenant: str, subject: Subject, request: Request | None
+) -> Receipt:
+    """Remove all records about a data subject. Raises `NotFound` when there are none."""
+    id_ = os.urandom(ERASURE_ID).hex()
+
+    async def attempt() -> Receipt:
+        person = await read_subject_records(store, tenant, subject)
+        known = await store.tombstones(tenant)
+        secret = known.secret or os.urandom(SECRET).hex()
+        erasure = erasure_of(tenant, person, id_, secret)
+        committed = await commits.commit(
+            erase(person, erasure), snapshot_of(person), request=request
+        )
+        return receipt_of(person, erasure, committed.at)
+
+    return await until_committed(attempt)
 
 
 async def read_subject_records(store: Store, tenant: str, subject: Subject) -> SubjectRecords:

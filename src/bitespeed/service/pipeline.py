@@ -9,12 +9,10 @@ from bitespeed.caches.answers import AnswerCache, Lookup
 from bitespeed.errors import BitespeedError, NotFound, StoreUnavailable
 from bitespeed.model.identifiers import Observation, emails_and_phones
 from bitespeed.model.identity import Answer, Snapshot
-from bitespeed.rules.erase import is_erased
 from bitespeed.rules.identify import Reply, identify
 from bitespeed.service.attempts import until_committed
 from bitespeed.service.batching import MAX_BATCH, Batching, Limits, Load, Pending, Work
 from bitespeed.service.commits import Commits
-from bitespeed.service.erasures import read_erasures
 from bitespeed.stores.protocols import Store
 from bitespeed.telemetry import stages, tracing
 from bitespeed.telemetry.failures import failed
@@ -188,6 +186,10 @@ class Pipeline:
 
     async def _refuse_erased(self, waiting: list[Pending]) -> list[Pending]:
         """Refuse what names a value erased after the observation was made; return the rest."""
+        # Only what waited in a queue comes here: not at a cold start of a Lambda function.
+        from bitespeed.rules.erase import is_erased
+        from bitespeed.service.erasures import read_erasures
+
         observations = [pending.observation for pending in waiting]
         erased_at = await read_erasures(self._store, self._tenant, observations)
         for pending in waiting:

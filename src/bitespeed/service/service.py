@@ -5,41 +5,28 @@ way of `identify`, which takes what is waiting in batches.
 """
 
 import asyncio
-import os
 from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import zip_longest
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 from bitespeed.caches.answers import AnswerCache
 from bitespeed.errors import BitespeedError
 from bitespeed.model.changes import Changes, Receipt
-from bitespeed.model.identifiers import Email, Observation, Phone, emails_and_phones
+from bitespeed.model.identifiers import Email, Observation, Phone
 from bitespeed.model.identity import Answer
 from bitespeed.rules.delete import delete
-from bitespeed.rules.erase import (
-    Subject,
-    SubjectRecords,
-    erase,
-    erased_rows,
-    erasure_of,
-    not_erased,
-    receipt_of,
-    snapshot_of,
-)
-from bitespeed.rules.identify import absorb
 from bitespeed.rules.look_up import answer_for_contact, look_up
 from bitespeed.service.attempts import until_committed
 from bitespeed.service.batching import Limits, Load, Outcome, Pending
 from bitespeed.service.commits import Commits
-from bitespeed.service.erasures import read_erasures, read_subject_records
 from bitespeed.service.pipeline import Pipeline
 from bitespeed.stores.protocols import Store
 from bitespeed.telemetry.requests import Request
 from bitespeed.tenant import DEFAULT_TENANT
 
-ERASURE_ID = 16  # bytes
-SECRET = 32  # bytes
+if TYPE_CHECKING:
+    from bitespeed.rules.erase import Subject, SubjectRecords
 
 
 class Service:
@@ -125,28 +112,9 @@ class Service:
         is from, whole rows are left out and counted. All of them are one read and one commit, so
         the caller chooses the size of the batch.
         """
-        emails, phones = emails_and_phones(observations)
+        from bitespeed.service.imports import absorb  # not at a cold start of a Lambda function
 
-        async def attempt() -> tuple[Changes, int]:
-            snapshot = await self._store.read(
-                self._tenant, emails=emails, phones=phones, members=False
-            )
-            # Look up tombstones after the read. If an erasure commits later, it has changed an
-            # identity that we read, so our commit conflicts and we decide again.
-            erased_at = await read_erasures(self._store, self._tenant, observations)
-            if rows is None:
-                kept = not_erased(observations, made_at, erased_at)
-                left_out = len(observations) - len(kept)
-            else:
-                erased = erased_rows(observations, made_at, rows, erased_at)
-                kept = [o for o, row in zip(observations, rows, strict=True) if row not in erased]
-                left_out = len(erased)
-            changes = absorb(snapshot, kept)
-            if changes:
-                await self._commits.commit_without_cache(changes)
-            return changes, left_out
-
-        return await until_committed(attempt)
+        return await absorb(self._store, self._commits, self._tenant, observations, made_at, rows)
 
     async def look_up(self, email: Email | None, phone: Phone | None) -> Answer:
         """The identity that the values belong to; writes nothing. Raises `NotFound`."""
@@ -173,24 +141,18 @@ class Service:
 
         await self._batching.bounded(until_committed(attempt))
 
-    async def erase(self, subject: Subject, request: Request | None = None) -> Receipt:
+    async def erase(self, subject: "Subject", request: Request | None = None) -> Receipt:
         """Remove all records about a person. Raises `NotFound` when there are none."""
-        id_ = os.urandom(ERASURE_ID).hex()
+        from bitespeed.service.erasures import erase_subject  # as above
 
-        async def attempt() -> Receipt:
-            person = await self.subject_records(subject)
-            known = await self._store.tombstones(self._tenant)
-            secret = known.secret or os.urandom(SECRET).hex()
-            erasure = erasure_of(self._tenant, person, id_, secret)
-            committed = await self._commits.commit(
-                erase(person, erasure), snapshot_of(person), request=request
-            )
-            return receipt_of(person, erasure, committed.at)
+        return await self._batching.bounded(
+            erase_subject(self._store, self._commits, self._tenant, subject, request)
+        )
 
-        return await self._batching.bounded(until_committed(attempt))
-
-    async def subject_records(self, subject: Subject) -> SubjectRecords:
+    async def subject_records(self, subject: "Subject") -> "SubjectRecords":
         """All records about a person, as of one instant. Raises `NotFound` when there are none."""
+        from bitespeed.service.erasures import read_subject_records  # as above
+
         return await read_subject_records(self._store, self._tenant, subject)
 
     async def ping(self) -> None:

@@ -19,7 +19,6 @@ class Tenants:
     def __init__(
         self, store: Store, *, limits: Limits | None = None, cache: AnswerCache | None = None
     ) -> None:
-        metrics.queue_limit.set((limits or Limits()).max_waiting)
         self._load = Load()
         limits = limits or Limits()
         metrics.queue_limit.set(limits.max_waiting)

@@ -27,6 +27,14 @@ class Rows(msgspec.Struct):
         return [getattr(self, part) for part in PARTS]
 
 
+_rows = msgspec.json.Decoder(Rows)
+
+
+def identities_in(rows: bytes) -> list[IdentityRecords]:
+    """The identities in `Rows` as JSON."""
+    return [identity for page in paged(_rows.decode(rows).streams()) for identity in page]
+
+
 def paged(streams: Iterable[Iterable[tuple[Any, ...]]]) -> Iterator[list[IdentityRecords]]:
     """Pages of identities from a stream of rows for each of `PARTS`.
 

@@ -11,14 +11,16 @@ Every method may raise `StoreUnavailable`.
 """
 
 from collections.abc import AsyncGenerator, AsyncIterable, Collection
-from typing import Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from bitespeed.model.api_keys import ApiKey
 from bitespeed.model.changes import Changes, Committed, Tombstones
 from bitespeed.model.identifiers import Email, Phone
 from bitespeed.model.identity import Snapshot
-from bitespeed.model.records import IdentityRecords
 from bitespeed.stores.epochs import CacheState, Feed
+
+if TYPE_CHECKING:
+    from bitespeed.model.records import IdentityRecords
 
 
 class Store(Protocol):
@@ -52,7 +54,7 @@ class Store(Protocol):
 
     async def records(
         self, tenant: str, values: Collection[Email | Phone], contact: int | None = None
-    ) -> list[IdentityRecords]:
+    ) -> "list[IdentityRecords]":
         """All records of each identity that has the contact or a contact with one of the values,
         live or deleted, as of one instant.
         """
@@ -90,7 +92,7 @@ class KeyStore(Protocol):
 class ScannableStore(Protocol):
     """A store that can be read as a whole."""
 
-    def scan(self) -> AsyncGenerator[list[IdentityRecords]]:
+    def scan(self) -> "AsyncGenerator[list[IdentityRecords]]":
         """All records of every tenant, in pages of identities, as of one instant.
 
         A caller that leaves before the end has to close it (`contextlib.aclosing`).
@@ -106,7 +108,7 @@ class AnyStore(Store, KeyStore, ScannableStore, Protocol):
 class BulkStore(AnyStore, Protocol):
     """A store that can be filled from another one."""
 
-    async def load(self, pages: AsyncIterable[list[IdentityRecords]]) -> None:
+    async def load(self, pages: "AsyncIterable[list[IdentityRecords]]") -> None:
         """Write all pages of another store's `scan`, ids included, durably, or nothing.
 
         New ids follow the highest one. Raises `InvalidInput` when this store is not empty.

@@ -5,8 +5,6 @@ from bitespeed.api.http import NDJSON, HttpReply, content_type, reply
 from bitespeed.errors import UnsupportedMediaType
 from bitespeed.wire.subjects import decode_subject, encode_receipt
 
-MAX_BODY = 64 * 1024  # bytes; one value, and room for members we ignore
-
 
 async def erase(backend: Backend, call: Call) -> HttpReply:
     """POST /erase"""

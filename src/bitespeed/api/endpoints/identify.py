@@ -13,9 +13,6 @@ from bitespeed.telemetry.requests import Request
 from bitespeed.wire.answers import encode_answer, encode_outcomes
 from bitespeed.wire.observations import decode_observation
 
-MAX_BODY = 64 * 1024  # bytes; two values of 255 characters, and room for members we ignore
-MAX_BATCH_BODY = 1024 * 1024  # bytes; a kilobyte for each observation
-
 
 async def identify(backend: Backend, call: Call) -> HttpReply:
     """POST /identify"""

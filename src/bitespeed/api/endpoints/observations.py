@@ -6,10 +6,7 @@ from bitespeed.api.calls import Backend, Call
 from bitespeed.api.endpoints.batches import charge, items_in
 from bitespeed.api.http import NDJSON, HttpReply, content_type, reply
 from bitespeed.errors import InvalidInput, NotConfigured
-from bitespeed.queues.messages import MAX_MESSAGE
 from bitespeed.wire.observations import decode_observation
-
-MAX_BODY = MAX_MESSAGE  # bytes; all of it becomes one message
 
 
 async def enqueue(backend: Backend, call: Call) -> HttpReply:

@@ -7,7 +7,7 @@ go over a connection to PostgreSQL and over HTTPS.
 import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping, Sequence
-from typing import Literal, TypeVar
+from typing import TYPE_CHECKING, Literal, TypeVar
 
 import msgspec
 
@@ -16,7 +16,6 @@ from bitespeed.model.api_keys import ApiKey
 from bitespeed.model.changes import Changes, Committed, Tombstones
 from bitespeed.model.identifiers import Email, Phone
 from bitespeed.model.identity import Identity, Snapshot
-from bitespeed.model.records import IdentityRecords
 from bitespeed.stores.epochs import (
     MAX_EPOCHS,
     UNCACHED_SUSPENSION,
@@ -25,8 +24,10 @@ from bitespeed.stores.epochs import (
     Feed,
     fresh_epoch,
 )
-from bitespeed.stores.pages import Rows, paged
 from bitespeed.stores.recent import Recent
+
+if TYPE_CHECKING:
+    from bitespeed.model.records import IdentityRecords
 
 T = TypeVar("T", Email, Phone)
 
@@ -74,7 +75,6 @@ _read_reply = msgspec.json.Decoder(_ReadReply)
 _commit_reply = msgspec.json.Decoder(_CommitReply)
 _state = msgspec.json.Decoder(CacheState)
 _feed = msgspec.json.Decoder(Feed)
-_rows = msgspec.json.Decoder(Rows)
 _tombstones = msgspec.json.Decoder(Tombstones)
 _keys = msgspec.json.Decoder(list[ApiKey])
 
@@ -157,11 +157,13 @@ class FunctionStore(ABC):
 
     async def records(
         self, tenant: str, values: Collection[Email | Phone], contact: int | None = None
-    ) -> list[IdentityRecords]:
+    ) -> "list[IdentityRecords]":
         """See `Store.records`. One call."""
+        from bitespeed.stores.pages import identities_in  # not at a cold start of a Lambda function
+
         wanted = msgspec.Raw(_encode({"values": list(values), "contact": contact}))
         rows = await self._fetch("records", {"tenant": tenant, "wanted": wanted})
-        return [identity for page in paged(_rows.decode(rows).streams()) for identity in page]
+        return identities_in(rows)
 
     async def tombstones(self, tenant: str, pseudonyms: Collection[str] = ()) -> Tombstones:
         """See `Store.tombstones`. One call."""

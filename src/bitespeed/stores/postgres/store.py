@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from bitespeed.errors import Conflict, StoreUnavailable
-from bitespeed.model.records import IdentityRecords
 from bitespeed.stores.options import Options
 from bitespeed.stores.postgres.errors import translated
 from bitespeed.stores.postgres.function_store import Arguments, Function, FunctionStore
@@ -22,6 +21,8 @@ from bitespeed.stores.postgres.statement_connection import ConnectionLost, Texts
 
 if TYPE_CHECKING:
     import psycopg
+
+    from bitespeed.model.records import IdentityRecords
 
 _STATEMENTS: dict[Function, bytes] = {
     "read": b"select bitespeed.read($1, $2)",
@@ -98,7 +99,7 @@ class PostgresStore(FunctionStore):
         """See `Store.ping`."""
         await self._fetch_value(b"select 1 from bitespeed.migration limit 1", [])
 
-    async def scan(self) -> AsyncGenerator[list[IdentityRecords]]:
+    async def scan(self) -> "AsyncGenerator[list[IdentityRecords]]":
         """See `ScannableStore.scan`."""
         from concurrent.futures import ThreadPoolExecutor
 
@@ -114,7 +115,7 @@ class PostgresStore(FunctionStore):
             thread.submit(pages.close)
             thread.shutdown(wait=False)
 
-    async def load(self, pages: AsyncIterable[list[IdentityRecords]]) -> None:
+    async def load(self, pages: "AsyncIterable[list[IdentityRecords]]") -> None:
         """See `BulkStore.load`."""
         from bitespeed.stores.postgres.bulk.load import load
         from bitespeed.stores.postgres.bulk.sessions import connect_async

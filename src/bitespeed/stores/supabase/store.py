@@ -6,16 +6,18 @@ here too. See docs/supabase.md for the key and the settings of the project.
 
 import asyncio
 from collections.abc import AsyncGenerator
+from typing import TYPE_CHECKING
 
 import httpx
 import msgspec
 
 from bitespeed.errors import AccessRefused, InvalidInput, StoreDamaged, StoreUnavailable
-from bitespeed.model.records import IdentityRecords
 from bitespeed.stores.options import Options
-from bitespeed.stores.pages import Rows, paged
 from bitespeed.stores.postgres.function_store import Arguments, Function, FunctionStore
 from bitespeed.stores.postgres.sqlstates import meaning
+
+if TYPE_CHECKING:
+    from bitespeed.model.records import IdentityRecords
 
 MAX_SCAN = 100_000  # contacts; a scan is one response, some 60 MB large then
 SCAN_TIMEOUT = 120.0  # seconds; the database reads everything before it responds
@@ -106,8 +108,10 @@ class SupabaseStore(FunctionStore):
         """See `Store.ping`."""
         await self.read("", members=False)
 
-    async def scan(self) -> AsyncGenerator[list[IdentityRecords]]:
+    async def scan(self) -> "AsyncGenerator[list[IdentityRecords]]":
         """See `ScannableStore.scan`. Raises `StoreUnavailable` at more than `MAX_SCAN` contacts."""
+        from bitespeed.stores.pages import Rows, paged  # not at a cold start of a Lambda function
+
         response = await self._post("scan", b'{"max_contacts":%d}' % MAX_SCAN, SCAN_TIMEOUT)
         rows = await asyncio.to_thread(msgspec.json.decode, response, type=Rows | None)
         if rows is None:

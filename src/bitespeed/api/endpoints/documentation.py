@@ -9,7 +9,6 @@ import msgspec
 
 from bitespeed.api.calls import Backend, Call
 from bitespeed.api.http import HttpReply, reply
-from bitespeed.api.operations import Operation
 from bitespeed.errors import UnknownPath
 
 # Swagger UI's own files that the page needs; the package's Python code is not used.
@@ -21,27 +20,22 @@ _ASSETS = {
 _FOR_A_DAY = (b"cache-control", b"max-age=86400")
 
 
-async def _openapi(_: Backend, __: Call) -> HttpReply:
+async def openapi(_: Backend, __: Call) -> HttpReply:
+    """GET /openapi.json"""
     return reply(_description())
 
 
-async def _page(_: Backend, __: Call) -> HttpReply:
+async def page(_: Backend, __: Call) -> HttpReply:
+    """GET /docs"""
     return reply(_text("docs.html").encode(), content_type=b"text/html; charset=utf-8")
 
 
-async def _asset(_: Backend, call: Call) -> HttpReply:
+async def page_file(_: Backend, call: Call) -> HttpReply:
+    """GET /docs/{name}"""
     name = call.path_parameters["name"]
     if name not in _ASSETS:
         raise UnknownPath
     return reply(_asset_bytes(name), _FOR_A_DAY, content_type=_ASSETS[name])
-
-
-PAGES = (
-    Operation("openapi", "GET", "/openapi.json", _openapi, served_by="server"),
-    Operation("docs", "GET", "/docs", _page, served_by="server"),
-    Operation("docs_file", "GET", "/docs/{name}", _asset, served_by="server"),
-)
-"""Served beside the API, and no part of it: not described, and counted in metrics as `other`."""
 
 
 @cache
