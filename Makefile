@@ -5,7 +5,7 @@ BIN := .venv/bin
 EXTRAS := aws otel sentry supabase upstash
 
 .DEFAULT_GOAL := help
-.PHONY: help install serve test lint format bench soak deploy-check lock lock-extras sbom clean
+.PHONY: help install serve test lint format tables bench soak deploy-check lock lock-extras sbom clean
 
 help:  ## List the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -35,6 +35,9 @@ lint: .venv/installed-dev  ## Check style, types and the direction of imports
 format: .venv/installed-dev  ## Put the code in the common style
 	$(BIN)/ruff check --fix-only .
 	$(BIN)/ruff format .
+
+tables: .venv/installed-dev  ## Write the parts of docs and of template.yaml that are derived from code
+	$(BIN)/python tests/support/derived_tables.py
 
 bench: .venv/installed-dev  ## Measure against the ceilings of this machine, into docs/benchmarks (needs wrk, PostgreSQL)
 	$(BIN)/python -m bench

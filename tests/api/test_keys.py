@@ -7,7 +7,6 @@ import time
 from contextlib import ExitStack
 from importlib.resources import files
 from itertools import product
-from pathlib import Path
 
 import msgspec
 import pytest
@@ -142,14 +141,6 @@ def test_key_permits_only_operations_of_its_scopes(shops, operation, scope):
         )
     if method == "GET":
         assert server.ask("HEAD", at, None, bearing(texts["shop", scope])).status == reply.status
-
-
-def test_the_page_on_security_names_them_too():
-    text = (Path(__file__).parents[2] / "docs" / "security.md").read_text()
-    rows = dict(re.findall(r"^\| `(\w+)` \| (.*) \|$", text, re.MULTILINE))
-    told = {scope: set(re.findall(r"`([A-Z]+) (/\S*)`", rows[scope])) for scope in ALL_SCOPES}
-    opened = {scope: {op for op, takes in SCOPES.items() if takes == scope} for scope in ALL_SCOPES}
-    assert told == opened
 
 
 def test_the_description_names_the_same_scopes():

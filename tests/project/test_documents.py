@@ -16,7 +16,7 @@ from urllib.error import URLError
 
 import pytest
 
-from support import operations_page
+from support.derived_tables import DERIVED, derive
 from support.server import free_port
 
 ROOT = Path(__file__).parents[2]
@@ -157,7 +157,6 @@ def test_every_test_named_in_a_document_exists() -> None:
             assert f"def {name}(" in sources, f"{document.name}: {name}"
 
 
-def test_settings_and_capacity_in_documents_are_current() -> None:
-    assert operations_page.PAGE.read_text() == operations_page.written_anew(), (
-        operations_page.__doc__
-    )
+@pytest.mark.parametrize("document", DERIVED, ids=lambda path: path.name)
+def test_derived_tables_are_current(document: Path) -> None:
+    assert document.read_text() == derive(document), "`make tables` writes it anew"

@@ -18,10 +18,10 @@ import yaml
 import bitespeed
 from bitespeed.server.process import SHUTDOWN_TIMEOUT
 from bitespeed.settings import Settings
-from support.operations_page import PAGE
 from support.server import Server, free_port
 
 ROOT = Path(__file__).parents[2]
+PAGE = ROOT / "docs" / "operations.md"
 BIN = Path(sys.executable).parent
 DOCKERFILE = ROOT / "Dockerfile"
 

@@ -1,22 +1,22 @@
-"""The parts of docs/operations.md that come from code and from measurements.
+"""The parts of documents that come from code and from measurements.
 
-python tests/support/operations_page.py     writes them anew
+make tables     writes them anew
 """
 
 import ast
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import bitespeed.settings
+from bitespeed.api.operations import IDENTIFY, OPERATIONS, Operation
 from bitespeed.cli.serve import serve
 from bitespeed.settings import VARIABLES, Settings
 
 ROOT = Path(__file__).parent.parent.parent
-PAGE = ROOT / "docs" / "operations.md"
 MILLION = 1_000_000
 
 
@@ -81,19 +81,55 @@ def _rate(figures: dict[str, Any], kind: str, name: str) -> float:
     return figures["ceilings"][kind][name]["median"]
 
 
-PARTS = {"settings": settings, "capacity": capacity}
+def scopes() -> Iterator[str]:
+    """A row for each scope: the operations that need it."""
+    yield "| scope | opens |"
+    yield "|---|---|"
+    for scope in dict.fromkeys(o.scope for o in OPERATIONS if o.scope):
+        opened = [f"`{o.method} {o.path}`" for o in OPERATIONS if o.scope == scope]
+        flagged = [
+            f"`{o.method} {o.path}?{flag}=true`"
+            for o in OPERATIONS
+            for flag, needed in o.flag_scopes.items()
+            if needed == scope
+        ]
+        yield f"| `{scope}` | {', '.join(opened + flagged)} |"
 
 
-def written_anew() -> str:
-    """The page as it should be."""
-    page = PAGE.read_text()
-    for name, rows in PARTS.items():
-        mark = re.compile(rf"(<!-- {name} -->\n).*?(?=<!-- / -->)", re.DOTALL)
+def routes() -> Iterator[str]:
+    """A line for each path of the API on AWS but the first, whose line has the integration."""
+    paths: dict[str, list[Operation]] = {}
+    for operation in OPERATIONS:
+        if operation.served_by != "server" and operation is not IDENTIFY:
+            paths.setdefault(operation.path, []).append(operation)
+    for path, served in paths.items():
+        methods = ", ".join(f"{operation.method.lower()}: *operation" for operation in served)
+        yield f"          {path}: {{{methods}}}"
+
+
+Rows = Callable[[], Iterator[str]]
+
+DERIVED: dict[Path, dict[str, Rows]] = {
+    ROOT / "docs" / "operations.md": {"settings": settings, "capacity": capacity},
+    ROOT / "docs" / "security.md": {"scopes": scopes},
+    ROOT / "template.yaml": {"routes": routes},
+}
+"""By document, what stands between the comments `<!-- name -->` or `# name` and `/`."""
+
+
+def derive(document: Path) -> str:
+    """The document as it should be."""
+    text = document.read_text()
+    for name, rows in DERIVED[document].items():
+        marks = re.compile(
+            rf"((?:<!--|#) {name}(?: -->)?\n).*?(?=(?:<!--| *#) /(?: -->)?\n)", re.DOTALL
+        )
         table = "\n".join(rows()) + "\n"
-        page, count = mark.subn(lambda match, table=table: match[1] + table, page)
-        assert count == 1, name
-    return page
+        text, count = marks.subn(lambda match, table=table: match[1] + table, text)
+        assert count == 1, f"{name} of {document}"
+    return text
 
 
 if __name__ == "__main__":
-    PAGE.write_text(written_anew())
+    for document in DERIVED:
+        document.write_text(derive(document))
