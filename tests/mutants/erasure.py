@@ -3,6 +3,7 @@
 from support.mutants import Mutant, Suite
 
 FILES = Suite("api/test_erasing.py", "bytes")
+LOG = Suite("sqlite/test_erased_log.py", "erasure")
 ERASURE = Suite("store/test_erasures.py", "sqlite and not made_before")
 MADE_BEFORE = Suite("store/test_erasures.py", "made_before_the_erasure and sqlite")
 
@@ -24,9 +25,23 @@ MUTANTS = [
     Mutant(
         "what is erased stays in the log",
         "stores/sqlite/store.py",
-        "if changes.erasure is not None and not",
-        "if changes.erasure is None and not",
+        "if changes.erasure is not None:",
+        "if changes.erasure is None:",
         FILES,
+    ),
+    Mutant(
+        "an erasure that a reader stopped is not tried again",
+        "stores/sqlite/erased_log.py",
+        "await asyncio.sleep(POLL_INTERVAL)\n            await self._report()",
+        "await asyncio.sleep(POLL_INTERVAL)",
+        LOG,
+    ),
+    Mutant(
+        "nobody knows after a kill that the log holds what is erased",
+        "stores/sqlite/write.py",
+        'self._run("insert_erasure_in_log", [(erasure.id,)])',
+        "pass",
+        LOG,
     ),
     Mutant(
         "an undated row brings back who is erased",

@@ -402,6 +402,7 @@ WITHOUT_SEARCH = {
     "insert_identifier",
     "insert_event",
     "insert_tombstone",
+    "insert_erasure_in_log",
     "erase_secret",
     "secret",
 }

@@ -2,9 +2,8 @@
 
 import asyncio
 import sqlite3
-import time
 from collections.abc import Callable, Generator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from queue import SimpleQueue
@@ -18,7 +17,6 @@ T = TypeVar("T")
 LOCK_TIMEOUT = 4.0  # seconds to wait for another process's commit; below a request's deadline
 PAGE_CACHE = 64  # MiB per connection: the inner pages of ten million contacts fit
 MMAP_SIZE = 2047  # MiB of the file read without a system call for each page; SQLite's maximum
-LOG_RETRY_DELAY = 0.05  # seconds between attempts to empty the write-ahead log
 BUSY_RETRY_DELAY = 0.01  # seconds between attempts where SQLite does not wait by itself
 MAX_LOG_SIZE = 64  # MiB; a write-ahead log that an import made larger is cut to this
 
@@ -133,22 +131,6 @@ def begin_when_free(connection: sqlite3.Connection) -> None:
         connection.execute("begin immediate")
     finally:
         connection.execute("pragma busy_timeout = 0")
-
-
-def empty_log(connection: sqlite3.Connection) -> bool:
-    """Write the whole log into the file and truncate the log, within `LOCK_TIMEOUT`.
-
-    False when that fails, mostly since a reader still needs the log. For a connection that never
-    waits for a lock, since SQLite would make writers wait meanwhile.
-    """
-    deadline = time.monotonic() + LOCK_TIMEOUT
-    with suppress(sqlite3.Error):
-        while connection.execute("pragma wal_checkpoint(truncate)").fetchone()[0] != 0:
-            if time.monotonic() > deadline:
-                return False
-            time.sleep(LOG_RETRY_DELAY)
-        return True
-    return False
 
 
 _MEANING = {

@@ -21,10 +21,10 @@ from bitespeed.stores.sqlite.database import (
     Lane,
     begin_when_free,
     connect,
-    empty_log,
     roll_back,
     translated,
 )
+from bitespeed.stores.sqlite.erased_log import ErasedLog
 from bitespeed.stores.sqlite.keys import keys, put_key
 from bitespeed.stores.sqlite.load import Loading, size
 from bitespeed.stores.sqlite.migrate import migrate
@@ -32,7 +32,6 @@ from bitespeed.stores.sqlite.read import Reader, secret
 from bitespeed.stores.sqlite.records import records, tombstones
 from bitespeed.stores.sqlite.scan import scan
 from bitespeed.stores.sqlite.write import write
-from bitespeed.telemetry.logs import log
 
 
 class SqliteStore:
@@ -51,6 +50,7 @@ class SqliteStore:
         self._reading = Lane("read")
         self._writing = Lane("write")
         self._write_turn = asyncio.Lock()
+        self._erased_log = ErasedLog(self._writer, self._writing, self._write_turn)
 
     @classmethod
     async def open(cls, path: str) -> "SqliteStore":
@@ -58,6 +58,7 @@ class SqliteStore:
         store = cls(Path(path))
         try:
             await store._writing.run(store._migrate)
+            await store._erased_log.watch()
         except BaseException:
             await store.close()
             raise
@@ -102,13 +103,9 @@ class SqliteStore:
                 except BaseException:
                     await self._writing.run(lambda: roll_back(self._writer))
                     raise
-                if changes.erasure is not None and not await self._writing.run(self._empty_log):
-                    log.warning("erasure.in_log")
-                return committed
-
-    def _empty_log(self) -> bool:
-        """Remove erased values from the write-ahead log too."""
-        return empty_log(self._writer)
+        if changes.erasure is not None:
+            await self._erased_log.empty_soon()
+        return committed
 
     async def records(
         self, tenant: str, values: Collection[Email | Phone], contact: int | None = None
@@ -186,6 +183,7 @@ class SqliteStore:
 
     async def close(self) -> None:
         """See `Store.close`."""
+        await self._erased_log.close()
         async with self._write_turn:
             self._reading.close()
             self._writing.close()

@@ -140,6 +140,7 @@ class _Writing:
             "insert_tombstone",
             [(self._tenant, pseudonym, self._now, erasure.id) for pseudonym in erasure.pseudonyms],
         )
+        self._run("insert_erasure_in_log", [(erasure.id,)])
 
     def _insert_events(self) -> None:
         self._run(

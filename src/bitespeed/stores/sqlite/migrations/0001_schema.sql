@@ -79,6 +79,11 @@ create table erasure_secret (
     secret  text    not null
 ) strict;
 
+-- Erasures whose values may still be in the write-ahead log. Whoever has emptied it removes the row.
+create table erasure_in_log (
+    erasure text primary key
+) strict, without rowid;
+
 -- The rows of one person are read without a walk through everybody's.
 create index event_identity on event (identity_id);
 create index contact_record_deleted_email on contact_record (tenant, email) where deleted_at is not null;

@@ -75,6 +75,10 @@ insert into tombstone (tenant, pseudonym, at, erasure)
 values (?, ?, ?, ?)
 on conflict do update set at = excluded.at, erasure = excluded.erasure;
 
+-- name: insert_erasure_in_log
+insert into erasure_in_log (erasure)
+values (?);
+
 -- name: insert_event
 insert into event (tenant, at, kind, identity_id, version, contact_id, merged_id, email, phone)
 values (?, ?, ?, ?, ?, ?, ?, ?, ?);
