@@ -130,7 +130,7 @@ os.kill(os.getpid(), 9)
 
 
 def test_unknown_endpoint_or_status_counts_as_other() -> None:
-    counter = metrics.requests[metrics.OTHER, metrics.OTHER]
+    counter = metrics.answered[metrics.OTHER, metrics.OTHER]
     before = counter.value
     metrics.count_request("no such endpoint", 299, 0.001)
     assert counter.value == before + 1

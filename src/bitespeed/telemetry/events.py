@@ -62,13 +62,13 @@ def _log_lines(
     tenant: str,
     changes: Changes,
     committed: Committed,
-    requests: Mapping[Values, Request],
+    senders: Mapping[Values, Request],
     other: Request | None,
 ) -> Iterator[_LogLine]:
     at, pseudonym = logs.now(), logs.pseudonyms()
     for event in changes.events:
         email, phone = values = _values(changes, event)
-        request = requests.get(values, other)  # nosec B113
+        request = senders.get(values, other)
         yield _LogLine(
             at,
             event.kind,

@@ -116,12 +116,12 @@ def _sizes() -> Histogram:
     return Histogram(_SIZES)
 
 
-requests: dict[tuple[Label, ...], Counter] = {}
+answered: dict[tuple[Label, ...], Counter] = {}
 """By endpoint and status."""
 request_seconds: dict[tuple[Label, ...], Histogram] = {}
 """By endpoint."""
 DECLARED.append(
-    Declared("bitespeed_requests_total", "Requests answered", ("endpoint", "status"), requests)
+    Declared("bitespeed_requests_total", "Requests answered", ("endpoint", "status"), answered)
 )
 DECLARED.append(
     Declared(
@@ -141,7 +141,7 @@ def count_endpoints(names: Iterable[str]) -> None:
     for name in names:
         request_seconds[name,] = _seconds()
         for status in STATUSES:
-            requests[name, status] = Counter()
+            answered[name, status] = Counter()
 
 
 count_endpoints([OTHER])
@@ -153,8 +153,8 @@ def count_request(endpoint: str, status: int, seconds: float) -> None:
     if timed is None:
         endpoint, timed = OTHER, request_seconds[OTHER,]
     timed.observe(seconds)
-    counted = requests.get((endpoint, status))  # nosec B113
-    (counted or requests[endpoint, OTHER]).add()
+    counted = answered.get((endpoint, status))
+    (counted or answered[endpoint, OTHER]).add()
 
 
 unavailable = _by(
