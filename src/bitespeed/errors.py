@@ -1,6 +1,7 @@
 """Every error of this package. Texts are whole sentences for a caller and hold no personal data.
 
     BitespeedError                 500  internal
+      Unexpected                   500  internal
       InvalidInput                 400  invalid_input
         IdentifierRequired         400  (none: the published body has no code)
         CallerLeft                 400  caller_left
@@ -37,6 +38,13 @@ class BitespeedError(Exception):
     """Seconds after which the caller may try again; None where that would not help."""
     reason: str | None = None
     """How the metric of requests that could not be answered names it."""
+
+
+class Unexpected(BitespeedError):
+    """An error that nobody foresaw. `failures.failed` has logged it where it was caught."""
+
+    def __init__(self) -> None:
+        super().__init__("Internal error")
 
 
 class InvalidInput(BitespeedError):

@@ -7,6 +7,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -57,6 +58,11 @@ def test_first_request_loads_only_what_it_needs(package: Path, url: str) -> None
     assert set(loaded) & NEEDLESS == set()
 
 
+def metric_lines(log: str) -> list[dict[str, Any]]:
+    """The lines that CloudWatch takes metrics from."""
+    return [json.loads(line) for line in log.splitlines() if line.startswith('{"_aws"')]
+
+
 # The environment between invocations
 
 
@@ -95,6 +101,10 @@ def test_request_succeeds_once_the_database_is_ready(
         )
         prepared(database)
         assert function.identify(fresh_email())
+        failed, succeeded = metric_lines(function.log())
+    assert (failed["level"], failed["Errors"], failed["error"]) == ("ERROR", 1, reply.error)
+    assert (succeeded["level"], succeeded["Errors"]) == ("INFO", 0)
+    assert "error" not in succeeded
 
 
 def test_request_is_answered_before_the_function_times_out(
@@ -123,10 +133,12 @@ def test_printed_metrics_contain_nothing_about_anybody(
         function.identify(fresh_email(), phone)
         function.post("/identify", {"email": f"{email}@"})
         log = function.log()
-    told = [json.loads(line) for line in log.splitlines() if line.startswith('{"_aws"')]
+    told = metric_lines(log)
     said = [line["message"] for line in told]
     assert said == ["Created new primary contact", "Linked contact", ""]
     assert [line["status"] for line in told] == [200, 200, 400]
+    assert [line.get("error") for line in told][:2] == [None, None]
+    assert "email" in told[2]["error"]
     for line in told:
         (measured,) = line["_aws"]["CloudWatchMetrics"]
         assert {metric["Name"] for metric in measured["Metrics"]} <= line.keys()

@@ -127,6 +127,9 @@ def test_when_nothing_can_be_written_every_message_comes_again(
 ) -> None:
     with emulated(package, tmp_path, QUEUE, DATABASE_URL=database) as function:
         told = function.invoke(sqs_event('{"email": "a@b.c"}', '{"email": "d@e.f"}'))
+        printed = function.log().splitlines()
+    (line,) = [json.loads(text) for text in printed if text.startswith('{"_aws"')]
+    assert line["error"] == "The database is not prepared; run bitespeed migrate"
     assert [item["itemIdentifier"] for item in told["batchItemFailures"]] == ["m0", "m1"]
 
 

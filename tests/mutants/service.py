@@ -3,6 +3,7 @@
 from support.mutants import Mutant, Suite
 
 SERVICE = Suite("service")
+REFUSALS = Suite("telemetry/test_refusals.py")
 
 MUTANTS = [
     Mutant(
@@ -39,5 +40,26 @@ MUTANTS = [
         "if self._load.waiting + count > self._limits.max_waiting:",
         "if count > self._limits.max_waiting:",
         SERVICE,
+    ),
+    Mutant(
+        "a database that fails every second time fills the log",
+        "stores/availability.py",
+        "if not self._is_away and now < self._next_line:",
+        "if False:",
+        REFUSALS,
+    ),
+    Mutant(
+        "a failing sentence is logged for each request",
+        "telemetry/refusals.py",
+        "if now < next_line:",
+        "if now < 0:",
+        REFUSALS,
+    ),
+    Mutant(
+        "refusals are logged without limit",
+        "telemetry/refusals.py",
+        "if self._lines > MAX_REFUSALS:",
+        "if self._lines < 0:",
+        REFUSALS,
     ),
 ]

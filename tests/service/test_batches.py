@@ -5,11 +5,11 @@ import asyncio
 import pytest
 
 from bitespeed.errors import (
-    BitespeedError,
     Conflict,
     Contention,
     StoreDamaged,
     StoreUnavailable,
+    Unexpected,
 )
 from bitespeed.model.identifiers import Observation, observe
 from bitespeed.model.identity import Answer
@@ -249,7 +249,7 @@ def test_a_poisoned_observation_fails_alone(path):
             sent = [*strangers(10), UNWRITABLE, *strangers(10, start=10)]
             outcomes = await asyncio.gather(*ask(service, sent), return_exceptions=True)
             poisoned = outcomes.pop(10)
-            assert type(poisoned) is BitespeedError
+            assert type(poisoned) is Unexpected
             assert str(poisoned) == "Internal error"
             assert [o.emails for o in outcomes] == [[f"stranger{n}@x"] for n in range(20)]
             await assert_clean(store)
@@ -261,7 +261,7 @@ def test_poisoned_observation_of_a_list_fails_alone(path):
     async def main():
         async with watched(path) as (_, service):
             outcomes = await service.identify_all([*strangers(3), UNWRITABLE, *strangers(3)])
-            assert type(outcomes.pop(3)) is BitespeedError
+            assert type(outcomes.pop(3)) is Unexpected
             assert [answer.primary_id for answer in outcomes] == [1, 2, 3, 1, 2, 3]
 
     run(main())
@@ -271,9 +271,9 @@ def test_a_failure_is_logged_without_what_was_sent(path, capfd):
     async def main():
         async with watched(path) as (store, service):
             store.committing.hooks = [failing(RuntimeError("mcfly@hillvalley.edu 5550123"))]
-            with pytest.raises(BitespeedError, match="Internal error"):
+            with pytest.raises(Unexpected, match="Internal error"):
                 await service.identify(observe("mcfly@hillvalley.edu", "5550123"))
-            with pytest.raises(BitespeedError, match="Internal error"):
+            with pytest.raises(Unexpected, match="Internal error"):
                 await service.identify(UNWRITABLE)
 
     run(main())

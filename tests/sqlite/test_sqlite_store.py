@@ -6,6 +6,7 @@ What every store promises is in tests/store.
 import asyncio
 import contextlib
 import itertools
+import json
 import re
 import sqlite3
 import subprocess
@@ -324,7 +325,8 @@ asyncio.run(main(sys.argv[1]))
 def test_failed_disk_write_leaves_no_partial_commit(path):
     command = [sys.executable, "-c", WRITE_BEYOND_THE_LIMIT, str(path)]
     outcome = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
-    assert outcome.stderr == ""
+    events = [json.loads(line) for line in outcome.stderr.splitlines()]
+    assert [line["event"] for line in events] == ["store.away", "store.back"]
     assert query(path, "pragma integrity_check") == [("ok",)]
 
     async def main():

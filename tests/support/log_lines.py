@@ -10,8 +10,15 @@ from bitespeed.telemetry.logs import log
 
 
 def unexpected_errors(text: str) -> list[str]:
-    """The lines of a log about errors that no code foresaw."""
-    return [line for line in text.splitlines() if '"level":"error"' in line or "Traceback" in line]
+    """The lines of a log about errors that no code foresaw.
+
+    A request that failed as its code foresaw has the code of its error.
+    """
+    return [
+        line
+        for line in text.splitlines()
+        if ('"level":"error"' in line and '"code":' not in line) or "Traceback" in line
+    ]
 
 
 @contextmanager

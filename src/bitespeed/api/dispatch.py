@@ -49,4 +49,4 @@ async def answer(
         call = Call(caller, incoming.headers, parameters, incoming.query, body, request)
         return OperationReply(endpoint, await operation.load_handler()(backend, call))
     except Exception as error:  # noqa: BLE001 - answered and logged here, once for all operations
-        return OperationReply(endpoint, error_reply(error, request))
+        return OperationReply(endpoint, error_reply(error, request, endpoint))

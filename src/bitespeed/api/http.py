@@ -8,10 +8,13 @@ from bitespeed.errors import (
     MethodNotAllowed,
     TooLarge,
     Unauthorized,
+    Unexpected,
     UnsupportedMediaType,
 )
 from bitespeed.telemetry import metrics
 from bitespeed.telemetry.failures import failed
+from bitespeed.telemetry.metrics import OTHER
+from bitespeed.telemetry.refusals import report_refusal
 from bitespeed.telemetry.requests import Request
 from bitespeed.wire.errors import encode_error
 
@@ -45,14 +48,16 @@ def reply(
     return HttpReply(status, body, [(b"content-type", content_type), *headers])
 
 
-def error_reply(error: BaseException, request: Request) -> HttpReply:
-    """The reply to a request that failed. Counts a 503 by its reason.
+def error_reply(error: BaseException, request: Request, endpoint: str = OTHER) -> HttpReply:
+    """The reply to a request that failed, which is logged. Counts a 503 by its reason.
 
-    An error that is not a `BitespeedError` is logged and becomes a 500 without details.
+    An error that is not a `BitespeedError` becomes a 500 without details.
     """
-    if not isinstance(error, BitespeedError):
+    if isinstance(error, BitespeedError):
+        report_refusal(error, endpoint, request)
+    else:
         failed("request.failed", error, request)
-        error = BitespeedError("Internal error")
+        error = Unexpected()
     headers = [(b"content-type", JSON)]
     if error.retry_after is not None:
         headers.append((b"retry-after", b"%d" % error.retry_after))

@@ -15,6 +15,7 @@ from bitespeed.aws.environment import Context, Environment, Opened
 from bitespeed.aws.metrics import current_counts, emit
 from bitespeed.errors import BitespeedError
 from bitespeed.telemetry.requests import HEADER, Request
+from bitespeed.wire.errors import error_sentence
 
 MAX_ANSWER = 6 * 1024 * 1024  # bytes that a function may return, as JSON ...
 ENVELOPE = 4096  # ... of which so many are around the text of the answer
@@ -51,10 +52,12 @@ def handler(event: Event, context: Context) -> dict[str, Any] | None:
         reply = _environment.run(work, context)
     except Exception as error:  # noqa: BLE001 - `error_reply` logs it
         reply = error_reply(error, request)
+    reply = _within_limit(reply, request)
     emit(
         context.aws_request_id,
         before,
         began,
+        error_sentence(reply.body) if reply.status >= 400 else None,
         route=event.get("routeKey") or event.get("resource") or "",
         status=reply.status,
         Errors=int(reply.status >= 500),
@@ -121,12 +124,17 @@ def _unquoted(path: str) -> str:
     return unquote(path)
 
 
+def _within_limit(reply: HttpReply, request: Request) -> HttpReply:
+    """The reply, or an error in its place if a function may not return so much."""
+    escaped = reply.body.count(b'"') + reply.body.count(b"\\")
+    if len(reply.body) + escaped + ENVELOPE <= MAX_ANSWER:
+        return reply
+    too_large = BitespeedError("The answer is larger than a Lambda function may return")
+    return error_reply(too_large, request)
+
+
 def _response(reply: HttpReply, request: Request) -> dict[str, Any]:
     """The reply in the form that every kind of event takes."""
-    escaped = reply.body.count(b'"') + reply.body.count(b"\\")
-    if len(reply.body) + escaped + ENVELOPE > MAX_ANSWER:
-        too_large = BitespeedError("The answer is larger than a Lambda function may return")
-        reply = error_reply(too_large, request)
     headers = [*reply.headers, (HEADER, request.id)]
     return {
         "statusCode": reply.status,

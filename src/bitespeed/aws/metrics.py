@@ -44,10 +44,13 @@ def current_counts() -> Counts:
     }
 
 
-def emit(request_id: str, before: Counts, began: float, **fields: str | int) -> None:
+def emit(
+    request_id: str, before: Counts, began: float, error: str | None = None, **fields: str | int
+) -> None:
     """Print what an invocation did: it began at an instant of `time.time`, with these counts.
 
-    ``fields`` must not say whom it was about.
+    ``error`` is the sentence of the error it ended with. Neither it nor ``fields`` may say whom
+    the invocation was about.
     """
     changed = {
         name: count - before[name]
@@ -55,6 +58,7 @@ def emit(request_id: str, before: Counts, began: float, **fields: str | int) -> 
         if count != before[name]
     }
     measured = {"Requests": 1, "Duration": round((time.time() - began) * 1000, 3), **changed}
+    level = "ERROR" if fields.get("Errors") else "INFO"
     measured |= {name: fields.pop(name) for name in list(fields) if name in _UNITS}
     line = {
         "_aws": {
@@ -68,9 +72,10 @@ def emit(request_id: str, before: Counts, began: float, **fields: str | int) -> 
             ],
         },
         "Function": os.environ.get("AWS_LAMBDA_FUNCTION_NAME", "local"),
-        "level": "INFO",
+        "level": level,
         "requestId": request_id,
         "message": "; ".join(_MESSAGES[name] for name in changed),
+        **({} if error is None else {"error": error}),
         **measured,
         **fields,
     }

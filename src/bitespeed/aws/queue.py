@@ -9,6 +9,7 @@ from bitespeed.aws.metrics import current_counts, emit
 from bitespeed.errors import BitespeedError
 from bitespeed.queues.messages import Message, message
 from bitespeed.queues.worker import work_off
+from bitespeed.telemetry.logs import log
 
 _environment = Environment()
 
@@ -23,12 +24,15 @@ def handler(event: Mapping[str, Any], context: Context) -> dict[str, Any]:
     async def work(opened: Opened) -> set[str]:
         return await work_off(opened.backend.tenants, messages, opened.settings.region)
 
+    sentence: str | None = None
     try:
         failed = _environment.run(work, context)
-    except BitespeedError:
+    except BitespeedError as error:
+        sentence = str(error)
+        log.error("function.failed", message=sentence)
         failed = {message.id for message in messages}
     counts = {"Messages": len(messages), "Errors": len(failed)}
-    emit(context.aws_request_id, before, began, **counts)
+    emit(context.aws_request_id, before, began, sentence, **counts)
     return {"batchItemFailures": [{"itemIdentifier": m.id} for m in messages if m.id in failed]}
 
 

@@ -118,6 +118,7 @@ async def _identified(
     try:
         outcomes = await service.identify_all([item.observation for item in part], None, made_at)
     except Unavailable as error:
+        log.warning("queue.retried", messages=len(part), message=str(error))
         return [(item.message.id, error) for item in part]
     results: list[tuple[str, BitespeedError | None]] = []
     for (message, _), outcome in zip(part, outcomes, strict=True):

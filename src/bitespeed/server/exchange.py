@@ -97,7 +97,7 @@ class Exchange:
             self._respond(200, encode_answer(outcome), _JSON)
 
     def _refuse(self, error: BaseException) -> None:
-        self._respond(*error_reply(error, self._request))
+        self._respond(*error_reply(error, self._request, _NAME))
 
     def _respond(self, status: int, body: bytes, headers: list[tuple[bytes, bytes]]) -> None:
         self.response_complete = True

@@ -6,7 +6,7 @@ from contextlib import AbstractContextManager
 from functools import partial
 
 from bitespeed.caches.answers import AnswerCache, Lookup
-from bitespeed.errors import BitespeedError, NotFound, StoreUnavailable
+from bitespeed.errors import BitespeedError, NotFound, StoreUnavailable, Unexpected
 from bitespeed.model.identifiers import Observation, emails_and_phones
 from bitespeed.model.identity import Answer, Snapshot
 from bitespeed.rules.identify import Reply, identify
@@ -134,7 +134,7 @@ class Pipeline:
             batch[0].resolve(error)
         elif batch:
             failed("observation.undecided", error, batch[0].request)
-            batch[0].resolve(BitespeedError("Internal error"))
+            batch[0].resolve(Unexpected())
 
     async def _decide_and_commit(self, batch: list[Pending], lookup: Lookup | None) -> None:
         """One attempt to answer what is unanswered of a batch. Raises `Conflict`."""

@@ -45,19 +45,29 @@ def open_(dsn: str) -> None:
     )
 
 
-def report(event: str, error: str, frames: Sequence[Frame], about: Mapping[str, object]) -> None:
-    """Send the types and the place of an error, if Sentry is configured."""
+def report(
+    event: str,
+    error: str,
+    frames: Sequence[Frame],
+    about: Mapping[str, object],
+    sentence: str | None = None,
+) -> None:
+    """Send the types and the place of an error, if Sentry is configured.
+
+    ``sentence`` is the text of an error of ours; no other text may be sent.
+    """
     if _client is None:
         return
     places = [
         {"filename": file, "lineno": line, "function": function} for file, line, function in frames
     ]
+    exception = {"type": error, "value": sentence, "stacktrace": {"frames": places}}
     _client.capture_event(
         {
             "level": "error",
             "transaction": event,
             "tags": {name: str(value) for name, value in about.items()},
-            "exception": {"values": [{"type": error, "stacktrace": {"frames": places}}]},
+            "exception": {"values": [exception]},
         }
     )
 

@@ -43,6 +43,9 @@ Function = Literal[
     "keys",
     "put_key",
 ]
+READS: set[Function] = {"read", "records", "tombstones", "cache_state", "cache_feed", "keys"}
+"""The functions that write nothing, so that a lost call may be repeated."""
+
 Arguments = Mapping[str, str | int | float | msgspec.Raw | None]
 
 

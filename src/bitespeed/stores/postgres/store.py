@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from bitespeed.errors import Conflict, StoreUnavailable
+from bitespeed.stores.availability import Availability
 from bitespeed.stores.options import Options
 from bitespeed.stores.postgres.errors import translated
-from bitespeed.stores.postgres.function_store import Arguments, Function, FunctionStore
+from bitespeed.stores.postgres.function_store import READS, Arguments, Function, FunctionStore
 from bitespeed.stores.postgres.ledger import LEDGER, require_applied
 from bitespeed.stores.postgres.pool import Pool
 from bitespeed.stores.postgres.statement_connection import ConnectionLost, Texts
@@ -37,9 +38,6 @@ _STATEMENTS: dict[Function, bytes] = {
     "put_key": b"select bitespeed.put_key($1)",
 }
 
-# Asked again after a restart, say.
-_HARMLESS: set[Function] = {"read", "records", "tombstones", "cache_state", "cache_feed", "keys"}
-
 
 class PostgresStore(FunctionStore):
     """A `Store` in the schema ``bitespeed`` of a PostgreSQL database."""
@@ -48,6 +46,7 @@ class PostgresStore(FunctionStore):
         super().__init__()
         self._url = url
         self._options = options
+        self._availability = Availability()
         self._pool = Pool(url, options.pool_size, options.timeout, options.renew)
 
     @classmethod
@@ -81,10 +80,15 @@ class PostgresStore(FunctionStore):
 
     async def _call(self, function: Function, arguments: Arguments) -> bytes | None:
         values = [_text(argument) for argument in arguments.values()]
+        with self._availability.reads if function in READS else self._availability.writes:
+            return await self._answered(function, values)
+
+    async def _answered(self, function: Function, values: Texts) -> bytes | None:
+        """What the function returns; one without effects is called again after a lost answer."""
         try:
             return await self._fetch_value(_STATEMENTS[function], values)
         except (ConnectionLost, Conflict):
-            if function not in _HARMLESS:
+            if function not in READS:
                 raise
         try:
             return await self._fetch_value(_STATEMENTS[function], values)
@@ -97,7 +101,8 @@ class PostgresStore(FunctionStore):
 
     async def ping(self) -> None:
         """See `Store.ping`."""
-        await self._fetch_value(b"select 1 from bitespeed.migration limit 1", [])
+        with self._availability.reads:
+            await self._fetch_value(b"select 1 from bitespeed.migration limit 1", [])
 
     async def scan(self) -> "AsyncGenerator[list[IdentityRecords]]":
         """See `ScannableStore.scan`."""

@@ -16,6 +16,7 @@ from bitespeed.model.changes import Changes, Committed, Tombstones
 from bitespeed.model.identifiers import Email, Phone
 from bitespeed.model.identity import Snapshot
 from bitespeed.model.records import IdentityRecords
+from bitespeed.stores.availability import Availability
 from bitespeed.stores.sqlite.database import (
     LOCK_TIMEOUT,
     Lane,
@@ -51,6 +52,7 @@ class SqliteStore:
         self._writing = Lane("write")
         self._write_turn = asyncio.Lock()
         self._erased_log = ErasedLog(self._writer, self._writing, self._write_turn)
+        self._availability = Availability()
 
     @classmethod
     async def open(cls, path: str) -> "SqliteStore":
@@ -80,7 +82,7 @@ class SqliteStore:
     ) -> Snapshot:
         """See `Store.read`."""
         emails, phones = list(emails), list(phones)
-        with translated():
+        with self._availability.reads, translated():
             try:
                 return self._reader.snapshot(tenant, emails, phones, contact, members=members)
             except sqlite3.OperationalError:
@@ -95,7 +97,7 @@ class SqliteStore:
     async def commit(self, tenant: str, changes: Changes) -> Committed:
         """See `Store.commit`."""
         async with self._write_turn:
-            with translated():
+            with self._availability.writes, translated():
                 try:
                     await self._begin()
                     committed = write(self._writer, tenant, changes)
@@ -112,13 +114,13 @@ class SqliteStore:
     ) -> list[IdentityRecords]:
         """See `Store.records`."""
         work = partial(records, self._connections[1], tenant, values, contact)
-        with translated():
+        with self._availability.reads, translated():
             return await self._reading.run(work)
 
     async def tombstones(self, tenant: str, pseudonyms: Collection[str] = ()) -> Tombstones:
         """See `Store.tombstones`."""
         work = partial(tombstones, self._connections[1], tenant, pseudonyms)
-        with translated():
+        with self._availability.reads, translated():
             return await self._reading.run(work)
 
     async def _begin(self) -> None:
@@ -130,12 +132,12 @@ class SqliteStore:
 
     async def secret(self) -> str:
         """See `Store.secret`."""
-        with translated():
+        with self._availability.reads, translated():
             return await self._reading.run(lambda: secret(self._connections[1]))
 
     async def ping(self) -> None:
         """See `Store.ping`."""
-        with translated():
+        with self._availability.reads, translated():
             await self._reading.run(self._waiting_reader.ping)
 
     async def scan(self) -> AsyncGenerator[list[IdentityRecords]]:
@@ -165,17 +167,17 @@ class SqliteStore:
 
     async def keys(self, ids: Collection[str] | None = None) -> list[ApiKey]:
         """See `KeyStore.keys`."""
-        with translated():
+        with self._availability.reads, translated():
             return await self._reading.run(lambda: keys(self._connections[1], ids))
 
     async def put_key(self, key: ApiKey) -> None:
         """See `KeyStore.put_key`."""
-        with translated():
+        with self._availability.writes, translated():
             await self._reading.run(lambda: put_key(self._connections[1], key))
 
     async def size(self) -> int:
         """See `BulkStore.size`."""
-        with translated():
+        with self._availability.reads, translated():
             return await self._reading.run(lambda: size(self._connections[1]))
 
     async def vacuum(self) -> None:

@@ -12,8 +12,9 @@ import httpx
 import msgspec
 
 from bitespeed.errors import AccessRefused, InvalidInput, StoreDamaged, StoreUnavailable
+from bitespeed.stores.availability import Availability
 from bitespeed.stores.options import Options
-from bitespeed.stores.postgres.function_store import Arguments, Function, FunctionStore
+from bitespeed.stores.postgres.function_store import READS, Arguments, Function, FunctionStore
 from bitespeed.stores.postgres.sqlstates import meaning
 
 if TYPE_CHECKING:
@@ -51,6 +52,7 @@ class SupabaseStore(FunctionStore):
         )
         self._client.headers.update(_authorization(options.key))
         self._renew = options.renew
+        self._availability = Availability()
         self._timeout = options.timeout
         self._in_flight: set[asyncio.Task[httpx.Response]] = set()
 
@@ -67,15 +69,19 @@ class SupabaseStore(FunctionStore):
 
     async def _call(self, function: Function, arguments: Arguments) -> bytes | None:
         body = msgspec.json.encode(arguments)
+        with self._availability.reads if function in READS else self._availability.writes:
+            response = await self._answered(function, body)
+        return None if response == b"null" else response
+
+    async def _answered(self, function: Function, body: bytes) -> bytes:
         try:
-            response = await self._post(function, body)
+            return await self._post(function, body)
         except AccessRefused:
             if self._renew is None:
                 raise
             _, key = await self._renew()
             self._client.headers.update(_authorization(key or ""))
-            response = await self._post(function, body)
-        return None if response == b"null" else response
+            return await self._post(function, body)
 
     async def _post(self, function: str, body: bytes, seconds: float | None = None) -> bytes:
         """The body of a response within ``seconds``, by default the store's timeout."""
