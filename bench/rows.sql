@@ -26,7 +26,7 @@ select count(*) from identifier;
 select count(*) from event;
 
 -- name: select_identity
-select id, tenant, root_id, primary_id, primary_at, contacts, version
+select id, tenant, root_id, primary_id, primary_at, contacts, version, stamp
 from identity
 order by id;
 
@@ -46,8 +46,8 @@ from event
 order by seq;
 
 -- name: insert_identity
-insert into identity (id, tenant, root_id, primary_id, primary_at, contacts, version)
-values (?, ?, ?, ?, ?, ?, ?);
+insert into identity (id, tenant, root_id, primary_id, primary_at, contacts, version, stamp)
+values (?, ?, ?, ?, ?, ?, ?, ?);
 
 -- name: insert_contact_record
 insert into contact_record (

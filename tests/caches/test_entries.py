@@ -15,7 +15,7 @@ def answer_of(count: int) -> Answer:
 @pytest.mark.parametrize("count", [1, 200])
 def test_short_and_long_entries_are_read_as_written(count: int) -> None:
     answer = answer_of(count)
-    text = text_of(Identity(1, 7, 1, 0, count), answer)
+    text = text_of(Identity(1, 7, 70, 1, 0, count), answer)
     assert text.startswith(b"E" if count == 1 else b"Z")
     assert text.isascii()
     kept = hit(observe("0@x", None), {"0@x": text})
@@ -24,11 +24,11 @@ def test_short_and_long_entries_are_read_as_written(count: int) -> None:
     assert encode_answer(kept) == encode_answer(answer)
 
 
-def test_only_one_identity_at_one_version_is_a_hit() -> None:
+def test_only_one_identity_at_one_stamp_is_a_hit() -> None:
     text = {
-        (id_, version): text_of(Identity(id_, version, 1, 0, 1), answer_of(id_))
+        (id_, stamp): text_of(Identity(id_, 1, stamp, 1, 0, 1), answer_of(id_))
         for id_ in (1, 2)
-        for version in (1, 2)
+        for stamp in (1, 2)
     }
     both = observe("a@x", "1")
     kept = hit(both, {"a@x": text[1, 1], "1": text[1, 1]})

@@ -31,7 +31,7 @@ def test_rows_changed_in_the_tables_leave_the_cache(
                 "begin",
                 "update bitespeed.contact_record set email = 'm@x' where id = 1",
                 "update bitespeed.identifier set value = 'm@x' where kind = 'email'",
-                "update bitespeed.identity set version = version + 1 where id = 1",
+                "update bitespeed.identity set version = version + 1, stamp = default where id = 1",
                 "insert into bitespeed.event (tenant, at, kind, identity_id, version)"
                 " values ('default', 1, 'contact.corrected', 1, 2)",
                 "commit",
@@ -63,7 +63,8 @@ def test_only_identities_changed_by_others_leave_the_cache(
                 "insert into bitespeed.contact_record values"
                 " (9, 'default', 1, 'm@x', '111', null, null, 9000000000000000, 9000000000000000)",
                 "insert into bitespeed.identifier values ('default', 'email', 'm@x', 1)",
-                "update bitespeed.identity set version = 2, contacts = 2 where id = 1",
+                "update bitespeed.identity set version = 2, stamp = default, contacts = 2"
+                " where id = 1",
                 "insert into bitespeed.event (tenant, at, kind, identity_id, version)"
                 " values ('default', 1, 'contact.created', 1, 2)",
                 "commit",

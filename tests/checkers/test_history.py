@@ -84,7 +84,7 @@ class Model:
             identity = identities[self.person[contact.id]]
             identity.contacts.append(contact)
             identity.heads.append(
-                IdentityRecord(contact.id, "default", self.person[contact.id], None, None, 0, 0)
+                IdentityRecord(contact.id, "default", self.person[contact.id], None, None, 0, 0, 0)
             )
         for event in self.events:
             identities[self.person[event.identity_id]].events.append(event)

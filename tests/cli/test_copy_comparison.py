@@ -161,7 +161,7 @@ def test_comparison_pairs_pages_that_do_not_line_up() -> None:
 
         async def scan(self) -> AsyncIterator[list[IdentityRecords]]:
             for root in self._roots:
-                head = IdentityRecord(root, "default", root, root, 1, 1, 1)
+                head = IdentityRecord(root, "default", root, root, 1, 1, 1, 1)
                 yield [IdentityRecords(root, heads=[head])]
 
     async def test(ours: Few, theirs: Few) -> list[int | None]:

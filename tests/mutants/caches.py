@@ -4,7 +4,7 @@ from support.mutants import Mutant, Suite
 
 CACHE = Suite(
     "caches",
-    "not upstash and (version or lease or fence or outcome or licence or late_reply or in_turn)",
+    "not upstash and (stamp or lease or fence or outcome or licence or late_reply or in_turn)",
 )
 TENANTS = Suite("api/test_keys.py", "cache and crosses")
 
@@ -38,9 +38,9 @@ MUTANTS = [
         CACHE,
     ),
     Mutant(
-        "entries of an identity at two versions are a hit",
+        "entries of an identity at two stamps are a hit",
         "caches/entries.py",
-        "(other.identity, other.version) != (entry.identity, entry.version)",
+        "(other.identity, other.stamp) != (entry.identity, entry.stamp)",
         "other.identity != entry.identity",
         CACHE,
     ),

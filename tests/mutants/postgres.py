@@ -16,17 +16,17 @@ FUNCTIONS = "stores/postgres/functions"
 
 MUTANTS = [
     Mutant(
-        "versions are not compared on PostgreSQL",
+        "stamps are not compared on PostgreSQL",
         f"{FUNCTIONS}/lock_identities.sql",
-        " and i.version = (change ->> 5)::integer",
+        " and i.stamp = (change ->> 5)::bigint",
         "",
         POSTGRES,
     ),
     Mutant(
         "an identity that ended is still changed on PostgreSQL",
         f"{FUNCTIONS}/lock_identities.sql",
-        "i.root_id = i.id and i.version",
-        "i.version",
+        "i.root_id = i.id and i.stamp",
+        "i.stamp",
         POSTGRES,
     ),
     Mutant(
@@ -37,10 +37,17 @@ MUTANTS = [
         POSTGRES,
     ),
     Mutant(
+        "a change draws no stamp on PostgreSQL",
+        f"{FUNCTIONS}/change_identities.sql",
+        ", stamp = default",
+        "",
+        POSTGRES,
+    ),
+    Mutant(
         "what is compared is not locked",
         f"{FUNCTIONS}/lock_identities.sql",
-        "::integer\n        for no key update;",
-        "::integer;",
+        "::bigint\n        for no key update;",
+        "::bigint;",
         RACES,
     ),
     Mutant(
@@ -128,10 +135,10 @@ MUTANTS = [
         POSTGRES,
     ),
     Mutant(
-        "what is remembered is believed at an earlier version",
+        "what is remembered is believed at another stamp",
         f"{FUNCTIONS}/read.sql",
-        "where known.version = (",
-        "where known.version <= (",
+        "where known.stamp = (",
+        "where known.stamp >= 0 or known.stamp = (",
         POSTGRES,
     ),
     Mutant(

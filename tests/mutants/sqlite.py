@@ -6,17 +6,17 @@ STORE = Suite("store", "sqlite")  # what every store promises, on each of them
 
 MUTANTS = [
     Mutant(
-        "versions are not compared",
+        "stamps are not compared",
         "stores/sqlite/sql/commit.sql",
-        "where id = ? and version = ? and root_id = id",
+        "where id = ? and stamp = ? and root_id = id",
         "where id = ? and ? is not null and root_id = id",
         STORE,
     ),
     Mutant(
         "an identity that ended is still changed",
         "stores/sqlite/sql/commit.sql",
-        "where id = ? and version = ? and root_id = id",
-        "where id = ? and version = ?",
+        "where id = ? and stamp = ? and root_id = id",
+        "where id = ? and stamp = ?",
         STORE,
     ),
     Mutant(
@@ -31,6 +31,13 @@ MUTANTS = [
         "stores/sqlite/sql/commit.sql",
         "version = version + 1",
         "version = version",
+        STORE,
+    ),
+    Mutant(
+        "a change draws no stamp",
+        "stores/sqlite/sql/commit.sql",
+        "stamp = random() & 9007199254740991",
+        "stamp = stamp",
         STORE,
     ),
     Mutant(
@@ -71,8 +78,8 @@ MUTANTS = [
     Mutant(
         "what is remembered is trusted",
         "stores/sqlite/read.py",
-        "if not self._recent.is_at(id_, version)",
-        "if version is None",
+        "if not self._recent.is_at(id_, stamp)",
+        "if stamp is None",
         STORE,
     ),
     Mutant(

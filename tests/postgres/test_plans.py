@@ -24,7 +24,7 @@ def fill(first, last):
     create temporary table n as select n, n - (n - 1) % 2 as born, n - (n - 1) % 10 as root
     from generate_series({first}, {last}) as n;
     insert into identity
-    select n, 'default', root, root, root, 10, 1 from n where n = born;
+    select n, 'default', root, root, root, 10, 1, 1 from n where n = born;
     insert into contact_record (id, tenant, identity_id, email, phone, created_at, updated_at)
     select n, 'default', born, n || '@x', n::text, n, n from n;
     insert into identifier

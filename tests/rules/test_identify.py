@@ -23,7 +23,13 @@ def contact(id_, email=None, phone=None, at=None):
 def identity(*members, id_=None, version=1):
     primary = min(members, key=lambda c: (c.created_at, c.id))
     id_ = primary.id if id_ is None else id_
-    return Identity(id_, version, primary.id, primary.created_at, len(members), list(members))
+    return Identity(
+        id_, version, stamp(id_), primary.id, primary.created_at, len(members), list(members)
+    )
+
+
+def stamp(id_):
+    return 1000 + id_
 
 
 def snapshot(*identities):
@@ -72,7 +78,7 @@ def test_a_stranger_founds_an_identity():
     assert changes.contacts == [NewContact(-1, "a@x", "1", None, None, True, True, 0)]
     (created,) = changes.identities
     assert (created.id, created.root, created.primary, created.contacts) == (-1, -1, -1, 1)
-    assert (created.version, created.primary_at) == (0, None)
+    assert (created.stamp, created.primary_at) == (0, None)
     assert changes.events == [Event("contact.created", -1, 1, contact=-1)]
 
 
@@ -88,7 +94,7 @@ def test_new_email_with_known_phone_becomes_a_secondary():
     assert changes.contacts == [NewContact(1, "mcfly@x", "123", None, None, True, False, 10)]
     (change,) = changes.identities
     assert (change.id, change.root, change.primary, change.primary_at) == (1, 1, 1, 10)
-    assert (change.contacts, change.version) == (2, 1)
+    assert (change.contacts, change.stamp) == (2, stamp(change.id))
     assert changes.events == [Event("contact.created", 1, 2, contact=-1)]
 
 
@@ -122,7 +128,7 @@ def test_known_email_and_phone_merge_without_new_contact():
     assert changes.contacts == []
     merged = by_id(changes)
     assert (merged[11].root, merged[11].primary, merged[11].contacts) == (11, 11, 2)
-    assert (merged[27].root, merged[27].version) == (11, 1)
+    assert (merged[27].root, merged[27].stamp) == (11, stamp(27))
     joined = Event("identities.merged", 11, 2, merged=27, email="george@x", phone="717")
     assert changes.events == [joined]
 
@@ -233,7 +239,7 @@ def test_identity_is_created_and_merged_in_one_batch():
     assert born == Answer(101, ["new@x"], ["7"], [])
     assert merged == Answer(1, ["lorraine@x", "new@x"], ["123", "7"], [101])
     ended = by_id(changes)
-    assert (ended[-1].root, ended[-1].version, ended[1].contacts) == (1, 0, 2)
+    assert (ended[-1].root, ended[-1].stamp, ended[1].contacts) == (1, 0, 2)
     (new,) = changes.contacts
     assert new.identity == -1
 
@@ -397,7 +403,9 @@ BATCHES = st.lists(OBSERVATIONS, max_size=12)
 
 
 def without_members(known):
-    bare = [Identity(i.id, i.version, i.primary_id, i.primary_at, i.contacts) for i in PEOPLE]
+    bare = [
+        Identity(i.id, i.version, i.stamp, i.primary_id, i.primary_at, i.contacts) for i in PEOPLE
+    ]
     return Snapshot({i.id: i for i in bare}, known.emails, known.phones)
 
 
@@ -449,7 +457,7 @@ def test_deleted_secondary_frees_the_values_only_it_carries():
     assert (changes.deleted, changes.freed_emails, changes.freed_phones) == ([2], ["b@x"], [])
     (change,) = changes.identities
     assert (change.id, change.root, change.primary, change.primary_at) == (1, 1, 1, 10)
-    assert (change.contacts, change.version) == (1, 4)
+    assert (change.contacts, change.stamp) == (1, stamp(change.id))
     assert changes.events == [Event("contact.deleted", 1, 5, contact=2)]
     assert changes.contacts == []
 

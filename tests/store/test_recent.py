@@ -141,7 +141,7 @@ def test_read_larger_than_the_memory_is_complete(backend, monkeypatch):
 
 def person(id_, contacts=1, version=1):
     members = [Contact(id_ * 1000 + n, 0, f"{id_}-{n}@x", f"{id_}{n:03}") for n in range(contacts)]
-    return Identity(id_, version, id_ * 1000, 0, contacts, members)
+    return Identity(id_, version, version, id_ * 1000, 0, contacts, members)
 
 
 def remembered(kept):

@@ -112,7 +112,7 @@ def commit_steps(decision: Decision, variant: Variant) -> list[Step]:
     if variant.sorts_keys:
         keys.sort()
     locks = [Lock(change.id) for change in stored]
-    compares = [Compare(change.id, change.version) for change in stored]
+    compares = [Compare(change.id, change.stamp) for change in stored]
     locking: dict[str, Iterable[Step]] = {
         "at once": chain(*zip(locks, compares, strict=True)),
         "late": locks + compares,
@@ -120,7 +120,7 @@ def commit_steps(decision: Decision, variant: Variant) -> list[Step]:
     }
     return [
         *locking[variant.compares],
-        Stamp(len(changes.contacts)),
+        TakeIds(len(changes.contacts)),
         *[Insert(key) for key in keys],
         *[Relabel(change.id, change.root) for change in ended],
         *[Free(key) for key in freed_keys(changes)],
@@ -159,18 +159,18 @@ class Lock(NamedTuple):
 
 
 class Compare(NamedTuple):
-    """Conflict, unless the identity is its own root and at the version that was read."""
+    """Conflict, unless the identity is its own root and at the stamp that was read."""
 
     id: int
-    version: int
+    stamp: int
 
     def take(self, run: Run, state: State) -> list[State]:
         head = state.database.heads.get(self.id)
-        is_as_read = head and head.root_id == self.id and head.version == self.version
+        is_as_read = head and head.root_id == self.id and head.stamp == self.stamp
         return [state.then(run.onward() if is_as_read else run.roll_back())]
 
 
-class Stamp(NamedTuple):
+class TakeIds(NamedTuple):
     """Look at the clock, and take ids from the sequence, which no rollback gives back."""
 
     contacts: int

@@ -68,6 +68,7 @@ class Database:
             head.id: Identity(
                 head.id,
                 head.version,
+                head.stamp,
                 head.primary_id,
                 head.primary_at or 0,
                 head.contacts,
@@ -263,7 +264,7 @@ class Writing:
             old = self._heads.get(id_)
             root, version = (old.root_id, old.version) if old else (self._id(change.root), 0)
             self._heads[id_] = IdentityRecord(
-                id_, TENANT, root, primary, at, change.contacts, version + 1
+                id_, TENANT, root, primary, at, change.contacts, version + 1, 10 * (version + 1)
             )
 
     def _write_contacts(self) -> None:

@@ -47,7 +47,7 @@ class Mistake(NamedTuple):
     changes: tuple[tuple[str, str], ...]
 
 
-_COMPARISON = "\n          and i.root_id = i.id and i.version = (change ->> 5)::integer"
+_COMPARISON = "\n          and i.root_id = i.id and i.stamp = (change ->> 5)::bigint"
 _ID = "(c ->> 0)::bigint"
 _DIRECTION = "case current_setting('stops.downwards', true) when 'yes' then -1 else 1 end"
 _GIVES_UP = """        if not found then

@@ -4,7 +4,7 @@ the request began.
 In the order of a request, these rules ensure it:
 
 - A **hit** is an answer stored under every identifier of the request, of one identity at one
-  version.
+  stamp.
 - A miss takes a **lease** on the missing entries before it reads the store, and fills an entry only
   if its lease is unbroken.
 - Before a commit, the writer sets a **fence** on every identifier of the identities it changes. A

@@ -52,7 +52,7 @@ def counts_of(epoch: str) -> bytes:
 
 
 def hit(observation: Observation, entries: Mapping[str, bytes | None]) -> KeptAnswer | None:
-    """The answer, if all values of the observation are of one identity at one version.
+    """The answer, if all values of the observation are of one identity at one stamp.
 
     Raises `Unreadable`.
     """
@@ -62,7 +62,7 @@ def hit(observation: Observation, entries: Mapping[str, bytes | None]) -> KeptAn
         return None
     if others and others[0] != first:
         other = _entry(others[0])
-        if other is None or (other.identity, other.version) != (entry.identity, entry.version):
+        if other is None or (other.identity, other.stamp) != (entry.identity, entry.stamp):
             return None
     return entry
 
@@ -79,7 +79,7 @@ def _entry(text: bytes | None) -> KeptAnswer | None:
 
 def text_of(identity: Identity, answer: Answer) -> bytes:
     """The entry of an answer, in ASCII, since the REST API of Upstash stores text only."""
-    kept = (identity.id, identity.version, *msgspec.structs.astuple(answer))
+    kept = (identity.id, identity.stamp, *msgspec.structs.astuple(answer))
     text = _encode(kept)
     return (
         b"E" + text if len(text) < MIN_COMPRESSED_BYTES else b"Z" + b64encode(zlib.compress(text))

@@ -38,10 +38,10 @@ class NewContact(msgspec.Struct, frozen=True, array_like=True, gc=False):
 class IdentityChange(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """What one touched identity will be.
 
-    ``root`` is the identity itself while it lives, else the one it is merged into. ``version`` is
-    the one that was read, 0 for an identity created by the same changes; the store writes the next
-    one. ``primary_at`` is None if the primary is created by the same changes; ``primary`` is None
-    if no contact is left.
+    ``root`` is the identity itself while it lives, else the one it is merged into. ``stamp`` is the
+    one that was read, 0 for an identity created by the same changes; the store draws another one
+    and raises the version. ``primary_at`` is None if the primary is created by the same changes;
+    ``primary`` is None if no contact is left.
     """
 
     id: Ref
@@ -49,7 +49,7 @@ class IdentityChange(msgspec.Struct, frozen=True, array_like=True, gc=False):
     primary: Ref | None
     primary_at: int | None
     contacts: int
-    version: int
+    stamp: int
 
 
 class Event(msgspec.Struct, frozen=True, array_like=True, gc=False):

@@ -22,12 +22,15 @@ class Contact(msgspec.Struct, frozen=True, array_like=True, gc=False):
 class Identity(msgspec.Struct, frozen=True, array_like=True):
     """One person at one version.
 
+    Every change raises ``version`` by one and draws another ``stamp``, a random number of 53 bits,
+    so that no two states of an identity share a stamp, whatever was restored from a backup.
     ``contacts`` is the number of live contacts; ``members`` are those contacts in no particular
     order, or nothing if the snapshot was read without members.
     """
 
     id: int
     version: int
+    stamp: int
     primary_id: int
     primary_at: int
     contacts: int
@@ -56,12 +59,12 @@ class Answer(msgspec.Struct, frozen=True):
 
 
 class KeptAnswer(msgspec.Struct, frozen=True, array_like=True):
-    """An `Answer` as the cache keeps it, with its identity and version. Its lists are JSON still,
+    """An `Answer` as the cache keeps it, with its identity and stamp. Its lists are JSON still,
     since most callers only pass them on.
     """
 
     identity: int
-    version: int
+    stamp: int
     primary_id: int
     emails: msgspec.Raw
     phones: msgspec.Raw

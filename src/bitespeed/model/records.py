@@ -56,6 +56,7 @@ class IdentityRecord(NamedTuple):
     primary_at: int | None
     contacts: int
     version: int
+    stamp: int
 
 
 class TombstoneRecord(NamedTuple):

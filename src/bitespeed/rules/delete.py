@@ -25,7 +25,7 @@ def delete(snapshot: Snapshot, contact_id: int) -> Changes:
                 primary.id if primary else None,
                 primary.created_at if primary else None,
                 len(rest),
-                identity.version,
+                identity.stamp,
             )
         ],
         contacts=[],

@@ -111,9 +111,9 @@ def erase(person: SubjectRecords, erasure: Erasure) -> Changes:
     identifiers = [row for identity in person.identities for row in identity.identifiers]
     return Changes(
         identities=[
-            *(IdentityChange(h.id, h.id, None, None, 0, h.version) for h in identities),
+            *(IdentityChange(h.id, h.id, None, None, 0, h.stamp) for h in identities),
             *(
-                IdentityChange(h.id, h.id, h.primary_id, h.primary_at, h.contacts, h.version)
+                IdentityChange(h.id, h.id, h.primary_id, h.primary_at, h.contacts, h.stamp)
                 for h, _ in contacts_elsewhere
             ),
         ],
@@ -197,6 +197,7 @@ def snapshot_of(person: SubjectRecords) -> Snapshot:
         Identity(
             h.id,
             h.version,
+            h.stamp,
             h.primary_id,
             h.primary_at or 0,
             h.contacts,

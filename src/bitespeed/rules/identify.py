@@ -94,6 +94,7 @@ class _Person(msgspec.Struct, eq=False):
 
     id: Ref
     version: int
+    stamp: int
     primary: Ref
     primary_at: int | None
     contacts: int
@@ -126,6 +127,7 @@ def _person(identity: Identity) -> _Person:
     return _Person(
         identity.id,
         identity.version,
+        identity.stamp,
         identity.primary_id,
         identity.primary_at,
         identity.contacts,
@@ -169,7 +171,7 @@ class _Draft:
     def create_identity(self, observation: Observation) -> _Person:
         """Create an identity with the observation as its primary contact."""
         primary = -1 - len(self._contacts)
-        person = self._persons[primary] = _Person(primary, 0, primary, None, 0, [])
+        person = self._persons[primary] = _Person(primary, 0, 0, primary, None, 0, [])
         return self.attach(
             person,
             observation,
@@ -266,5 +268,5 @@ def _change(person: _Person) -> IdentityChange:
         person.primary,
         person.primary_at,
         person.contacts,
-        person.version,
+        person.stamp,
     )

@@ -1,7 +1,8 @@
 """Identities that were read recently, so that a repeat need not read them in full again.
 
 A remembered identity is used only after the database has confirmed, within the present snapshot,
-that it is live at the remembered version. Every change raises the version, so it has not changed.
+that it is live at the remembered stamp. Every change draws another stamp, so it has not changed.
+A version would not do: after a restore, or a failover that lost commits, it comes twice.
 """
 
 from collections import OrderedDict, defaultdict
@@ -29,9 +30,9 @@ class Recent:
         holders = self._holders.get(tenant, {})
         return {value: holders[value] for value in values if value in holders}
 
-    def is_at(self, id_: int, version: int | None) -> bool:
-        """Whether the remembered identity has this version."""
-        return self._identities[id_][1].version == version
+    def is_at(self, id_: int, stamp: int | None) -> bool:
+        """Whether the remembered identity has this stamp."""
+        return self._identities[id_][1].stamp == stamp
 
     def use(self, id_: int) -> Identity:
         """The identity, now the most recently used one."""

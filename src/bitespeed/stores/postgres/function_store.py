@@ -113,7 +113,7 @@ class FunctionStore(ABC):
             ],
             contact,
             members,
-            [(identity.id, identity.version) for identity in remembered.values()],
+            [(identity.id, identity.stamp) for identity in remembered.values()],
         )
         reply = _read_reply.decode(
             await self._fetch("read", {"tenant": tenant, "wanted": msgspec.Raw(_encode(request))})

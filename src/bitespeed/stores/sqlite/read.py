@@ -63,11 +63,11 @@ class Reader:
         candidates = list(set(remembered.values()))
         if not candidates:
             return remembered
-        versions = _numbers.decode(self._one("versions", ids=candidates))
+        stamps = _numbers.decode(self._one("stamps", ids=candidates))
         changed = {
             id_
-            for id_, version in zip(candidates, versions, strict=True)
-            if not self._recent.is_at(id_, version)
+            for id_, stamp in zip(candidates, stamps, strict=True)
+            if not self._recent.is_at(id_, stamp)
         }
         for id_ in changed:
             self._recent.forget(id_)

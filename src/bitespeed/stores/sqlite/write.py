@@ -55,7 +55,7 @@ class _Writing:
 
     def _advance_identities(self) -> None:
         stored = [change for change in self._changes.identities if change.id > 0]
-        rows = [(c.primary, c.primary_at, c.contacts, c.id, c.version) for c in stored]
+        rows = [(c.primary, c.primary_at, c.contacts, c.id, c.stamp) for c in stored]
         if stored and self._run("advance_identity", rows) != len(stored):
             raise Conflict("An identity has changed since it was read")
 

@@ -1,5 +1,5 @@
--- Bring identities that are locked to what [id, root, primary, primary_at, contacts, version] says, at
--- the next version; a part of `commit`.
+-- Bring identities that are locked to what [id, root, primary, primary_at, contacts, stamp] says, at
+-- the next version and another stamp; a part of `commit`.
 create or replace function bitespeed.change_identities(tenant text, stored jsonb)
 returns void
 language plpgsql volatile
@@ -10,7 +10,7 @@ begin
     for change in select * from jsonb_array_elements(stored) loop
         update bitespeed.identity i
         set primary_id = (change ->> 2)::bigint, primary_at = (change ->> 3)::bigint,
-            contacts = (change ->> 4)::integer, version = i.version + 1
+            contacts = (change ->> 4)::integer, version = i.version + 1, stamp = default
         where i.id = (change ->> 0)::bigint and i.tenant = change_identities.tenant;
     end loop;
 

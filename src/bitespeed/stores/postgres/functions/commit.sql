@@ -4,7 +4,7 @@
 -- writer took it to be. Raises SQLSTATE 23505 when a new value has been taken meanwhile.
 --
 -- Each list in the changes holds arrays, in the order of the fields of the Python structs: identities
--- [id, root, primary, primary_at, contacts, version], contacts [identity, email, phone, raw_email,
+-- [id, root, primary, primary_at, contacts, stamp], contacts [identity, email, phone, raw_email,
 -- raw_phone, new_email, new_phone, not_before], events [kind, identity, version, contact, merged,
 -- email, phone]. A reference -n means the n-th new contact. For the erasure, see `erase`.
 create or replace function bitespeed.commit(tenant text, changes jsonb, epoch text default null)

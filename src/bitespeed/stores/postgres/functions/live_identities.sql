@@ -1,5 +1,5 @@
--- The live identities among `ids`, without those confirmed: [[id, version, primary_id, primary_at,
--- contacts, [[id, created_at, email, phone]]]], with their live contacts if `members`; a part of `read`.
+-- The live identities among `ids`, without those confirmed: [[id, version, stamp, primary_id,
+-- primary_at, contacts, [[id, created_at, email, phone]]]], with their live contacts if `members`; a part of `read`.
 create or replace function bitespeed.live_identities(
     tenant text, ids bigint[], confirmed bigint[], members boolean)
 returns json
@@ -8,7 +8,7 @@ as $$
 begin
     return (
         select coalesce(json_agg(json_build_array(
-                   r.id, r.version, r.primary_id, r.primary_at, r.contacts,
+                   r.id, r.version, r.stamp, r.primary_id, r.primary_at, r.contacts,
                    case when not live_identities.members then '[]'
                    when r.contacts = 1 then (
                        select json_build_array(json_build_array(c.id, c.created_at, c.email, c.phone))

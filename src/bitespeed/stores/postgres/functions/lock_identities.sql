@@ -1,5 +1,5 @@
--- Lock the identities of some changes, [id, root, primary, primary_at, contacts, version] in the order
--- of ids. Returns false at the first one that is no longer live at that version; a part of `commit`.
+-- Lock the identities of some changes, [id, root, primary, primary_at, contacts, stamp] in the order
+-- of ids. Returns false at the first one that is no longer live at that stamp; a part of `commit`.
 --
 -- The order keeps commits from waiting for each other in a ring. Each identity is compared as soon as
 -- it is locked, so nobody waits while holding the lock of a dead one: whoever ended it may be waiting
@@ -15,7 +15,7 @@ begin
         perform 1
         from bitespeed.identity i
         where i.id = (change ->> 0)::bigint and i.tenant = lock_identities.tenant
-          and i.root_id = i.id and i.version = (change ->> 5)::integer
+          and i.root_id = i.id and i.stamp = (change ->> 5)::bigint
         for no key update;
         if not found then
             return false;

@@ -1,10 +1,10 @@
 -- Who holds the values, as of one instant: the one at which the caller's statement began.
 --
 -- wanted is {"values": [[kind, value, id]], "contact": id, "members": boolean, "remembered": [[id,
--- version]]}. Returns {"holders": [id], "roots": [[id, root]], "identities": [...]}: for each value in
+-- stamp]]}. Returns {"holders": [id], "roots": [[id, root]], "identities": [...]}: for each value in
 -- its order the identity it was filed under, or null; the roots of those that have ended; the live
 -- identities concerned, see `live_identities`. An identity that the caller remembers at its present
--- version is confirmed: the values remembered to be its are not looked up, and it is not returned.
+-- stamp is confirmed: the values remembered to be its are not looked up, and it is not returned.
 -- `offset 0` and the settings keep every plan on the keys: see docs/decisions/0013-row-level-security.md.
 create or replace function bitespeed.read(tenant text, wanted jsonb)
 returns json
@@ -29,10 +29,10 @@ begin
     if remembered <> '[]' then
         confirmed := array(
             select known.id
-            from (select (r ->> 0)::bigint as id, (r ->> 1)::integer as version
+            from (select (r ->> 0)::bigint as id, (r ->> 1)::bigint as stamp
                   from jsonb_array_elements(remembered) as r offset 0) as known
-            where known.version = (
-                select i.version from bitespeed.identity i where i.id = known.id and i.root_id = i.id and i.tenant = read.tenant));
+            where known.stamp = (
+                select i.stamp from bitespeed.identity i where i.id = known.id and i.root_id = i.id and i.tenant = read.tenant));
     end if;
     holders := array(
         select case when v.id = any (confirmed) then v.id

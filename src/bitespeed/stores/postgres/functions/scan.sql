@@ -17,7 +17,7 @@ begin
     return json_build_object(
         'heads', (
             select coalesce(json_agg(json_build_array(
-                       i.root_id, i.id, i.tenant, i.root_id, i.primary_id, i.primary_at, i.contacts, i.version)
+                       i.root_id, i.id, i.tenant, i.root_id, i.primary_id, i.primary_at, i.contacts, i.version, i.stamp)
                        order by i.root_id, i.id), '[]')
             from bitespeed.identity i),
         'contacts', (

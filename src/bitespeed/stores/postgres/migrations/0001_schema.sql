@@ -8,7 +8,10 @@ create table bitespeed.identity (
     primary_id bigint,            -- its oldest live contact; null when all are deleted
     primary_at bigint,
     contacts   integer not null,  -- live contacts of all identities with this root
-    version    integer not null
+    version    integer not null,
+    -- Drawn anew by every change. After a restore or a failover that lost commits a version comes twice,
+    -- a stamp does not: see docs/decisions/0026-stamps.md.
+    stamp      bigint  not null default (random() * 9007199254740992)::bigint
 );
 
 create index identity_root on bitespeed.identity (root_id);

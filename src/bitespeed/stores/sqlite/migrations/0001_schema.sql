@@ -7,7 +7,10 @@ create table identity (
     primary_id integer,           -- its oldest live contact; null when all are deleted
     primary_at integer,
     contacts   integer not null,  -- live contacts of all identities with this root
-    version    integer not null
+    version    integer not null,
+    -- Drawn anew by every change. After a restore a version comes twice, a stamp does not: see
+    -- docs/decisions/0026-stamps.md.
+    stamp      integer not null default (random() & 9007199254740991)
 ) strict;
 
 create index identity_root on identity (root_id);

@@ -3,8 +3,9 @@
 -- name: advance_identity
 -- Compare and swap: updates no row if the identity has changed, or was merged, since it was read.
 update identity
-set primary_id = ?, primary_at = ?, contacts = ?, version = version + 1
-where id = ? and version = ? and root_id = id;
+set primary_id = ?, primary_at = ?, contacts = ?, version = version + 1,
+    stamp = random() & 9007199254740991
+where id = ? and stamp = ? and root_id = id;
 
 -- name: end_identity
 -- Every row that has the merged identity as its root, the identity itself included.

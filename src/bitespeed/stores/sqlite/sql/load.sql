@@ -8,8 +8,8 @@ select not exists (select 1 from identity)
    and not exists (select 1 from erasure_secret);
 
 -- name: heads
-insert into identity (id, tenant, root_id, primary_id, primary_at, contacts, version)
-values (?, ?, ?, ?, ?, ?, ?);
+insert into identity (id, tenant, root_id, primary_id, primary_at, contacts, version, stamp)
+values (?, ?, ?, ?, ?, ?, ?, ?);
 
 -- name: contacts
 insert into contact_record (

@@ -1,9 +1,9 @@
 -- The statements of a read, in one transaction, so that all is as of one instant. `cross join` and
 -- `left join` make the planner use the unique keys; it must never scan a table.
 
--- name: versions
--- The version of each wanted identity, in order; null if it is not live.
-select json_group_array(i.version)
+-- name: stamps
+-- The stamp of each wanted identity, in order; null if it is not live.
+select json_group_array(i.stamp)
 from json_each(:ids) wanted
 left join identity i on i.id = wanted.value and i.root_id = i.id;
 
@@ -30,7 +30,7 @@ where c.id = :contact and c.tenant = :tenant;
 -- Each identity as an array of the fields of `Identity`, each contact as one of `Contact`: decoding one
 -- text takes less time than fetching rows.
 select json_group_array(json_array(
-           r.id, r.version, r.primary_id, r.primary_at, r.contacts,
+           r.id, r.version, r.stamp, r.primary_id, r.primary_at, r.contacts,
            (select json_group_array(json_array(c.id, c.created_at, c.email, c.phone))
             from identity born
             cross join contact_record c on c.identity_id = born.id
@@ -40,7 +40,7 @@ cross join identity r on r.id = wanted.value
 where r.contacts > 0;
 
 -- name: identities_without_members
-select json_group_array(json_array(r.id, r.version, r.primary_id, r.primary_at, r.contacts))
+select json_group_array(json_array(r.id, r.version, r.stamp, r.primary_id, r.primary_at, r.contacts))
 from json_each(:ids) wanted
 cross join identity r on r.id = wanted.value
 where r.contacts > 0;

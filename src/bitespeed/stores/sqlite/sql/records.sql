@@ -24,7 +24,7 @@ cross join identity born on born.id = c.identity_id
 where c.id = :contact and c.tenant = :tenant;
 
 -- name: heads
-select i.root_id as root, i.id, i.tenant, i.root_id, i.primary_id, i.primary_at, i.contacts, i.version
+select i.root_id as root, i.id, i.tenant, i.root_id, i.primary_id, i.primary_at, i.contacts, i.version, i.stamp
 from json_each(:roots) wanted
 cross join identity i on i.root_id = wanted.value
 order by root, i.id;

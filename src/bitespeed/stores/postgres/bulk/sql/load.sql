@@ -24,7 +24,7 @@ select not exists (select 1 from bitespeed.identity)
    and not exists (select 1 from bitespeed.erasure_secret)
 
 -- name: heads
-copy bitespeed.identity (id, tenant, root_id, primary_id, primary_at, contacts, version)
+copy bitespeed.identity (id, tenant, root_id, primary_id, primary_at, contacts, version, stamp)
 from stdin
 
 -- name: contacts

@@ -2,7 +2,7 @@
 -- root is 0 for rows without an identity.
 
 -- name: heads
-select root_id, id, tenant, root_id, primary_id, primary_at, contacts, version
+select root_id, id, tenant, root_id, primary_id, primary_at, contacts, version, stamp
 from bitespeed.identity
 order by root_id, id
 
