@@ -80,7 +80,7 @@ class Unauthorized(BitespeedError):
 
 
 class Forbidden(BitespeedError):
-    """The API key is valid but lacks the scope of the operation."""
+    """The API key lacks the scope; or, without a key, a page of another site may have sent this."""
 
     status = 403
     code = "forbidden"

@@ -2,6 +2,7 @@
 
 import math
 import os
+import re
 from collections.abc import Mapping
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
@@ -32,6 +33,11 @@ class Settings(msgspec.Struct, frozen=True):
     """Port to listen on."""
     public: bool = False
     """Whether to answer everybody without an API key, on any address, as long as there is none."""
+    hostnames: str | None = None
+    """Names of this service besides those of a loopback address, separated by commas. While no key
+    is needed, requests with another Host are refused, on a loopback address and wherever this is
+    set.
+    """
     workers: int = 1
     """Number of server processes, on one database."""
     rate_limit: float | None = None
@@ -85,12 +91,12 @@ class Settings(msgspec.Struct, frozen=True):
     @property
     def is_loopback(self) -> bool:
         """Whether only this machine reaches the address to listen on."""
-        from ipaddress import ip_address  # here, as a Lambda function does not need it
+        return is_loopback(self.host)
 
-        try:
-            return ip_address(self.host).is_loopback
-        except ValueError:
-            return self.host == "localhost"
+    @property
+    def hostname_list(self) -> list[str]:
+        """What `hostnames` lists, in lower case."""
+        return [name.strip().lower() for name in (self.hostnames or "").split(",") if name.strip()]
 
     @property
     def needs_key(self) -> bool:
@@ -146,6 +152,18 @@ class Settings(msgspec.Struct, frozen=True):
         """The environment in which `load_settings` returns these settings, for workers."""
         values = msgspec.structs.asdict(self)
         return {VARIABLES[name]: str(value) for name, value in values.items() if value is not None}
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a name or an address, without brackets, means the machine that uses it."""
+    from ipaddress import IPv6Address, ip_address  # here, as a Lambda function does not need it
+
+    try:
+        address = ip_address(host)
+    except ValueError:
+        return host == "localhost" or host.endswith(".localhost")  # RFC 6761: nobody else's
+    mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
+    return (mapped or address).is_loopback
 
 
 _USUAL = {
@@ -257,6 +275,12 @@ def _validate(settings: Settings) -> None:
             raise InvalidInput(f"{VARIABLES[name]} must be a number above 0")
     if not 0 <= settings.port <= 65_535:
         raise InvalidInput(f"{VARIABLES['port']} must be between 0 and 65535")
+    for name in settings.hostname_list:
+        if not re.fullmatch(r"[a-z0-9_.-]+|[0-9a-f:.]+", name):
+            raise InvalidInput(
+                f"{VARIABLES['hostnames']} must be names without scheme and port, separated by"
+                " commas"
+            )
     if settings.region is not None:
         _validate_region(settings.region)
 

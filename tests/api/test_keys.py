@@ -224,7 +224,9 @@ class TestRefusals:
         server, texts = shops
         for key, status in (("", 401), (texts["shop", "read"], 403)):
             sent = f"Authorization: Bearer {key}\r\n" if key else ""
-            head = f"POST {path} HTTP/1.1\r\nHost: x\r\n{sent}Content-Length: {length}\r\n\r\n"
+            head = (
+                f"POST {path} HTTP/1.1\r\nHost: localhost\r\n{sent}Content-Length: {length}\r\n\r\n"
+            )
             with server.connect() as connection:
                 connection.sendall(head.encode())
                 assert connection.recv(1000).startswith(b"HTTP/1.1 %d " % status)

@@ -26,7 +26,7 @@ SLOW = 150  # callers at once
 MAX_GROWTH = 24  # MiB of a server's memory through all of it
 HEALTHY = json.dumps({"email": "mcfly@hillvalley.edu"}).encode()
 
-HEAD = b"POST /identify HTTP/1.1\r\nHost: x\r\nContent-Length: 60000\r\n"
+HEAD = b"POST /identify HTTP/1.1\r\nHost: localhost\r\nContent-Length: 60000\r\n"
 DAWDLERS = {
     "says nothing": b"",
     "stops in the head": b"POST /identify HTTP/1.1\r\nHo",
@@ -86,7 +86,7 @@ class TestSlowCallers:
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
             connection.settimeout(10)
             connection.connect(("127.0.0.1", quick.port))
-            request = b"GET /docs/swagger-ui-bundle.js HTTP/1.1\r\nHost: x\r\n\r\n"
+            request = b"GET /docs/swagger-ui-bundle.js HTTP/1.1\r\nHost: localhost\r\n\r\n"
             connection.sendall(request * 5)
             time.sleep(3)  # as a caller who has gone for a walk
             with suppress(ConnectionError):
@@ -129,7 +129,7 @@ class TestSizes:
 
     @pytest.mark.parametrize("path", ["/identify", "/identify/batch"])
     def test_excessive_content_length_is_refused_before_the_body(self, quick, path):
-        head = f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Length: 2000000\r\n\r\n"
+        head = f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2000000\r\n\r\n"
         assert quick.raw(head.encode()).startswith(b"HTTP/1.1 413 ")
 
     def test_body_of_one_byte_chunks_is_read_quickly(self, quick):
@@ -163,8 +163,9 @@ def requests():
     found = [*MALFORMED.values()]
     for bad in BAD_INPUTS:
         body = bad.body or b""
-        head = f"{bad.method} {bad.target} HTTP/1.1\r\nHost: x\r\nContent-Type: {bad.content_type}"
-        found.append(f"{head}\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body)
+        head = f"{bad.method} {bad.target} HTTP/1.1\r\nHost: localhost\r\n"
+        head += f"Content-Type: {bad.content_type}\r\nContent-Length: {len(body)}\r\n\r\n"
+        found.append(head.encode() + body)
     for method, target, body in (
         ("POST", "/identify", HEALTHY),
         ("POST", "/identify/batch", b"[%b]" % HEALTHY),
@@ -172,7 +173,9 @@ def requests():
         ("GET", "/contacts/1", b""),
         ("DELETE", "/contacts/999999", b""),
     ):
-        head = f"{method} {target} HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n"
+        head = (
+            f"{method} {target} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(body)}\r\n\r\n"
+        )
         found.append(head.encode() + body)
     return found
 
@@ -202,7 +205,7 @@ async def served(port, stop):
     while not stop.is_set():
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         writer.write(
-            b"POST /identify HTTP/1.1\r\nHost: x\r\nConnection: close\r\n"
+            b"POST /identify HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n"
             b"Content-Length: %d\r\n\r\n%b" % (len(HEALTHY), HEALTHY)
         )
         answer = await asyncio.wait_for(reader.read(), 30)

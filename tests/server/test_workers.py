@@ -51,7 +51,10 @@ def until(is_so: Callable[[], Any]) -> None:
 
 def request(n: int) -> bytes:
     body = json.dumps({"email": f"n{n}@x.test"}).encode()
-    return b"POST /identify HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body)
+    return b"POST /identify HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n%b" % (
+        len(body),
+        body,
+    )
 
 
 async def outcome(reader: asyncio.StreamReader) -> tuple[str, bool]:

@@ -196,7 +196,9 @@ MALFORMED = {
         b"POST /identify HTTP/1.1\r\nContent-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n{}"
     ),
     "an unknown encoding": b"POST /identify HTTP/1.1\r\nTransfer-Encoding: what\r\n\r\n{}",
-    "a body without a length": b'POST /identify HTTP/1.1\r\nHost: x\r\n\r\n{"email":"a@b.c"}',
+    "a body without a length": (
+        b'POST /identify HTTP/1.1\r\nHost: localhost\r\n\r\n{"email":"a@b.c"}'
+    ),
     "a chunk of no size": (
         b"POST /identify HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n{}\r\n0\r\n\r\n"
     ),

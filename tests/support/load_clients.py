@@ -278,7 +278,7 @@ class _Client:
 
     async def _delete(self, contact: int) -> Operation | None:
         exchanged = await self._exchange(
-            b"DELETE /contacts/%d HTTP/1.1\r\nHost: test\r\n\r\n" % contact
+            b"DELETE /contacts/%d HTTP/1.1\r\nHost: localhost\r\n\r\n" % contact
         )
         if exchanged is None:
             return None
@@ -351,14 +351,14 @@ def _post(request: Request) -> bytes:
 
 def _posted(path: bytes, value: dict[str, str | None]) -> bytes:
     body = msgspec.json.encode(value)
-    head = b"POST %b HTTP/1.1\r\nHost: test\r\nContent-Length: %d\r\n\r\n" % (path, len(body))
+    head = b"POST %b HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n" % (path, len(body))
     return head + body
 
 
 def _get(request: Request) -> bytes:
     names = {"email": request.email, "phoneNumber": request.phone}
     query = "&".join(f"{name}={quote(value)}" for name, value in names.items() if value)
-    return f"GET /contacts?{query} HTTP/1.1\r\nHost: test\r\n\r\n".encode()
+    return f"GET /contacts?{query} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode()
 
 
 class _Response(NamedTuple):

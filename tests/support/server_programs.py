@@ -146,6 +146,19 @@ def runtime_client() -> Program:
     return Program(tree)
 
 
+def chromium() -> Program:
+    """Chromium, or Chrome."""
+    for name in ("chromium", "chromium-browser", "google-chrome"):
+        if found := shutil.which(name):
+            return Program(Path(found))
+    tree = SERVERS / "chromium"
+    libraries = tuple({library.parent for library in tree.rglob("*.so*")})
+    program = Program(tree / "usr" / "lib" / "chromium" / "chromium", tree, libraries)
+    if not _says_its_version(program):
+        raise Missing("Chromium is missing or does not run; `make test` installs it.")
+    return program
+
+
 def install_sam() -> None:
     """From PyPI, by the Makefile."""
     _run("make", "--silent", ".venv/sam/installed", cwd=ROOT)
@@ -182,8 +195,7 @@ def _unpack_wheels(name: str, listed: Path) -> None:
 
 def install_pgbouncer() -> None:
     """From Debian's packages, unpacked: to install them would start a service."""
-    if not (shutil.which("apt-get") and shutil.which("dpkg-deb")):
-        raise Missing("PgBouncer is missing, and this is no Debian; please install `pgbouncer`.")
+    _need_debian("PgBouncer", "pgbouncer")
     try:
         _run(*_apt("get"), "update")
         _unpack("pgbouncer")
@@ -191,6 +203,24 @@ def install_pgbouncer() -> None:
             _unpack(*_libraries_of("pgbouncer"))
     finally:
         shutil.rmtree(SERVERS / "apt")
+
+
+def install_chromium() -> None:
+    """From Debian's packages, unpacked with all that they need and this machine lacks."""
+    _need_debian("Chromium", "chromium")
+    try:
+        _run(*_apt("get"), "update")
+        only_download = ("--download-only", "--yes", "--no-install-recommends")
+        _run(*_apt("get"), *only_download, "install", "chromium")
+        for package in (SERVERS / "apt" / "cache" / "archives").glob("*.deb"):
+            _run("dpkg-deb", "--extract", package, "chromium")
+    finally:
+        shutil.rmtree(SERVERS / "apt")
+
+
+def _need_debian(name: str, package: str) -> None:
+    if not (shutil.which("apt-get") and shutil.which("dpkg-deb")):
+        raise Missing(f"{name} is missing, and this is no Debian; please install `{package}`.")
 
 
 def install_postgrest() -> None:
@@ -212,6 +242,7 @@ INSTALLERS: tuple[tuple[Callable[[], Program], Callable[[], None]], ...] = (
     (pgbouncer, install_pgbouncer),
     (postgrest, install_postgrest),
     (redis, install_redis),
+    (chromium, install_chromium),
     (sam, install_sam),
     (runtime_client, install_runtime_client),
 )
@@ -291,6 +322,7 @@ def _apt(command: str) -> list[str]:
         "Dir::State::status": "/var/lib/dpkg/status",
         "Dir::Cache": folder / "cache",
         "APT::Sandbox::User": "root",  # whoever else root would be could not write here
+        "Debug::NoLocking": "true",  # the system's lock is root's; nothing is installed
     }
     return [f"apt-{command}", "-qq", *(f"-o{name}={value}" for name, value in options.items())]
 

@@ -3,17 +3,19 @@
 from collections.abc import Awaitable, Callable
 from typing import NamedTuple
 
+from bitespeed.api.access import Access
 from bitespeed.api.calls import Backend, Call
 from bitespeed.api.http import Headers, HttpReply, error_reply
-from bitespeed.api.keyring import NOBODY
-from bitespeed.api.operations import Routes, allowed, of_method
+from bitespeed.api.keyring import NOBODY, Caller
+from bitespeed.api.operations import Operation, Routes, allowed, of_method
 from bitespeed.telemetry.metrics import OTHER
 from bitespeed.telemetry.requests import Request
 
 
 class Incoming(NamedTuple):
     """A request as it came in. `read_body` returns the body or raises `TooLarge`; its argument is
-    the number of bytes that the body may have.
+    the number of bytes that the body may have. `is_mounted` where it came through an application
+    around this one.
     """
 
     method: str
@@ -21,6 +23,7 @@ class Incoming(NamedTuple):
     query: bytes
     headers: Headers
     read_body: Callable[[int], Awaitable[bytes]]
+    is_mounted: bool = False
 
 
 class OperationReply(NamedTuple):
@@ -43,10 +46,23 @@ async def answer(
             )
         operation = of_method(methods, incoming.method)
         endpoint = operation.name
-        scope = operation.scope_for(incoming.query)
-        caller = NOBODY if scope is None else await backend.access.admit(incoming.headers, scope)
+        caller = await _admit(backend.access, operation, incoming)
         body = await incoming.read_body(operation.max_body) if operation.max_body else b""
         call = Call(caller, incoming.headers, parameters, incoming.query, body, request)
         return OperationReply(endpoint, await operation.load_handler()(backend, call))
     except Exception as error:  # noqa: BLE001 - answered and logged here, once for all operations
         return OperationReply(endpoint, error_reply(error, request, endpoint))
+
+
+async def _admit(access: Access, operation: Operation, incoming: Incoming) -> Caller:
+    """The caller of the operation. Raises what `Access.admit` raises."""
+    scope = operation.scope_for(incoming.query)
+    if scope is not None:
+        return await access.admit(incoming.headers, scope, is_mounted=incoming.is_mounted)
+    if not operation.is_open:
+        await access.admit_to_page(
+            incoming.headers,
+            opens_in_browser=operation.opens_in_browser,
+            is_mounted=incoming.is_mounted,
+        )
+    return NOBODY

@@ -41,6 +41,10 @@ class Operation(NamedTuple):
     served_by: Place = "both"
     flag_scopes: Mapping[str, Scope] = {}
     """The scope needed instead when the query has the flag, such as ``dryRun=true``."""
+    is_open: bool = False
+    """Whether every page in a browser may use it, by every name: see `origins.py`."""
+    opens_in_browser: bool = False
+    """Whether a person may come to it by a link of another site."""
 
     def scope_for(self, query: bytes) -> Scope | None:
         """The scope that a request with this query needs. Raises `InvalidInput` for a bad flag."""
@@ -79,15 +83,17 @@ OPERATIONS = (
     Operation("get_contact", "GET", "/contacts/{id}", "contacts.get_contact", "read"),
     Operation("delete_contact", "DELETE", "/contacts/{id}", "contacts.delete_contact", "delete"),
     Operation("erase", "POST", "/erase", "erasure.erase", "admin", MAX_SMALL_BODY),
-    Operation("health", "GET", "/health", "process.health"),
-    Operation("ready", "GET", "/ready", "process.ready"),
+    Operation("health", "GET", "/health", "process.health", is_open=True),
+    Operation("ready", "GET", "/ready", "process.ready", is_open=True),
     # On Lambda, CloudWatch has the metrics; those of one environment would say little.
     Operation("metrics", "GET", "/metrics", "process.metrics", "metrics", served_by="server"),
 )
 
 PAGES = (
     Operation("openapi", "GET", "/openapi.json", "documentation.openapi", served_by="server"),
-    Operation("docs", "GET", "/docs", "documentation.page", served_by="server"),
+    Operation(
+        "docs", "GET", "/docs", "documentation.page", served_by="server", opens_in_browser=True
+    ),
     Operation("docs_file", "GET", "/docs/{name}", "documentation.page_file", served_by="server"),
 )
 """Served beside the API, and no part of it: not described, and counted in metrics as `other`."""

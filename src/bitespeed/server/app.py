@@ -13,6 +13,7 @@ from bitespeed.api.calls import Backend
 from bitespeed.api.dispatch import Incoming, answer
 from bitespeed.api.keyring import Keyring
 from bitespeed.api.operations import OPERATIONS, PAGES, Routes
+from bitespeed.api.origins import Origins
 from bitespeed.api.rates import Rates
 from bitespeed.errors import BitespeedError
 from bitespeed.runtime import OpenStore, open_configured_store, open_runtime, open_telemetry
@@ -55,7 +56,8 @@ class Application:
             rates = Rates(settings.rate_limit, runtime.cache and runtime.cache.engine)
             keyring = Keyring(runtime.store, rates)
             closing.push_async_callback(keyring.close)
-            access = Access(keyring, needs_key=settings.needs_key)
+            origins = None if settings.needs_key else _origins(settings)
+            access = Access(keyring, needs_key=settings.needs_key, origins=origins)
             self.backend = Backend(runtime.tenants, access, settings.region, runtime.queue)
             gc.freeze()  # what exists now stays; collecting it again cost a tenth of the time
             log.info("server.ready", version=__version__, pid=os.getpid())
@@ -72,12 +74,14 @@ class Application:
         assert self.backend is not None  # noqa: S101 - requests come after the start
         headers = dict(scope["headers"])
         request = Request(headers)
+        mounted_at = scope.get("root_path", "")
         incoming = Incoming(
             scope["method"],
-            scope["path"],
+            scope["path"].removeprefix(mounted_at),
             scope["query_string"],
             headers,
             partial(read_body, scope, receive),
+            is_mounted=bool(mounted_at),
         )
         endpoint, reply = await answer(self.backend, ROUTES, incoming, request)
         try:
@@ -103,6 +107,12 @@ class Application:
 def from_environment() -> Application:
     """The application of one worker process."""
     return Application(load_settings())
+
+
+def _origins(settings: Settings) -> Origins:
+    """The rule for web pages, for as long as no key is needed."""
+    names = settings.hostname_list
+    return Origins(names, checks_host=settings.is_loopback or bool(names))
 
 
 def _share_counters(folder: Path) -> None:
