@@ -66,6 +66,13 @@ MUTANTS = [
         CACHE,
     ),
     Mutant(
+        "a wrong port is not logged",
+        "caches/redis.py",
+        "self._refusals.report(reason_of(error))",
+        "pass",
+        Suite("caches/test_configuration.py", "wrong_configuration"),
+    ),
+    Mutant(
         "a server that may evict a fence is used",
         "caches/redis.py",
         'facts.get("maxmemory", "0") != "0"',

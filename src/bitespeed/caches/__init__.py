@@ -26,10 +26,11 @@ class CacheOptions(msgspec.Struct, frozen=True):
         return bool(self.redis_url or self.upstash_url)
 
 
-def open_cache(options: CacheOptions, store: Store) -> AnswerCache | None:
+def open_cache(options: CacheOptions, store: Store, *, follows: bool = True) -> AnswerCache | None:
     """The cache in front of a store, or None if no cache is configured.
 
-    Connects in the background. Raises `InvalidInput` for a SQLite file, which is as fast without.
+    Connects in the background. Unless it ``follows`` the epoch, answers are neither read from the
+    cache nor stored there. Raises `InvalidInput` for a SQLite file, which is as fast without.
     """
     if not options:
         return None
@@ -38,7 +39,7 @@ def open_cache(options: CacheOptions, store: Store) -> AnswerCache | None:
             "A cache needs PostgreSQL or Supabase. A SQLite file is as fast without one:"
             " remove REDIS_URL and UPSTASH_REDIS_REST_URL"
         )
-    return AnswerCache(_engine(options), store, ttl=options.ttl)
+    return AnswerCache(_engine(options), store, ttl=options.ttl, follows=follows)
 
 
 def _engine(options: CacheOptions) -> Engine:

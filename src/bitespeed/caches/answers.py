@@ -17,6 +17,7 @@ docs/decisions/0009-cache.md has the whole argument, and the effect of each fail
 """
 
 import asyncio
+import math
 import os
 from collections.abc import Callable, Collection, Coroutine, Iterable, Sequence
 from time import monotonic
@@ -42,7 +43,7 @@ from bitespeed.errors import CacheUnavailable, Conflict, Contention
 from bitespeed.model.changes import Changes, Committed
 from bitespeed.model.identifiers import Observation
 from bitespeed.model.identity import Answer, Identity, KeptAnswer, Snapshot
-from bitespeed.stores.epochs import MAX_EPOCHS, EpochOver
+from bitespeed.stores.epochs import MAX_EPOCHS, CacheState, EpochOver
 from bitespeed.stores.protocols import CacheableStore
 from bitespeed.telemetry.failures import failed
 from bitespeed.telemetry.logs import is_enabled, log
@@ -91,13 +92,15 @@ class Lookup(msgspec.Struct, eq=False):
 class AnswerCache:
     """The cache for one store; lives on one event loop."""
 
-    def __init__(self, engine: Engine, store: CacheableStore, *, ttl: int = TTL) -> None:
+    def __init__(
+        self, engine: Engine, store: CacheableStore, *, ttl: int = TTL, follows: bool = True
+    ) -> None:
         self.engine = engine
         self._store = store
         self._ttl = ttl
         self._loop = asyncio.get_running_loop()
         self._breaker = Breaker(self._loop)
-        self._epoch = Epoch(engine, store, self._on_poll)
+        self._epoch = Epoch(engine, store, self._on_poll, follows=follows)
         self._background: set[asyncio.Task[Any]] = set()
         self.counts = Counts()
 
@@ -267,19 +270,34 @@ class AnswerCache:
     # Operations
 
     async def stats(self) -> dict[str, str | int | None]:
-        """The epoch, whether it is in use, and what all processes counted in it.
+        """The epoch, whether it is in use, and what all processes counted in it; or why not.
 
-        Raises `CacheUnavailable` and `StoreUnavailable`.
+        Raises `CacheUnavailable` when an epoch is in use and the cache cannot be reached, and
+        `StoreUnavailable`.
         """
         state = await self._store.cache_state()
         is_used = state.in_use is not None
         stats: dict[str, str | int | None] = {"epoch": state.epoch, "used": is_used}
-        if state.in_use is not None:
+        if state.in_use is None:
+            return stats | {"reason": await self._reason_for_disuse(state)}
+        await self.engine.wait_until_connected()
+        counted = await self.engine.call("HGETALL", counts_of(state.in_use))
+        pairs = zip(counted[::2], counted[1::2], strict=True)
+        return stats | {name.decode(): int(count) for name, count in pairs}
+
+    async def _reason_for_disuse(self, state: CacheState) -> str:
+        """Why no epoch is in use, as a sentence."""
+        try:
             await self.engine.wait_until_connected()
-            counted = await self.engine.call("HGETALL", counts_of(state.in_use))
-            pairs = zip(counted[::2], counted[1::2], strict=True)
-            stats |= {name.decode(): int(count) for name, count in pairs}
-        return stats
+            await self.engine.call("SET", mark_of("try"), 1, "EX", 1)  # as a server would begin
+        except CacheUnavailable as refusal:
+            return str(refusal)
+        if state.left > 0:
+            return (
+                f"It is suspended for {math.ceil(state.left)} s: a server wrote without it, it lost"
+                " data, or it was cleared"
+            )
+        return "It can be reached from here, but no running server uses it"
 
     async def clear(self) -> None:
         """End the epoch, so that its entries are never read again."""

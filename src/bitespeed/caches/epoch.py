@@ -6,6 +6,7 @@ See `bitespeed.stores.epochs` for the words, and docs/decisions/0009-cache.md fo
 import asyncio
 from collections.abc import Awaitable, Callable
 from time import monotonic
+from typing import Any
 
 from bitespeed.caches.engine import Engine
 from bitespeed.caches.entries import mark_of
@@ -36,7 +37,9 @@ cache.
 class Epoch:
     """Polls the epoch and the feed of a store, and ends or resumes epochs."""
 
-    def __init__(self, engine: Engine, store: CacheableStore, on_poll: OnPoll) -> None:
+    def __init__(
+        self, engine: Engine, store: CacheableStore, on_poll: OnPoll, *, follows: bool = True
+    ) -> None:
         self._engine = engine
         self._store = store
         self._on_poll = on_poll
@@ -49,7 +52,7 @@ class Epoch:
         self._ending: dict[str, asyncio.Task[CacheState]] = {}  # by epoch
         self.state: CacheState | None = None
         """The state read last. A writer may use it, since a commit in an old epoch is refused."""
-        self._follower = self._loop.create_task(self._follow())
+        self._follower = self._loop.create_task(self._follow()) if follows else None
 
     def licence(self) -> tuple[str, float] | None:
         """The epoch in which the cache may be read, and until when; None if it may not be read.
@@ -172,5 +175,8 @@ class Epoch:
 
     async def close(self) -> None:
         """Stop polling."""
-        self._follower.cancel()
-        await asyncio.gather(self._follower, *self._ending.values(), return_exceptions=True)
+        tasks: list[asyncio.Task[Any]] = [*self._ending.values()]
+        if self._follower is not None:
+            self._follower.cancel()
+            tasks.append(self._follower)
+        await asyncio.gather(*tasks, return_exceptions=True)

@@ -16,8 +16,8 @@ import hiredis
 import msgspec
 
 from bitespeed.caches.engine import Reply, UnknownScript, Word
+from bitespeed.caches.refusals import UNREACHABLE, Refusals, reason_of
 from bitespeed.errors import CacheUnavailable, InvalidInput
-from bitespeed.telemetry.logs import log
 
 CONNECT_TIMEOUT = 1.0  # seconds until the server has accepted and sent its id
 RECONNECT_DELAY = 0.25  # seconds between attempts to connect
@@ -26,7 +26,6 @@ EXPIRY_INTERVAL = 0.005  # seconds between checks for overdue commands; a timer 
 
 _pack = cast("Callable[[tuple[Word, ...]], bytes]", hiredis.pack_command)  # pyright: ignore[reportUnknownMemberType] - hiredis is partly typed
 
-_AWAY = "The cache cannot be reached"
 _FORM = "REDIS_URL must look like redis://host:6379/0 or rediss://user:password@host:6379/0"
 
 
@@ -40,6 +39,7 @@ class RedisEngine:
         self._target = _Target(url)
         self._connection: _Connection | None = None
         self._server: str | None = None
+        self._refusals = Refusals()
         self._has_connected = asyncio.Event()
         self._connecting = asyncio.get_running_loop().create_task(self._stay_connected())
 
@@ -54,19 +54,19 @@ class RedisEngine:
             async with asyncio.timeout(CONNECT_TIMEOUT):
                 await self._has_connected.wait()
         except TimeoutError:
-            raise CacheUnavailable(_AWAY) from None
+            raise CacheUnavailable(self._refusals.latest) from None
 
     def look_up(self, keys: Sequence[bytes], on_reply: Callable[[Reply], None]) -> None:
         """See `Engine.look_up`."""
         if self._connection is None:
-            asyncio.get_running_loop().call_soon(on_reply, CacheUnavailable(_AWAY))
+            asyncio.get_running_loop().call_soon(on_reply, CacheUnavailable(UNREACHABLE))
         else:
             self._connection.send(("MGET", *keys), self.read_timeout, on_reply)
 
     def call(self, *command: Word, timeout: float | None = None) -> asyncio.Future[Any]:
         """See `Engine.call`."""
         if self._connection is None:
-            return _failed(CacheUnavailable(_AWAY))
+            return _failed(CacheUnavailable(UNREACHABLE))
         return self._connection.request(command, timeout or self.write_timeout)
 
     async def close(self) -> None:
@@ -75,7 +75,6 @@ class RedisEngine:
         await asyncio.gather(self._connecting, return_exceptions=True)
 
     async def _stay_connected(self) -> None:
-        logged = ""  # the refusal that the log has, so that it is logged once
         while True:
             connection = None
             try:
@@ -84,13 +83,12 @@ class RedisEngine:
                     self._server = await _run_id(connection)
                 self._connection = connection
                 self._has_connected.set()
-                logged = ""
+                self._refusals.forget()
                 await connection.lost
-            except (OSError, TimeoutError):
-                pass
+            except (OSError, TimeoutError) as error:
+                self._refusals.report(reason_of(error))
             except CacheUnavailable as refusal:
-                if logged != (logged := str(refusal)):
-                    log.warning("cache.refused", message=logged)
+                self._refusals.report(str(refusal))
             finally:
                 self._connection = self._server = None
                 if connection is not None:
@@ -168,7 +166,7 @@ class _Connection(asyncio.Protocol):
         the reply is received, and after the timeout at the latest.
         """
         if self._transport is None or self._transport.is_closing():
-            self._loop.call_soon(on_reply, CacheUnavailable(_AWAY))
+            self._loop.call_soon(on_reply, CacheUnavailable(UNREACHABLE))
             return
         if len(self._waiting) >= MAX_UNANSWERED:
             self._transport.abort()
@@ -214,7 +212,7 @@ class _Connection(asyncio.Protocol):
         waiting, self._waiting = self._waiting, deque()
         for command in waiting:
             if not command.is_overdue:
-                command.on_reply(CacheUnavailable(_AWAY))
+                command.on_reply(CacheUnavailable(UNREACHABLE))
         if not self.lost.done():
             self.lost.set_result(None)
 

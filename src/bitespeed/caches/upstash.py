@@ -14,6 +14,7 @@ import httpx
 import msgspec
 
 from bitespeed.caches.engine import LOOK_UP, Reply, UnknownScript, Word, run
+from bitespeed.caches.refusals import Refusals, reason_of
 from bitespeed.errors import CacheUnavailable, InvalidInput
 
 MAX_CONNECTIONS = 10  # more than one, so that a fence does not wait for a look-up
@@ -42,6 +43,7 @@ class UpstashEngine:
             raise InvalidInput(_FORM) from None
         if self._url.scheme not in {"https", "http"} or not self._url.host or not token:
             raise InvalidInput(_FORM)
+        self._refusals = Refusals()
         self._look_ups: set[asyncio.Task[Any]] = set()  # asyncio itself does not keep tasks alive
         self._client = httpx.AsyncClient(
             headers={
@@ -80,19 +82,34 @@ class UpstashEngine:
                 self._url, content=msgspec.json.encode(words), timeout=timeout or self.write_timeout
             )
             reply = _reply.decode(response.content)
-        except (httpx.HTTPError, msgspec.DecodeError) as error:
-            raise CacheUnavailable("The cache cannot be reached") from error
+        except httpx.TimeoutException as error:
+            raise CacheUnavailable("The cache did not answer in time") from error
+        except httpx.HTTPError as error:
+            raise self._refused(reason_of(error)) from error
+        except msgspec.DecodeError as error:
+            raise self._refused("The address of the cache is not one of Upstash's") from error
         if response.status_code == 401:
-            raise CacheUnavailable("The cache refuses the token")
+            raise self._refused("The cache refuses the token")
         if reply.error is not None:
             if "NOSCRIPT" in reply.error:
                 raise UnknownScript("The cache does not know a script yet")
-            raise CacheUnavailable("The cache refuses a command")
+            raise self._refused(f"The cache refuses a command: {_code(reply.error)}")
+        self._refusals.forget()
         return _decoded(reply.result)
+
+    def _refused(self, reason: str) -> CacheUnavailable:
+        self._refusals.report(reason)
+        return CacheUnavailable(reason)
 
     async def close(self) -> None:
         """See `Engine.close`."""
         await self._client.aclose()
+
+
+def _code(error: str) -> str:
+    """The code of an error, such as ``NOPERM``. What follows may quote a key."""
+    code = error.partition(" ")[0]
+    return code if code.isalpha() and code.isupper() else "ERR"
 
 
 def _decoded(result: Any) -> Any:

@@ -6,10 +6,11 @@ from contextlib import asynccontextmanager
 
 import click
 
+from bitespeed.caches import open_cache
 from bitespeed.caches.answers import AnswerCache
 from bitespeed.cli.common import as_json, awaiting, database, load
 from bitespeed.errors import InvalidInput
-from bitespeed.runtime import open_runtime
+from bitespeed.runtime import open_only_store
 
 
 @click.group(short_help="Show the state of the cache of answers, or clear it.")
@@ -28,7 +29,7 @@ async def stats(as_json: bool, database: str | None) -> None:
     """Show hits and misses of all servers in the present epoch.
 
     An epoch lasts until the cache is cleared, loses its data, or cannot be reached by a server
-    that writes.
+    that writes. When none is in use, the reason is shown.
     """
     async with _opened(database) as cache:
         figures = await cache.stats()
@@ -51,7 +52,12 @@ async def clear(database: str | None) -> None:
 
 @asynccontextmanager
 async def _opened(database: str | None) -> AsyncGenerator[AnswerCache]:
-    async with open_runtime(load(database=database)) as runtime:
-        if runtime.cache is None:
+    settings = load(database=database)
+    async with open_only_store(settings) as store:
+        cache = open_cache(settings.cache, store, follows=False)
+        if cache is None:
             raise InvalidInput("No cache is configured; set REDIS_URL or UPSTASH_REDIS_REST_URL")
-        yield runtime.cache
+        try:
+            yield cache
+        finally:
+            await cache.close()
