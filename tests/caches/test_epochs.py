@@ -1,11 +1,13 @@
 """Epochs: when they end, and how the cache comes back into use."""
 
 import asyncio
+from time import monotonic
 
 import pytest
 
 from bitespeed.caches import CacheOptions
 from bitespeed.model.identifiers import observe
+from bitespeed.model.identity import Snapshot
 from bitespeed.service.service import Service
 from bitespeed.stores.epochs import SUSPENSION, EpochOver
 from bitespeed.stores.postgres.store import PostgresStore
@@ -20,9 +22,12 @@ from support.cache_processes import (
     until,
 )
 from support.log_lines import captured_log_lines
+from support.postgres_server import Postgres, own_server
 from support.redis_server import RedisServer
 from support.stores import decide
 from support.tcp_proxy import tcp_proxy
+
+NOBODY = Snapshot({}, {}, {})
 
 
 def test_commit_in_an_ended_epoch_writes_nothing(database: str, shared_redis: RedisServer) -> None:
@@ -141,3 +146,84 @@ def test_server_that_returns_with_old_data_begins_empty_epoch(
         await until(lambda: one.epoch() not in {None, epoch})
 
     on(database, CacheOptions(redis.url), test)
+
+
+def test_epoch_from_before_a_restart_admits_and_resumes_nothing(
+    shared_redis: RedisServer,
+) -> None:
+    async def test(one: Process) -> None:
+        epoch = one.epoch()
+        assert epoch is not None
+        changes = await decide(one.store, ("a@x", "1"))
+        one.cache._epoch._follower.cancel()  # else it begins another epoch before we look
+        server.restart()
+        state = await one.store.cache_state()
+        assert (state.epoch, state.is_over, state.in_use) == (epoch, True, None)
+        with pytest.raises(EpochOver) as over:
+            await one.store.commit(DEFAULT_TENANT, changes, epoch)
+        assert over.value.state.is_over
+        assert await one.store.cache_resume(epoch, "another") == state
+        begun = monotonic()
+        await one.cache.commit(DEFAULT_TENANT, changes, NOBODY, ())
+        assert monotonic() - begun > 1.0  # until all licences of the old epoch have ended
+        state = await one.store.cache_state()
+        assert (state.epoch != epoch, state.is_over, state.is_suspended) == (True, False, True)
+
+    with own_server(fsync=False) as server:
+        on(server.url(), CacheOptions(shared_redis.url), test)
+
+
+def test_suspension_from_before_a_restart_begins_anew(shared_redis: RedisServer) -> None:
+    async def test(one: Process) -> None:
+        epoch = one.epoch()
+        assert epoch is not None
+        one.cache._epoch._follower.cancel()
+        before = await one.store.cache_suspend(epoch, 3600.0)
+        await asyncio.sleep(before.wait)
+        server.restart()
+        other = await PostgresStore.open(server.url())
+        try:
+            begun = monotonic()
+            await Service(other).identify(MARTY)  # without a cache
+            assert monotonic() - begun > 1.0
+        finally:
+            await other.close()
+        state = await one.store.cache_state()
+        assert (state.is_over, state.is_suspended) == (False, True)
+        assert state.epoch != before.epoch
+        assert state.left < 60.0  # what another clock has said does not count
+
+    with own_server(fsync=False) as server:
+        on(server.url(), CacheOptions(shared_redis.url), test)
+
+
+def test_cache_is_used_again_after_a_restart(shared_redis: RedisServer) -> None:
+    async def test(one: Process) -> None:
+        epoch = one.epoch()
+        server.restart()
+        await until(lambda: one.epoch() not in {None, epoch})
+        for _ in range(2):
+            answer = await one.service.identify(MARTY)
+            await one.is_filled()
+        assert await one.knows("marty@hillvalley.edu", "111") == answer
+
+    with own_server(fsync=False) as server:
+        on(server.url(), CacheOptions(shared_redis.url), test)
+
+
+def test_clone_of_a_database_begins_its_own_epoch(
+    database: str, postgres: Postgres, shared_redis: RedisServer
+) -> None:
+    async def epoch_is_over(url: str) -> bool:
+        store = await PostgresStore.open(url)
+        try:
+            return (await store.cache_state()).is_over
+        finally:
+            await store.close()
+
+    async def in_use(one: Process) -> None:
+        await one.service.identify(MARTY)
+
+    on(database, CacheOptions(shared_redis.url), in_use)
+    with postgres.fresh_database(template=database) as clone:
+        assert [asyncio.run(epoch_is_over(url)) for url in (database, clone)] == [False, True]

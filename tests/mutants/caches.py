@@ -6,7 +6,10 @@ CACHE = Suite(
     "caches",
     "not upstash and (stamp or lease or fence or outcome or licence or late_reply or in_turn)",
 )
+EPOCHS = Suite("caches/test_epochs.py", "restart or clone")
 TENANTS = Suite("api/test_keys.py", "cache and crosses")
+
+FUNCTIONS = "stores/postgres/functions"
 
 MUTANTS = [
     Mutant(
@@ -78,5 +81,47 @@ MUTANTS = [
         'facts.get("maxmemory", "0") != "0"',
         "False",
         CACHE,
+    ),
+    Mutant(
+        "a commit is admitted in an epoch of before a restart",
+        f"{FUNCTIONS}/admit_commit.sql",
+        "cache.epoch is null or cache.incarnation is not distinct from bitespeed.incarnation()",
+        "true",
+        EPOCHS,
+    ),
+    Mutant(
+        "an epoch of before a restart is used",
+        f"{FUNCTIONS}/cache_state.sql",
+        "c.epoch is not null and c.incarnation is distinct from bitespeed.incarnation()",
+        "false",
+        EPOCHS,
+    ),
+    Mutant(
+        "an epoch of before a restart is resumed before all licences lapse",
+        f"{FUNCTIONS}/cache_resume.sql",
+        "(c.is_suspended and c.incarnation = bitespeed.incarnation())",
+        "c.incarnation <> bitespeed.incarnation()",
+        EPOCHS,
+    ),
+    Mutant(
+        "a suspension of before a restart goes on",
+        f"{FUNCTIONS}/cache_suspend.sql",
+        "c.is_suspended and c.incarnation = present",
+        "c.is_suspended",
+        EPOCHS,
+    ),
+    Mutant(
+        "an epoch goes on in a clone of its database",
+        f"{FUNCTIONS}/incarnation.sql",
+        ", pg_relation_filepath('bitespeed.identity')",
+        "",
+        EPOCHS,
+    ),
+    Mutant(
+        "an epoch goes on after a restart",
+        f"{FUNCTIONS}/incarnation.sql",
+        "extract(epoch from pg_postmaster_start_time()), ",
+        "",
+        EPOCHS,
     ),
 ]

@@ -226,8 +226,7 @@ class AnswerCache:
                     return await self._store.commit(tenant, changes, state.epoch)
                 return await self._commit_fenced(state.in_use, tenant, changes, values)
             except EpochOver as over:
-                self._epoch.on_epoch_over(over.state)
-                await asyncio.sleep(over.state.wait)
+                await self._epoch.on_epoch_over(over.state)
         raise Contention(
             "The cache was suspended or resumed several times during this request; try again"
         )

@@ -78,10 +78,16 @@ class Epoch:
         """Read no more until the next poll, since this process may have been stopped for long."""
         self._licence = None
 
-    def on_epoch_over(self, state: CacheState) -> None:
-        """Use the state of the next epoch, which a commit has read."""
+    async def on_epoch_over(self, state: CacheState) -> None:
+        """Use the state that refused a commit, and return when it admits the next one.
+
+        Begins a suspension where the database was restarted, restored or moved to another server.
+        """
         self._licence = None
         self._remember(state)
+        if state.epoch is not None and state.is_over:
+            state = await self.end(state.epoch)
+        await asyncio.sleep(state.wait)
 
     def on_fenced(self) -> None:
         """Make the next suspension short, since a fence succeeded."""
@@ -140,7 +146,9 @@ class Epoch:
         feed = await self._store.cache_feed(self._position, MAX_FEED)
         state = self._remember(feed.state)
         epoch = state.in_use
-        if epoch is None:
+        if state.epoch is not None and state.is_over:
+            state = await self.end(state.epoch)
+        elif epoch is None:
             self._licence = None
             if self._engine.server is not None and state.left <= 0:
                 state = await self._resume(state)

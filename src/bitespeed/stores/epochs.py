@@ -19,12 +19,15 @@ MAX_EPOCHS = 3  # that may end while one commit tries to be admitted; each takes
 class CacheState(msgspec.Struct, frozen=True):
     """The epoch according to the database. ``epoch`` is None until a cache is used the first time.
 
-    Commits are admitted after ``wait`` seconds, and a suspended cache may be resumed after ``left``
+    An epoch that ``is_over`` began before the database was restarted, restored or moved to another
+    server: no commit is admitted, and the cache is not used, until somebody suspends it. Else
+    commits are admitted after ``wait`` seconds, and a suspended cache may be resumed after ``left``
     seconds. The keys of the cache are made with ``secret``.
     """
 
     epoch: str | None
     is_suspended: bool
+    is_over: bool
     wait: float
     left: float
     secret: str
@@ -32,7 +35,7 @@ class CacheState(msgspec.Struct, frozen=True):
     @property
     def in_use(self) -> str | None:
         """The epoch if the cache may be used in it, else None."""
-        return None if self.is_suspended else self.epoch
+        return None if self.is_suspended or self.is_over else self.epoch
 
 
 class Feed(msgspec.Struct, frozen=True):

@@ -140,7 +140,7 @@ class FunctionStore(ABC):
                 return await self._commit(tenant, changes, self._epoch)
             except EpochOver as over:
                 state = over.state
-                if state.epoch is not None and not state.is_suspended:
+                if state.epoch is not None and (state.is_over or not state.is_suspended):
                     state = await self.cache_suspend(state.epoch, UNCACHED_SUSPENSION)
                 await asyncio.sleep(state.wait)
                 self._epoch = state.epoch

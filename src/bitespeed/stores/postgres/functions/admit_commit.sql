@@ -1,4 +1,5 @@
--- Whether a commit decided in this epoch of the cache may be written; a part of `commit`.
+-- Whether a commit decided in this epoch of the cache may be written: the epoch goes on, and began in
+-- this incarnation of the database; a part of `commit`.
 --
 -- The lock is held to the end of the transaction, so an epoch ends only when all of its commits have.
 create or replace function bitespeed.admit_commit(epoch text)
@@ -14,6 +15,7 @@ begin
     end if;
     select * into cache from bitespeed.cache c;
     return cache.epoch is not distinct from admit_commit.epoch
+        and (cache.epoch is null or cache.incarnation is not distinct from bitespeed.incarnation())
         and not (cache.is_suspended and clock_timestamp() < cache.since + interval '1.25 s');
 end
 $$;

@@ -1,5 +1,5 @@
--- Begin an epoch in which the cache is used, unless somebody else was faster or it is suspended for
--- longer. Returns the state that came of it.
+-- Begin an epoch in which the cache is used, unless somebody else was faster, or it is suspended for
+-- longer, or has yet to be suspended in this incarnation of the database, so that all licences lapse. Returns the state that came of it.
 create or replace function bitespeed.cache_resume(expected text, fresh text)
 returns json
 language plpgsql volatile
@@ -12,9 +12,9 @@ begin
     perform pg_advisory_xact_lock(1651078245, 1);
     update bitespeed.cache c
     set epoch = cache_resume.fresh, is_suspended = false, since = clock_timestamp(),
-        began_at = pg_snapshot_xmin(pg_current_snapshot())
+        began_at = pg_snapshot_xmin(pg_current_snapshot()), incarnation = bitespeed.incarnation()
     where c.epoch is not distinct from cache_resume.expected
-      and (c.is_suspended or c.epoch is null)
+      and (c.epoch is null or (c.is_suspended and c.incarnation = bitespeed.incarnation()))
       and c.until <= clock_timestamp();
     return bitespeed.cache_state();
 end

@@ -1,5 +1,6 @@
--- {"epoch", "is_suspended", "wait", "left", "secret"}: in seconds, the wait until commits are
--- admitted, and what is left until the cache may be used again; the secret makes its keys.
+-- {"epoch", "is_suspended", "is_over", "wait", "left", "secret"}: in seconds, the wait until commits are
+-- admitted, and what is left until the cache may be used again; the secret makes its keys. The epoch is
+-- over when another incarnation of the database has begun: suspend it.
 create or replace function bitespeed.cache_state()
 returns json
 language plpgsql volatile
@@ -9,7 +10,8 @@ as $$
 begin
     return (
         select json_build_object(
-            'epoch', c.epoch, 'is_suspended', c.is_suspended, 'secret', c.secret,
+            'epoch', c.epoch, 'is_suspended', c.is_suspended,
+            'is_over', c.epoch is not null and c.incarnation is distinct from bitespeed.incarnation(), 'secret', c.secret,
             'wait', case when c.is_suspended
                     then greatest(extract(epoch from c.since + interval '1.25 s' - clock_timestamp()), 0)
                     else 0 end,

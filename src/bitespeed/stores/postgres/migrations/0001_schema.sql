@@ -77,6 +77,7 @@ create index event_identity on bitespeed.event (identity_id);
 create table bitespeed.cache (
     is_only      boolean     primary key default true check (is_only),
     epoch        text        collate "C",  -- null until a cache is used for the first time
+    incarnation  text,                     -- of the database in which it began, see the function
     is_suspended boolean     not null default false,
     since        timestamptz not null default clock_timestamp(),
     until        timestamptz not null default clock_timestamp(),  -- suspended at least so long
