@@ -22,6 +22,7 @@
           AccessRefused            503  store_unavailable
         QueueUnavailable           503  queue_unavailable
       StoreDamaged                 500  store_unusable
+        SequenceBehind             500  store_unusable
       Conflict, CacheUnavailable        handled here, never sent to a caller
 
 `status` is the HTTP status, and `code` the stable word in the body beside the text. docs/errors.md
@@ -197,6 +198,16 @@ class StoreDamaged(BitespeedError):
     """The database is damaged, or has a schema that this version cannot work with."""
 
     code = "store_unusable"
+
+
+class SequenceBehind(StoreDamaged):
+    """A new row would get an id or a number in use; nothing was written."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "The next contact or event would get a number in use, since a sequence is behind its"
+            " table; bitespeed check names it, docs/operations.md says how to set it"
+        )
 
 
 class Conflict(BitespeedError):

@@ -99,6 +99,10 @@ DAMAGES = {
     "a wrong age": ("I8", "update identity set primary_at = primary_at + 1 where id = 1"),
     "a lost event": ("I8", "delete from event where contact_id = 2"),
     "an invented event": ("I8", "update event set kind = 'contact.deleted' where seq = 1"),
+    "a sequence behind its table": (
+        "I9",
+        "update sqlite_sequence set seq = 1 where name = 'contact_record'",
+    ),
     "a deletion that no event tells": (
         "I8",
         "update contact_record set deleted_at = 1 where id = 5",

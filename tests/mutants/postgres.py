@@ -12,6 +12,8 @@ RACES = Suite(
     " or idle_connection or cut_while or null_character or quote) and not history",
 )
 
+SEQUENCES = Suite("store/test_sequences.py", "postgres")
+
 FUNCTIONS = "stores/postgres/functions"
 
 MUTANTS = [
@@ -42,6 +44,20 @@ MUTANTS = [
         ", stamp = default",
         "",
         POSTGRES,
+    ),
+    Mutant(
+        "a sequence behind its table is taken for a conflict",
+        "stores/postgres/sqlstates.py",
+        "if constraint in KEYS_OF_SEQUENCES:",
+        "if constraint is not None and not constraint:",
+        SEQUENCES,
+    ),
+    Mutant(
+        "a sequence one behind its table is sound",
+        "rules/invariants.py",
+        "next_ <= highest",
+        "next_ < highest",
+        SEQUENCES,
     ),
     Mutant(
         "what is compared is not locked",

@@ -4,6 +4,8 @@ from support.mutants import Mutant, Suite
 
 STORE = Suite("store", "sqlite")  # what every store promises, on each of them
 
+NUMBERS = Suite("sqlite/test_numbers_and_clocks.py", "")
+
 MUTANTS = [
     Mutant(
         "stamps are not compared",
@@ -67,6 +69,20 @@ MUTANTS = [
         "max(self._now, contact.not_before)",
         "self._now",
         STORE,
+    ),
+    Mutant(
+        "instants go back with the clock",
+        "stores/sqlite/write.py",
+        "max(time.time_ns() // 1000, newest)",
+        "time.time_ns() // 1000",
+        NUMBERS,
+    ),
+    Mutant(
+        "an id in use is given out again",
+        "stores/sqlite/write.py",
+        "if self._last_id < self._highest_id:",
+        "if self._last_id < 0:",
+        NUMBERS,
     ),
     Mutant(
         "a failed commit is not rolled back",

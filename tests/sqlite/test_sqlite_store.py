@@ -398,7 +398,6 @@ STATEMENTS = {
     for name, statement in named(text("bitespeed.stores.sqlite", file)).items()
 }
 WITHOUT_SEARCH = {
-    "last_id",
     "insert_identity",
     "insert_contact",
     "insert_identifier",
@@ -409,7 +408,7 @@ WITHOUT_SEARCH = {
     "secret",
 }
 OF_ONE_OR_TWO_ROWS = {
-    "last_id": ["SCAN sqlite_sequence"],
+    "last_numbers": ["SCAN sqlite_sequence"],
     "secret": ["SCAN erasure_secret"],
 }
 

@@ -14,7 +14,7 @@ SOURCE = Path(bitespeed.__file__).parent
 TESTS = Path(__file__).parents[1]
 
 PASSED, FAILED = 0, 1  # exit codes of pytest; errors of collection and of its own have others
-TEST_TIMEOUT = 180  # seconds, on a busy machine; a mutant whose tests hang is not counted as noticed
+TEST_TIMEOUT = 180  # seconds, on a busy machine; a mutant whose tests hang is not noticed
 
 EVERY_TENANT = "set_config('bitespeed.tenant', '*'"
 

@@ -9,7 +9,7 @@ from typing import Any
 from bitespeed.model.changes import Changes, Committed, Tombstones
 from bitespeed.model.identifiers import Observation, observe
 from bitespeed.model.identity import Answer, Snapshot
-from bitespeed.model.records import IdentityRecords
+from bitespeed.model.records import IdentityRecords, SequenceRecord
 from bitespeed.rules.delete import delete
 from bitespeed.rules.identify import absorb
 from bitespeed.rules.look_up import look_up
@@ -136,6 +136,9 @@ class Watched:
 
     def scan(self) -> AsyncIterator[Any]:
         return self._store.scan()
+
+    async def sequences(self) -> list[SequenceRecord]:
+        return await self._store.sequences()
 
     async def close(self) -> None:
         await self._store.close()

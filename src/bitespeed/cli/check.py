@@ -48,7 +48,8 @@ def _report(checked: int, violations: list[Violation]) -> None:
         count = broken[invariant]
         click.echo(f"{invariant}  {f'BROKEN ({count})' if count else 'ok':12} {meaning}")
     for violation in violations:
-        click.echo(f"{violation.invariant}: identity {violation.identity}: {violation.what}")
+        of = f"identity {violation.identity}: " if violation.identity is not None else ""
+        click.echo(f"{violation.invariant}: {of}{violation.what}")
     if len(violations) == MAX_VIOLATIONS:
         click.echo(f"... the search ended after {MAX_VIOLATIONS}")
     identities = counted(checked, "identity", "identities")

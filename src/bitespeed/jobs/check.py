@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from contextlib import aclosing
 
-from bitespeed.rules.invariants import Violation, violations_of
+from bitespeed.rules.invariants import Violation, violations_of, violations_of_sequence
 from bitespeed.stores.protocols import ScannableStore
 
 MAX_VIOLATIONS = 1000  # the search ends there, as the cause matters then, not the number
@@ -17,6 +17,8 @@ async def check(
     ``on_page`` is called with the number of live identities in each page that was checked.
     """
     violations: list[Violation] = []
+    for sequence in await store.sequences():
+        violations.extend(violations_of_sequence(sequence))
     async with aclosing(store.scan()) as pages:
         async for page in pages:
             for identity in page:

@@ -74,6 +74,15 @@ class SecretRecord(NamedTuple):
     secret: str
 
 
+class SequenceRecord(NamedTuple):
+    """What gives out the ids of contacts, or the numbers of events."""
+
+    name: str
+    next: int
+    highest: int | None
+    """The highest one in its table."""
+
+
 class IdentityRecords(msgspec.Struct):
     """Every row whose root is ``root_id``; None for rows that belong to no identity.
 

@@ -4,7 +4,8 @@ I1 every live identity has exactly one primary; I2 it is the oldest contact; I3 
 secondary points straight at it; I4 no identifier in two identities, none without a live
 contact, no live contact's value without its identifier; I5 every contact brought something
 new; I7 an identity is what its observations connect, no more; I8 counts and versions are
-true. I6 is about answers at the time they are given, so stored rows cannot show it.
+true; I9 no id or number in use is given out again. I6 is about answers at the time they are
+given, so stored rows cannot show it.
 
 Contacts that were adopted from a table of others need not have brought anything new, and those
 adopted into one identity count as connected. After an erasure, I7 is not checked: what connected
@@ -16,7 +17,13 @@ from collections.abc import Iterator
 from itertools import pairwise
 from typing import NamedTuple
 
-from bitespeed.model.records import ContactRecord, EventRecord, IdentityRecord, IdentityRecords
+from bitespeed.model.records import (
+    ContactRecord,
+    EventRecord,
+    IdentityRecord,
+    IdentityRecords,
+    SequenceRecord,
+)
 from bitespeed.rules.partition import Partition
 
 INVARIANTS = {
@@ -27,6 +34,7 @@ INVARIANTS = {
     "I5": "every contact brought something new",
     "I7": "every identity is connected by its observations",
     "I8": "counts and versions are true",
+    "I9": "no id or number in use is given out again",
 }
 
 Value = tuple[str, str]
@@ -63,6 +71,13 @@ def violations_of(identity: IdentityRecords) -> Iterator[Violation]:
     ]
     for invariant, what in broken:
         yield Violation(invariant, root, what)
+
+
+def violations_of_sequence(sequence: SequenceRecord) -> Iterator[Violation]:
+    """Whether the sequence is behind its table, as after logical replication."""
+    name, next_, highest = sequence
+    if highest is not None and next_ <= highest:
+        yield Violation("I9", None, f"{name} gives out {next_} next, and {highest} is in use")
 
 
 def _is_left_by_erasures(identity: IdentityRecords) -> bool:

@@ -20,7 +20,7 @@ from bitespeed.model.identity import Snapshot
 from bitespeed.stores.epochs import CacheState, Feed
 
 if TYPE_CHECKING:
-    from bitespeed.model.records import IdentityRecords
+    from bitespeed.model.records import IdentityRecords, SequenceRecord
 
 
 class Store(Protocol):
@@ -97,6 +97,10 @@ class ScannableStore(Protocol):
 
         A caller that leaves before the end has to close it (`contextlib.aclosing`).
         """
+        ...
+
+    async def sequences(self) -> "list[SequenceRecord]":
+        """The sequences of contact ids and of event numbers."""
         ...
 
 

@@ -27,7 +27,7 @@ from bitespeed.stores.epochs import (
 from bitespeed.stores.recent import Recent
 
 if TYPE_CHECKING:
-    from bitespeed.model.records import IdentityRecords
+    from bitespeed.model.records import IdentityRecords, SequenceRecord
 
 T = TypeVar("T", Email, Phone)
 
@@ -42,8 +42,17 @@ Function = Literal[
     "cache_feed",
     "keys",
     "put_key",
+    "sequences",
 ]
-READS: set[Function] = {"read", "records", "tombstones", "cache_state", "cache_feed", "keys"}
+READS: set[Function] = {
+    "read",
+    "records",
+    "tombstones",
+    "cache_state",
+    "cache_feed",
+    "keys",
+    "sequences",
+}
 """The functions that write nothing, so that a lost call may be repeated."""
 
 Arguments = Mapping[str, str | int | float | msgspec.Raw | None]
@@ -203,6 +212,12 @@ class FunctionStore(ABC):
     async def put_key(self, key: ApiKey) -> None:
         """See `KeyStore.put_key`."""
         await self._call("put_key", {"key": msgspec.Raw(_encode(key))})
+
+    async def sequences(self) -> "list[SequenceRecord]":
+        """See `ScannableStore.sequences`."""
+        from bitespeed.model.records import SequenceRecord  # as above
+
+        return msgspec.json.decode(await self._fetch("sequences", {}), type=list[SequenceRecord])
 
     async def _fetch(self, function: Function, arguments: Arguments) -> bytes:
         """`_call` of a function that always returns a document."""

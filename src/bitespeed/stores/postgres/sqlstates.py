@@ -5,6 +5,7 @@ from bitespeed.errors import (
     BitespeedError,
     Conflict,
     InvalidInput,
+    SequenceBehind,
     StoreDamaged,
     StoreUnavailable,
 )
@@ -38,11 +39,17 @@ _MEANING: tuple[tuple[str, type[BitespeedError], str], ...] = (
 """By SQLSTATE or its beginning; the first that fits."""
 
 
-def meaning(sqlstate: str | None) -> BitespeedError | None:
+KEYS_OF_SEQUENCES = {"contact_record_pkey", "identity_pkey", "event_pkey"}
+"""What is violated when a sequence gives out a number in use."""
+
+
+def meaning(sqlstate: str | None, constraint: str | None = None) -> BitespeedError | None:
     """The error of ours for a SQLSTATE, None where it must be a mistake of ours.
 
-    Without a SQLSTATE the connection failed.
+    Without a SQLSTATE the connection failed. ``constraint`` is the one that was violated.
     """
+    if constraint in KEYS_OF_SEQUENCES:
+        return SequenceBehind()
     if sqlstate is None or sqlstate.startswith("08"):
         return StoreUnavailable(AWAY)
     for start, error, text in _MEANING:

@@ -87,7 +87,7 @@ class StatementConnection:
                 self.close()
         if not came:
             raise ConnectionLost(_LOST)
-        if _sqlstate(self._result) == READ_ONLY:
+        if _field(self._result, pq.DiagnosticField.SQLSTATE) == READ_ONLY:
             self.close()  # somebody else may have become the primary
         return _value(self._result)
 
@@ -143,10 +143,12 @@ class StatementConnection:
 def _value(result: "pq.abc.PGresult | None") -> bytes | None:
     if result is not None and result.status == pq.ExecStatus.TUPLES_OK:
         return result.get_value(0, 0)
-    sqlstate = _sqlstate(result)
-    raise meaning(sqlstate) or DatabaseError(f"SQLSTATE {sqlstate}")
+    sqlstate = _field(result, pq.DiagnosticField.SQLSTATE)
+    constraint = _field(result, pq.DiagnosticField.CONSTRAINT_NAME)
+    raise meaning(sqlstate, constraint) or DatabaseError(f"SQLSTATE {sqlstate}")
 
 
-def _sqlstate(result: "pq.abc.PGresult | None") -> str | None:
-    code = result.error_field(pq.DiagnosticField.SQLSTATE) if result is not None else None
-    return None if code is None else code.decode()
+def _field(result: "pq.abc.PGresult | None", field: pq.DiagnosticField) -> str | None:
+    """A part of the server's error."""
+    text = result.error_field(field) if result is not None else None
+    return None if text is None else text.decode()

@@ -36,6 +36,7 @@ _STATEMENTS: dict[Function, bytes] = {
     "cache_feed": b"select bitespeed.cache_feed($1, $2)",
     "keys": b"select bitespeed.keys($1)",
     "put_key": b"select bitespeed.put_key($1)",
+    "sequences": b"select bitespeed.sequences()",
 }
 
 

@@ -15,7 +15,7 @@ from bitespeed.model.api_keys import ApiKey
 from bitespeed.model.changes import Changes, Committed, Tombstones
 from bitespeed.model.identifiers import Email, Phone
 from bitespeed.model.identity import Snapshot
-from bitespeed.model.records import IdentityRecords
+from bitespeed.model.records import IdentityRecords, SequenceRecord
 from bitespeed.stores.availability import Availability
 from bitespeed.stores.sqlite.database import (
     LOCK_TIMEOUT,
@@ -31,7 +31,7 @@ from bitespeed.stores.sqlite.load import Loading, size
 from bitespeed.stores.sqlite.migrate import migrate
 from bitespeed.stores.sqlite.read import Reader, secret
 from bitespeed.stores.sqlite.records import records, tombstones
-from bitespeed.stores.sqlite.scan import scan
+from bitespeed.stores.sqlite.scan import scan, sequences
 from bitespeed.stores.sqlite.write import write
 
 
@@ -150,6 +150,11 @@ class SqliteStore:
                     yield page
             finally:
                 await lane.run(pages.close)
+
+    async def sequences(self) -> list[SequenceRecord]:
+        """See `ScannableStore.sequences`."""
+        with translated():
+            return await self._reading.run(lambda: sequences(self._connections[1]))
 
     async def load(self, pages: AsyncIterable[list[IdentityRecords]]) -> None:
         """See `BulkStore.load`."""

@@ -4,7 +4,7 @@ import sqlite3
 import time
 from collections.abc import Iterable
 
-from bitespeed.errors import Conflict
+from bitespeed.errors import Conflict, SequenceBehind
 from bitespeed.model.changes import Changes, Committed, Erasure, Ref
 from bitespeed.resources import named, text
 
@@ -25,9 +25,11 @@ class _Writing:
         self._connection = connection
         self._tenant = tenant
         self._changes = changes
-        (self._last_id,) = connection.execute(_SQL["last_id"]).fetchone()
-        # Under the lock, so that ages follow the order of commits.
-        self._now = time.time_ns() // 1000
+        numbers = connection.execute(_SQL["last_numbers"]).fetchone()
+        self._last_id, self._highest_id, newest = numbers
+        # Under the lock, and never before the newest event, where the clock was set back: so that
+        # ages and erasures follow the order of commits.
+        self._now = max(time.time_ns() // 1000, newest)
 
     def write(self) -> Committed:
         self._advance_identities()
@@ -35,6 +37,8 @@ class _Writing:
         ids = [self._last_id + n for n in range(1, len(contacts) + 1)]
         ages = [max(self._now, contact.not_before) for contact in contacts]
         if contacts:
+            if self._last_id < self._highest_id:
+                raise SequenceBehind
             self._insert_contacts(ids, ages)
             self._insert_identifiers()
             self._insert_identities(dict(zip(ids, ages, strict=True)))

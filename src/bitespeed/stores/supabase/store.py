@@ -15,7 +15,7 @@ from bitespeed.errors import AccessRefused, InvalidInput, StoreDamaged, StoreUna
 from bitespeed.stores.availability import Availability
 from bitespeed.stores.options import Options
 from bitespeed.stores.postgres.function_store import READS, Arguments, Function, FunctionStore
-from bitespeed.stores.postgres.sqlstates import meaning
+from bitespeed.stores.postgres.sqlstates import KEYS_OF_SEQUENCES, meaning
 
 if TYPE_CHECKING:
     from bitespeed.model.records import IdentityRecords
@@ -29,9 +29,17 @@ _NOT_PREPARED = {"PGRST106", "PGRST202"}  # the schema is not exposed; the funct
 
 
 class _Refusal(msgspec.Struct):
-    """An error of PostgREST. Its message may quote values, so we do not read it."""
+    """An error of PostgREST. Its message may quote values, so it is searched for our names only."""
 
     code: str | None = None
+    message: str | None = None
+
+    @property
+    def constraint(self) -> str | None:
+        """The key that was violated, if a sequence has given out its number."""
+        if self.code != "23505" or self.message is None:
+            return None
+        return next((key for key in KEYS_OF_SEQUENCES if f'"{key}"' in self.message), None)
 
 
 class SupabaseStore(FunctionStore):
@@ -156,9 +164,10 @@ _FORM = "The address of the project must look like https://project.supabase.co"
 def _refused(response: httpx.Response) -> Exception:
     """The error that a response of the gateway or of PostgREST stands for."""
     try:
-        code = msgspec.json.decode(response.content, type=_Refusal).code or ""
+        refusal = msgspec.json.decode(response.content, type=_Refusal)
     except msgspec.DecodeError:
-        code = ""
+        refusal = _Refusal()
+    code = refusal.code or ""
     if response.status_code in {401, 403}:
         return AccessRefused("The Data API refuses the key; it must be the project's secret key")
     if code in _NOT_PREPARED:
@@ -168,4 +177,6 @@ def _refused(response: httpx.Response) -> Exception:
         )
     if len(code) == SQLSTATE and meaning(code) is None:
         return RuntimeError(f"SQLSTATE {code}")  # a mistake in our SQL
-    return meaning(code or None) or StoreUnavailable("The Data API cannot answer; try again")
+    return meaning(code or None, refusal.constraint) or StoreUnavailable(
+        "The Data API cannot answer; try again"
+    )

@@ -13,8 +13,11 @@ update identity
 set root_id = ?
 where root_id = ?;
 
--- name: last_id
-select coalesce((select seq from sqlite_sequence where name = 'contact_record'), 0);
+-- name: last_numbers
+-- The id given out last, the highest one in use, and the instant of the newest event.
+select coalesce((select seq from sqlite_sequence where name = 'contact_record'), 0),
+       coalesce((select max(id) from contact_record), 0),
+       coalesce((select at from event where seq = (select max(seq) from event)), 0);
 
 -- name: insert_identity
 insert into identity (id, tenant, root_id, primary_id, primary_at, contacts, version)

@@ -1,0 +1,8 @@
+-- Of each sequence the number that it gives out next, and the highest in use.
+select 'sqlite_sequence of contact_record',
+       coalesce((select seq from sqlite_sequence where name = 'contact_record'), 0) + 1,
+       (select max(id) from contact_record)
+union all
+select 'sqlite_sequence of event',
+       coalesce((select seq from sqlite_sequence where name = 'event'), 0) + 1,
+       (select max(seq) from event);
