@@ -11,6 +11,7 @@
         UnknownPath                404  unknown_path
       MethodNotAllowed             405  method_not_allowed
       TooLarge                     413  too_large
+      AnswerTooLarge               413  answer_too_large
       UnsupportedMediaType         415  unsupported_media_type
       TooManyRequests              429  too_many_requests
       NotConfigured                501  not_configured
@@ -119,6 +120,19 @@ class TooLarge(BitespeedError):
 
     status = 413
     code = "too_large"
+
+
+class AnswerTooLarge(BitespeedError):
+    """The answer, or all answers of a batch, would be larger than is allowed. What the request
+    brought is written; ``primary_id`` names its identity.
+    """
+
+    status = 413
+    code = "answer_too_large"
+
+    def __init__(self, text: str, primary_id: int) -> None:
+        super().__init__(text)
+        self.primary_id = primary_id
 
 
 class UnsupportedMediaType(BitespeedError):

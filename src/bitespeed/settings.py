@@ -60,6 +60,8 @@ class Settings(msgspec.Struct, frozen=True):
     """The same for one tenant; beyond it, 429."""
     large_identity: int = LARGE_IDENTITY
     """Number of contacts from which an identity is logged as large."""
+    max_answer: int | None = None
+    """Maximum number of contacts in an answer; beyond it, 413 with the id of the primary one."""
     redis_url: str | None = None
     """URL of a Redis or Valkey server that caches answers, ``redis://`` or ``rediss://``."""
     upstash_url: str | None = None
@@ -113,7 +115,11 @@ class Settings(msgspec.Struct, frozen=True):
     def limits(self) -> Limits:
         """What the service needs of them."""
         return Limits(
-            self.max_waiting, self.max_waiting_per_tenant, self.deadline, self.large_identity
+            self.max_waiting,
+            self.max_waiting_per_tenant,
+            self.deadline,
+            self.large_identity,
+            self.max_answer,
         )
 
     @property
@@ -263,7 +269,7 @@ _FORMS = {bool: "true or false", int: "a whole number", float: "a number"}
 
 _POSITIVE = (
     *("workers", "rate_limit", "max_connections", "client_timeout", "deadline"),
-    *("max_waiting", "max_waiting_per_tenant", "large_identity"),
+    *("max_waiting", "max_waiting_per_tenant", "large_identity", "max_answer"),
     *("cache_ttl", "database_pool", "database_timeout"),
 )
 

@@ -3,8 +3,58 @@
 from support.mutants import Mutant, Suite
 
 ORIGINS = Suite("api/test_origins.py", "not public and not mounted and not key")
+LARGE = Suite("service/test_large_answers.py")
 
 MUTANTS = [
+    Mutant(
+        "a batch may cost as much as it likes",
+        "service/batching.py",
+        "        self.contacts -= contacts\n",
+        "",
+        LARGE,
+    ),
+    Mutant(
+        "equal answers count again and again",
+        "service/pipeline.py",
+        "if pending.budget is None or reply.last_answer is not None:",
+        "if pending.budget is None:",
+        LARGE,
+    ),
+    Mutant(
+        "the bytes of a batch have no bound",
+        "wire/answers.py",
+        "if len(text) <= left:",
+        "if text:",
+        LARGE,
+    ),
+    Mutant(
+        "a large answer is made on the event loop",
+        "service/pipeline.py",
+        "if is_large and reply.last_answer is None:",
+        "if not is_large and reply.last_answer is None:",
+        LARGE,
+    ),
+    Mutant(
+        "a large identity does not wait for its turn",
+        "service/pipeline.py",
+        "        if not self._are_large(batch):\n            return batch\n",
+        "        if batch:\n            return batch\n",
+        LARGE,
+    ),
+    Mutant(
+        "an answer may have one contact more than the limit",
+        "service/large_answers.py",
+        "if contacts <= limit:",
+        "if contacts <= limit + 1:",
+        LARGE,
+    ),
+    Mutant(
+        "a batch request holds up lone requests",
+        "service/batching.py",
+        "MIN_WAITING_FACTOR * self._gathered_in_flight - 1",
+        "MIN_WAITING_FACTOR * self._in_flight - 1",
+        LARGE,
+    ),
     Mutant(
         "the last accepted host stands for every other one",
         "api/origins.py",

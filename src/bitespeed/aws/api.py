@@ -3,6 +3,7 @@
 The same operations answer them as answer requests to the HTTP server, without its framework.
 """
 
+import re
 import time
 from base64 import b64decode
 from collections.abc import Mapping
@@ -13,7 +14,7 @@ from bitespeed.api.http import Headers, HttpReply, body_too_large, error_reply
 from bitespeed.api.operations import OPERATIONS, Routes
 from bitespeed.aws.environment import Context, Environment, Opened
 from bitespeed.aws.metrics import current_counts, emit
-from bitespeed.errors import BitespeedError
+from bitespeed.errors import AnswerTooLarge, BitespeedError
 from bitespeed.telemetry.requests import HEADER, Request
 from bitespeed.wire.errors import error_sentence
 
@@ -129,8 +130,7 @@ def _within_limit(reply: HttpReply, request: Request) -> HttpReply:
     escaped = reply.body.count(b'"') + reply.body.count(b"\\")
     if len(reply.body) + escaped + ENVELOPE <= MAX_ANSWER:
         return reply
-    too_large = BitespeedError("The answer is larger than a Lambda function may return")
-    return error_reply(too_large, request)
+    return error_reply(_too_large(reply.body), request)
 
 
 def _response(reply: HttpReply, request: Request) -> dict[str, Any]:
@@ -142,3 +142,9 @@ def _response(reply: HttpReply, request: Request) -> dict[str, Any]:
         "body": reply.body.decode(),
         "isBase64Encoded": False,
     }
+
+
+def _too_large(body: bytes) -> BitespeedError:
+    text = "The answer is larger than a Lambda function may return"
+    primary = re.match(rb'{"contact":{"primaryContatctId":(\d+),', body)
+    return BitespeedError(text) if primary is None else AnswerTooLarge(text, int(primary[1]))

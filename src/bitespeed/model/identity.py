@@ -49,7 +49,7 @@ class Snapshot(msgspec.Struct, frozen=True):
     phones: dict[Phone, int]
 
 
-class Answer(msgspec.Struct, frozen=True):
+class Answer(msgspec.Struct, frozen=True, weakref=True):
     """One identity: values and ids by age, the primary's own first, each once."""
 
     primary_id: int

@@ -5,7 +5,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from bitespeed.errors import BitespeedError, InvalidInput, NotFound, Unavailable
+from bitespeed.errors import AnswerTooLarge, BitespeedError, InvalidInput, NotFound, Unavailable
 from bitespeed.model.identifiers import Observation
 from bitespeed.model.identity import Answer
 from bitespeed.queues.messages import MAX_OBSERVATIONS, Message
@@ -124,7 +124,7 @@ async def _identified(
     for (message, _), outcome in zip(part, outcomes, strict=True):
         if isinstance(outcome, NotFound):
             log.info("queue.erased", id=message.id)
-        is_done = isinstance(outcome, Answer | NotFound)
+        is_done = isinstance(outcome, Answer | AnswerTooLarge | NotFound)
         results.append((message.id, None if is_done else outcome))
     return results
 

@@ -65,15 +65,22 @@ class Reply(msgspec.Struct, eq=False):
     happens to the changes. Otherwise it is true once they are committed.
     """
 
-    members: list[Contact]
+    members: "_Members"
     created: tuple["_Created", ...]
     needs_commit: bool
+    contacts: int
+    """How many contacts the answer shows, whose work grows with them."""
+    primary: Ref
     last_answer: Answer | None = None
 
     def answer(self, committed: Committed | None = None) -> Answer:
         """The answer, with the ids and ages that the commit gave its new contacts."""
         if self.last_answer is None:
-            members = self.members
+            members = (
+                self.members[0]
+                if len(self.members) == 1
+                else [contact for part in self.members for contact in part]
+            )
             if committed is not None and self.created:
                 members = members + [
                     Contact(
@@ -84,6 +91,13 @@ class Reply(msgspec.Struct, eq=False):
             self.last_answer = consolidate(members)
         return self.last_answer
 
+    def primary_id(self, committed: Committed | None = None) -> int:
+        """The id of the primary contact, without making the answer."""
+        return self.primary if committed is None else committed.id_of(self.primary)
+
+
+_Members = tuple[list[Contact], ...]
+"""The stored contacts of a person, in parts: joining two of them copies no contact."""
 
 _Created = tuple[int, Observation]
 """A contact that the changes create: its position among them, and its observation."""
@@ -98,7 +112,7 @@ class _Person(msgspec.Struct, eq=False):
     primary: Ref
     primary_at: int | None
     contacts: int
-    members: list[Contact]
+    members: _Members
     not_before: int = 0  # its new contacts may not be older than any primary it has had
     created: tuple[_Created, ...] = ()
     is_changed: bool = False
@@ -111,7 +125,9 @@ class _Person(msgspec.Struct, eq=False):
 
     def reply(self) -> Reply:
         if self.last_reply is None:
-            self.last_reply = Reply(self.members, self.created, self.is_changed)
+            self.last_reply = Reply(
+                self.members, self.created, self.is_changed, self.contacts, self.primary
+            )
         return self.last_reply
 
     def is_older_than(self, other: "_Person") -> bool:
@@ -131,7 +147,7 @@ def _person(identity: Identity) -> _Person:
         identity.primary_id,
         identity.primary_at,
         identity.contacts,
-        identity.members,
+        (identity.members,),
         identity.primary_at,
     )
 
@@ -171,7 +187,7 @@ class _Draft:
     def create_identity(self, observation: Observation) -> _Person:
         """Create an identity with the observation as its primary contact."""
         primary = -1 - len(self._contacts)
-        person = self._persons[primary] = _Person(primary, 0, 0, primary, None, 0, [])
+        person = self._persons[primary] = _Person(primary, 0, 0, primary, None, 0, ())
         return self.attach(
             person,
             observation,

@@ -6,7 +6,7 @@ from bitespeed.model.identity import Answer, Contact, Identity, Snapshot
 from bitespeed.rules.answer import consolidate
 
 
-def look_up(snapshot: Snapshot, email: Email | None, phone: Phone | None) -> Answer:
+def identity_of(snapshot: Snapshot, email: Email | None, phone: Phone | None) -> Identity:
     """The identity that the given values belong to.
 
     Raises `NotFound` when they belong to no identity, or to two different ones.
@@ -22,7 +22,12 @@ def look_up(snapshot: Snapshot, email: Email | None, phone: Phone | None) -> Ans
         )
     (identity_id,) = identities
     assert identity_id is not None  # noqa: S101 - discarded above
-    return consolidate(snapshot.identities[identity_id].members)
+    return snapshot.identities[identity_id]
+
+
+def look_up(snapshot: Snapshot, email: Email | None, phone: Phone | None) -> Answer:
+    """The answer for the identity of `identity_of`. Raises the same."""
+    return consolidate(identity_of(snapshot, email, phone).members)
 
 
 def answer_for_contact(snapshot: Snapshot, contact_id: int) -> Answer:

@@ -14,6 +14,7 @@ import msgspec
 from bitespeed.errors import DeadlineExceeded, Overloaded, TooManyRequests, Unavailable
 from bitespeed.model.identifiers import Observation
 from bitespeed.model.identity import Answer, KeptAnswer
+from bitespeed.service.large_answers import LargeAnswers
 from bitespeed.telemetry import metrics
 from bitespeed.telemetry.large_identities import LARGE_IDENTITY
 from bitespeed.telemetry.requests import Request
@@ -29,6 +30,7 @@ MAX_WAITING = 10_000  # observations: a second of work or less, so that waiting 
 MAX_WAITING_PER_TENANT = (
     5_000  # of them for one tenant, so that others find room beside whoever sends the most
 )
+MAX_BATCH_CONTACTS = 200_000  # in all answers to one request, equal ones once: a tenth of a second
 DEADLINE = 5.0  # seconds; callers give up by then
 
 
@@ -43,6 +45,8 @@ class Limits(msgspec.Struct, frozen=True):
     """Seconds until a request is answered with `DeadlineExceeded`."""
     large_identity: int = LARGE_IDENTITY
     """Contacts from which on an identity counts as large, and a warning is logged."""
+    max_answer: int | None = None
+    """Contacts in an answer; a larger one is replaced by `AnswerTooLarge`."""
 
 
 class Load:
@@ -51,10 +55,26 @@ class Load:
     waiting = 0  # observations and look-ups, waiting or in flight
     is_draining = False
 
+    def __init__(self) -> None:
+        self.large_answers = LargeAnswers()
+
 
 Outcome = Answer | KeptAnswer | Exception
 Work = Hashable
 """The task or look-up that a batch is in flight under."""
+
+
+class Budget(msgspec.Struct, eq=False):
+    """What the answers to the observations of one request may cost together."""
+
+    contacts: int
+
+    def take(self, contacts: int) -> bool:
+        """Take so many contacts. False if there are fewer left."""
+        if contacts > self.contacts:
+            return False
+        self.contacts -= contacts
+        return True
 
 
 class Pending(msgspec.Struct, eq=False):
@@ -66,6 +86,10 @@ class Pending(msgspec.Struct, eq=False):
     request: Request | None
     made_at: int | None = None
     """When the observation was made, if that was earlier: see `Service.identify_all`."""
+    budget: Budget | None = None
+    """Shared by the observations of one request; None for a request of one."""
+    is_set_aside: bool = False
+    """Whether it waits for the turn of a large identity, apart from others."""
     is_resolved: bool = False
 
     def resolve(self, outcome: Outcome) -> None:
@@ -78,17 +102,25 @@ class Pending(msgspec.Struct, eq=False):
 class Batching:
     """The requests that wait in one service or are in flight; lives on one event loop."""
 
-    def __init__(self, start: Callable[[list[Pending]], Work], limits: Limits, load: Load) -> None:
+    def __init__(
+        self,
+        start: Callable[[list[Pending]], Work],
+        set_aside: Callable[[list[Pending]], list[Pending]],
+        limits: Limits,
+        load: Load,
+    ) -> None:
         """``start`` begins to answer a batch, and returns the work it is in flight under until
-        `finish`.
+        `finish`. ``set_aside`` begins what would hold up the others, and returns the others.
         """
         self._start = start
+        self._set_aside = set_aside
         self._limits = limits
         self._load = load
         self._loop = asyncio.get_running_loop()
         self._queue: deque[Pending] = deque()
         self._batches: dict[Work, list[Pending]] = {}
-        self._in_flight = 0  # in all batches together
+        self._in_flight = 0  # in all batches together ...
+        self._gathered_in_flight = 0  # ... and in those that came from the queue
         self._gathered: set[Work] = set()  # the batches that came from the queue
         self._is_gathering = False
         self._sweeper: asyncio.TimerHandle | None = None
@@ -139,7 +171,7 @@ class Batching:
         lets them pass a first one that takes long.
         """
         waiting = len(self._queue)
-        is_worth_it = waiting >= MIN_WAITING_FACTOR * self._in_flight - 1
+        is_worth_it = waiting >= MIN_WAITING_FACTOR * self._gathered_in_flight - 1
         if (
             waiting
             and is_worth_it
@@ -153,9 +185,11 @@ class Batching:
         """Start a batch of what the event loop has received since the first request of it."""
         self._is_gathering = False
         batch = [self._queue.popleft() for _ in range(min(len(self._queue), MAX_BATCH))]
-        work = self._start(batch)
-        self._gathered.add(work)
-        self.begin(batch, work)
+        batch = self._set_aside(batch)
+        if not batch:
+            self._start_soon()
+            return
+        self._begin_gathered(batch, self._start(batch))
 
     def batch(self, work: Work) -> list[Pending]:
         """The batch that is in flight under `work`."""
@@ -166,8 +200,12 @@ class Batching:
         self._load.waiting += len(
             rest
         )  # once more, since finishing the former work subtracts the whole batch
+        self._begin_gathered(rest, work)
+
+    def _begin_gathered(self, batch: list[Pending], work: Work) -> None:
         self._gathered.add(work)
-        self.begin(rest, work)
+        self._gathered_in_flight += len(batch)
+        self.begin(batch, work)
 
     def task(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """A task whose end finishes the batch that is in flight under it."""
@@ -188,7 +226,9 @@ class Batching:
         finished = len(self._batches.pop(work))
         self._in_flight -= finished
         self._load.waiting -= finished
-        self._gathered.discard(work)
+        if work in self._gathered:
+            self._gathered.remove(work)
+            self._gathered_in_flight -= finished
         metrics.queue.set(self._load.waiting)
         self._start_soon()
         self._wake_drain()

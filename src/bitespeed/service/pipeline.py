@@ -1,18 +1,29 @@
 """The way of a batch: cache, read, rule, commit, answers."""
 
 import asyncio
+from collections import defaultdict
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from functools import partial
+from itertools import groupby
 
 from bitespeed.caches.answers import AnswerCache, Lookup
-from bitespeed.errors import BitespeedError, NotFound, StoreUnavailable, Unexpected
+from bitespeed.caches.entries import values_of
+from bitespeed.errors import (
+    AnswerTooLarge,
+    BitespeedError,
+    NotFound,
+    StoreUnavailable,
+    Unexpected,
+)
+from bitespeed.model.changes import Committed
 from bitespeed.model.identifiers import Observation, emails_and_phones
-from bitespeed.model.identity import Answer, Snapshot
+from bitespeed.model.identity import Answer, KeptAnswer, Snapshot
 from bitespeed.rules.identify import Reply, identify
 from bitespeed.service.attempts import until_committed
 from bitespeed.service.batching import MAX_BATCH, Batching, Limits, Load, Pending, Work
 from bitespeed.service.commits import Commits
+from bitespeed.service.large_answers import LARGE_ANSWER, batch_too_large, too_large
 from bitespeed.stores.protocols import Store
 from bitespeed.telemetry import stages, tracing
 from bitespeed.telemetry.failures import failed
@@ -36,12 +47,48 @@ class Pipeline:
         self._commits = commits
         self._tenant = tenant
         self._loop = asyncio.get_running_loop()
-        self.batching = Batching(self._start, limits, load)
+        self._large = load.large_answers
+        self._max_answer = limits.max_answer
+        self._max_simple = min(LARGE_ANSWER - 1, limits.max_answer or LARGE_ANSWER)
+        self.batching = Batching(self._start, self._set_aside, limits, load)
 
     async def run_in_turn(self, pending: list[Pending]) -> None:
         """Answer or refuse all of them, in their order, `MAX_BATCH` at a time."""
         for start in range(0, len(pending), MAX_BATCH):
-            await self._run(pending[start : start + MAX_BATCH])
+            batch = pending[start : start + MAX_BATCH]
+            if not self._are_large(batch):
+                await self._run(batch)
+                continue
+            for _, part in groupby(batch, self._large_identity):
+                async with self._large.turn:
+                    await self._run(list(part))
+
+    def _set_aside(self, batch: list[Pending]) -> list[Pending]:
+        """Begin to answer those with a large identity, one after the other; return the others."""
+        if not self._are_large(batch):
+            return batch
+        by_identity: defaultdict[int | None, list[Pending]] = defaultdict(list)
+        for pending in batch:
+            by_identity[self._large_identity(pending)].append(pending)
+        others = by_identity.pop(None, [])
+        large = [pending for part in by_identity.values() for pending in part]
+        for pending in large:
+            pending.is_set_aside = True
+        self.batching.begin(large, self.batching.task(self._run_large([*by_identity.values()])))
+        return others
+
+    async def _run_large(self, batches: list[list[Pending]]) -> None:
+        for batch in batches:
+            async with self._large.turn:
+                await self._run_rest(batch, None)
+
+    def _are_large(self, batch: list[Pending]) -> bool:
+        """Whether any of the batch is known to have a large identity."""
+        return bool(self._large) and any(self._large_identity(p) is not None for p in batch)
+
+    def _large_identity(self, pending: Pending) -> int | None:
+        """What is remembered of the values' large identity; None if nothing is."""
+        return self._large.primary_of(self._tenant, values_of(pending.observation))
 
     def _start(self, batch: list[Pending]) -> Work:
         """Begin to answer a batch; returns what it is in flight under."""
@@ -93,12 +140,20 @@ class Pipeline:
             if answer is None or (in_turn and rest):
                 rest.append(pending)
             else:
-                pending.resolve(answer)
+                pending.resolve(self._refused_kept(answer) or answer)
                 hits.append(pending)
         if hits and tracing.is_on():
             with self._traced(hits, lookup):
                 pass
         return rest
+
+    def _refused_kept(self, answer: KeptAnswer) -> AnswerTooLarge | None:
+        """The refusal of an answer that the cache has, if it is too large."""
+        if self._max_answer is None:
+            return None
+        ids = bytes(answer.secondary_ids)
+        contacts = 1 + ids.count(b",") + (ids != b"[]")
+        return too_large(self._max_answer, contacts, answer.primary_id)
 
     def _traced(self, batch: list[Pending], lookup: Lookup | None) -> AbstractContextManager[None]:
         """A span for the batch, where tracing is on."""
@@ -144,34 +199,81 @@ class Pipeline:
         snapshot, waiting = await self._read(waiting)
         with stage("rule"):
             changes, replies = identify(snapshot, [p.observation for p in waiting])
-        uncommitted = self._answer_from_snapshot(waiting, replies, snapshot, lookup)
-        if not uncommitted:
-            return
-        origins = [(pending.observation, pending.request) for pending, _ in uncommitted]
-        committed = await self._commits.commit(changes, snapshot, origins)
-        for pending, reply in uncommitted:
-            pending.resolve(reply.answer(committed))
-
-    def _answer_from_snapshot(
-        self,
-        waiting: list[Pending],
-        replies: list[Reply],
-        snapshot: Snapshot,
-        lookup: Lookup | None,
-    ) -> list[tuple[Pending, Reply]]:
-        """Send the replies that need no commit, cache their answers, and return the others."""
-        answers: list[tuple[Observation, Answer]] = []
+        certain: list[tuple[Pending, Reply]] = []
         uncommitted: list[tuple[Pending, Reply]] = []
         for pending, reply in zip(waiting, replies, strict=True):
             if reply.needs_commit:
                 uncommitted.append((pending, reply))
             else:
-                answer = reply.answer()
-                pending.resolve(answer)
-                answers.append((pending.observation, answer))
+                certain.append((pending, reply))
+        answers = await self._answer(certain)
         if self._cache is not None and lookup is not None:
             self._cache.fill_soon(self._tenant, lookup, snapshot, answers)
-        return uncommitted
+        if not uncommitted:
+            return
+        origins = [(pending.observation, pending.request) for pending, _ in uncommitted]
+        committed = await self._commits.commit(changes, snapshot, origins)
+        await self._answer(uncommitted, committed)
+
+    async def _answer(
+        self, decided: list[tuple[Pending, Reply]], committed: Committed | None = None
+    ) -> list[tuple[Observation, Answer]]:
+        """Send the replies to observations that are decided, and return their answers.
+
+        Small ones are sent at once. The others follow one by one, each unless it is too large.
+        """
+        answers: list[tuple[Observation, Answer]] = []
+        rest: list[tuple[Pending, Reply]] = []
+        for pending, reply in decided:
+            is_simple = reply.contacts <= self._max_simple and pending.budget is None
+            if is_simple and not pending.is_set_aside:
+                answer = reply.answer(committed)
+                pending.resolve(answer)
+                answers.append((pending.observation, answer))
+            else:
+                rest.append((pending, reply))
+        if rest:
+            answers += await self._answer_bounded(rest, committed)
+        return answers
+
+    async def _answer_bounded(
+        self, decided: list[tuple[Pending, Reply]], committed: Committed | None
+    ) -> list[tuple[Observation, Answer]]:
+        """`_answer` for what may be large: equal replies together, then their answer is let go."""
+        answers: list[tuple[Observation, Answer]] = []
+        equal: defaultdict[int, list[tuple[Pending, Reply]]] = defaultdict(list)
+        for pending, reply in decided:
+            equal[id(reply)].append((pending, reply))
+        for pairs in equal.values():
+            for pending, reply in pairs:
+                if pending.is_resolved:
+                    continue
+                primary_id = reply.primary_id(committed)
+                values = values_of(pending.observation)
+                self._large.remember(self._tenant, values, primary_id, reply.contacts)
+                refusal = self._refused(pending, reply, primary_id)
+                if refusal is not None:
+                    pending.resolve(refusal)
+                    continue
+                is_large = reply.contacts >= LARGE_ANSWER
+                if is_large and reply.last_answer is None:
+                    await self._large.make(partial(reply.answer, committed))
+                answer = reply.answer(committed)
+                pending.resolve(answer)
+                if not is_large:  # the cache keeps no large ones
+                    answers.append((pending.observation, answer))
+            pairs[0][1].last_answer = None
+        return answers
+
+    def _refused(self, pending: Pending, reply: Reply, primary_id: int) -> AnswerTooLarge | None:
+        """The refusal of an answer that is too large, alone or together with others."""
+        if self._max_answer is not None:
+            refusal = too_large(self._max_answer, reply.contacts, primary_id)
+            if refusal is not None:
+                return refusal
+        if pending.budget is None or reply.last_answer is not None:
+            return None
+        return None if pending.budget.take(reply.contacts) else batch_too_large(primary_id)
 
     async def _read(self, waiting: list[Pending]) -> tuple[Snapshot, list[Pending]]:
         """The store's snapshot, and those of ``waiting`` that may be decided on it."""

@@ -5,7 +5,7 @@ way of `identify`, which takes what is waiting in batches.
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from itertools import zip_longest
 from typing import TYPE_CHECKING, cast
@@ -14,12 +14,14 @@ from bitespeed.caches.answers import AnswerCache
 from bitespeed.errors import BitespeedError
 from bitespeed.model.changes import Changes, Receipt
 from bitespeed.model.identifiers import Email, Observation, Phone
-from bitespeed.model.identity import Answer
+from bitespeed.model.identity import Answer, Identity
+from bitespeed.rules.answer import consolidate
 from bitespeed.rules.delete import delete
-from bitespeed.rules.look_up import answer_for_contact, look_up
+from bitespeed.rules.look_up import find_contact, identity_of
 from bitespeed.service.attempts import until_committed
-from bitespeed.service.batching import Limits, Load, Outcome, Pending
+from bitespeed.service.batching import MAX_BATCH_CONTACTS, Budget, Limits, Load, Outcome, Pending
 from bitespeed.service.commits import Commits
+from bitespeed.service.large_answers import LARGE_ANSWER, too_large
 from bitespeed.service.pipeline import Pipeline
 from bitespeed.stores.protocols import Store
 from bitespeed.telemetry.requests import Request
@@ -46,7 +48,10 @@ class Service:
         self._loop = asyncio.get_running_loop()
         limits = limits or Limits()
         self._commits = Commits(store, cache, tenant, limits.large_identity)
-        self._pipeline = Pipeline(store, cache, self._commits, tenant, limits, load or Load())
+        load = load or Load()
+        self._large = load.large_answers
+        self._max_answer = limits.max_answer
+        self._pipeline = Pipeline(store, cache, self._commits, tenant, limits, load)
         self._batching = self._pipeline.batching
 
     async def identify(self, observation: Observation, request: Request | None = None) -> Answer:
@@ -81,15 +86,18 @@ class Service:
         request: Request | None = None,
         made_at: Sequence[int] = (),
     ) -> list[Answer | BitespeedError]:
-        """`identify` for many, one after the other: an answer or a refusal for each.
+        """`identify` for many, one after the other: an answer or a refusal for each. It is
+        `AnswerTooLarge` where the answers before it leave no room.
 
         With ``made_at``, an observation that names a value erased since it was made writes nothing
         and gets `NotFound`.
         """
         self._batching.admit(len(observations))
         answers = [cast("asyncio.Future[Answer]", self._loop.create_future()) for _ in observations]
+        budget = Budget(MAX_BATCH_CONTACTS)
+        deadline = self._batching.deadline()
         pending = [
-            Pending(observation, partial(_resolve, answer), self._batching.deadline(), request, at)
+            Pending(observation, partial(_resolve, answer), deadline, request, at, budget)
             for observation, answer, at in zip_longest(observations, answers, made_at)
         ]
         self._batching.begin(pending, self._batching.task(self._pipeline.run_in_turn(pending)))
@@ -118,19 +126,41 @@ class Service:
 
     async def look_up(self, email: Email | None, phone: Phone | None) -> Answer:
         """The identity that the values belong to; writes nothing. Raises `NotFound`."""
-        snapshot = await self._batching.bounded(
-            self._store.read(
-                self._tenant,
-                emails=[email] if email else [],
-                phones=[phone] if phone else [],
-            )
-        )
-        return look_up(snapshot, email, phone)
+        emails, phones = [email] if email else [], [phone] if phone else []
+
+        async def read() -> Answer:
+            snapshot = await self._store.read(self._tenant, emails=emails, phones=phones)
+            return await self._consolidated(identity_of(snapshot, email, phone), *emails, *phones)
+
+        return await self._batching.bounded(self._in_turn(read, *emails, *phones))
 
     async def contact(self, contact_id: int) -> Answer:
         """The identity that a live contact belongs to by now. Raises `NotFound`."""
-        snapshot = await self._batching.bounded(self._store.read(self._tenant, contact=contact_id))
-        return answer_for_contact(snapshot, contact_id)
+
+        async def read() -> Answer:
+            snapshot = await self._store.read(self._tenant, contact=contact_id)
+            identity, _ = find_contact(snapshot, contact_id)
+            return await self._consolidated(identity, contact_id)
+
+        return await self._batching.bounded(self._in_turn(read, contact_id))
+
+    async def _in_turn(self, read: Callable[[], Awaitable[Answer]], *values: str | int) -> Answer:
+        """What ``read`` returns; if the values are those of a large identity, after its turn."""
+        if self._large and self._large.primary_of(self._tenant, values) is not None:
+            async with self._large.turn:
+                return await read()
+        return await read()
+
+    async def _consolidated(self, identity: Identity, *values: str | int) -> Answer:
+        """The answer for an identity that was found by the values. Raises `AnswerTooLarge`."""
+        self._large.remember(self._tenant, values, identity.primary_id, identity.contacts)
+        if self._max_answer is not None:
+            refusal = too_large(self._max_answer, identity.contacts, identity.primary_id)
+            if refusal is not None:
+                raise refusal
+        if identity.contacts < LARGE_ANSWER:
+            return consolidate(identity.members)
+        return await self._large.make(partial(consolidate, identity.members))
 
     async def delete(self, contact_id: int, request: Request | None = None) -> None:
         """Delete one contact softly, see `rules.delete`. Raises `NotFound`."""

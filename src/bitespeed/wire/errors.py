@@ -2,7 +2,7 @@
 
 import msgspec
 
-from bitespeed.errors import BitespeedError
+from bitespeed.errors import AnswerTooLarge, BitespeedError
 
 _encoder = msgspec.json.Encoder()
 
@@ -17,7 +17,12 @@ def error_sentence(body: bytes) -> str:
 
 
 def encode_error(error: BitespeedError) -> bytes:
-    """The body of an error, with its code where it has one."""
-    if error.code is None:
-        return _encoder.encode({"error": str(error)})
-    return _encoder.encode({"error": str(error), "code": error.code})
+    """The body of an error, with its code where it has one, and the id that stands for an answer
+    that is too large.
+    """
+    body: dict[str, str | int] = {"error": str(error)}
+    if error.code is not None:
+        body["code"] = error.code
+    if isinstance(error, AnswerTooLarge):
+        body["primaryContatctId"] = error.primary_id  # the published spelling
+    return _encoder.encode(body)
