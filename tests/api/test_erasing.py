@@ -63,6 +63,8 @@ def test_erased_person_leaves_no_bytes_in_files(server: Server) -> None:
         "identities": 2,
         "contacts": 3,
         "identifiers": 3,
+        "emails": 3,
+        "phones": 2,
         "events": 5,
         "pseudonyms": [],
     }
@@ -79,7 +81,8 @@ def test_erased_person_stays_erased_after_repeated_import(tmp_path: Path) -> Non
     lines = [f"{ANN[0]},{ANN[1]},{old}", f"{ANN[0]},99,", f"{BOB[0]},{BOB[1]},{old}"]
     rows.write_text("\n".join(["email,phone,created_at", *lines]))
     succeed("import", str(rows), database=database)
-    receipt = json.loads(succeed("erase", "--email", ANN[0], "--json", database=database))
+    erase = ("erase", "--email", ANN[0], "--yes", "--json")
+    receipt = json.loads(succeed(*erase, database=database))
     assert receipt["erasure"]["contacts"] == 2
 
     again = json.loads(succeed("import", str(rows), "--json", database=database))
@@ -162,7 +165,7 @@ def test_an_adopted_table_forgets_too_and_tables_are_vacuumed(database: str) -> 
     second = Row(2, "canary-ann@work.test", ANN[1], 1, "secondary")
     fill(database, [Row(1, *ANN), second, Row(3, *BOB)])
     succeed("adopt", "--report", os.devnull, database=database)
-    succeed("erase", "--email", ANN[0], "--vacuum", database=database)
+    succeed("erase", "--email", ANN[0], "--yes", "--vacuum", database=database)
     assert query(database, "select id from bitespeed.adopted_contact") == [(3,)]
     assert query(database, "select email from public.contact") == [(BOB[0],)]
     assert query(database, VACUUMED) == [

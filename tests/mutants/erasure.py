@@ -44,6 +44,27 @@ MUTANTS = [
         LOG,
     ),
     Mutant(
+        "a misspelt dry run erases",
+        "api/endpoints/erasure.py",
+        "refuse_parameters_but(call.query, DRY_RUN)",
+        "pass",
+        Suite("api/test_erasure_dry_run.py", "misspelt"),
+    ),
+    Mutant(
+        "two emails are erased unasked",
+        "cli/erase.py",
+        "counts.emails <= 1 and counts.phones <= 1",
+        "counts.emails <= 2 and counts.phones <= 1",
+        Suite("api/test_erasure_dry_run.py", "without_a_terminal"),
+    ),
+    Mutant(
+        "more is erased than was agreed to",
+        "service/erasures.py",
+        "if agreed is not None and counts != agreed:",
+        "if agreed is not None and counts is None:",
+        Suite("api/test_erasure_dry_run.py", "agreed"),
+    ),
+    Mutant(
         "an undated row brings back who is erased",
         "rules/erase.py",
         "made_at is None or made_at <= erased_at[value]",

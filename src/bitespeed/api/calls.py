@@ -44,8 +44,18 @@ def flag(query: bytes, name: str) -> bool:
     An operation's table entry and its handler both read a flag with this function, so that the
     scope that was checked is that of what is then done.
     """
-    start = f"{name}=".encode()
-    values = {pair[len(start) :] for pair in query.split(b"&") if pair.startswith(start)}
+    pairs = (pair.partition(b"=") for pair in query.split(b"&"))
+    values = {value for found, _, value in pairs if found == name.encode()}
     if values <= {b"true"} or values <= {b"false"}:
         return b"true" in values
     raise InvalidInput(f"{name} must be true or false")
+
+
+def refuse_parameters_but(query: bytes, *names: str) -> None:
+    """Raise `InvalidInput` when a query has a parameter with another name.
+
+    For operations that cannot be undone, where a misspelt flag must not be ignored.
+    """
+    given = {pair.partition(b"=")[0] for pair in query.split(b"&") if pair}
+    if not given <= {name.encode() for name in names}:
+        raise InvalidInput(f"The query may have no parameter but {', '.join(names)}")

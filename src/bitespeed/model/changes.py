@@ -136,15 +136,26 @@ class Committed(msgspec.Struct, frozen=True):
         return ref if ref > 0 else self.ids[-1 - ref]
 
 
-class Receipt(msgspec.Struct, frozen=True):
-    """How much an erasure has removed; it does not say whose."""
+class ErasureCounts(msgspec.Struct, frozen=True, kw_only=True):
+    """How much an erasure removes; it does not say whose.
 
-    id: str
-    at: int
+    ``emails`` and ``phones`` are the data subject's own values, also those that only deleted
+    contacts carry; ``identifiers`` are those in use by a live contact.
+    """
+
     identities: int
     contacts: int
     identifiers: int
+    emails: int
+    phones: int
     events: int
+
+
+class Receipt(ErasureCounts, frozen=True, kw_only=True):
+    """How much an erasure has removed, and when."""
+
+    id: str
+    at: int
     pseudonyms: list[str]
 
 

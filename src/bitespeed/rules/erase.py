@@ -17,8 +17,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import zip_longest
 from typing import NamedTuple
 
+import msgspec
+
 from bitespeed.errors import NotFound
-from bitespeed.model.changes import Changes, Erasure, Event, IdentityChange, Receipt
+from bitespeed.model.changes import Changes, Erasure, ErasureCounts, Event, IdentityChange, Receipt
 from bitespeed.model.identifiers import Email, Observation, Phone
 from bitespeed.model.identity import Contact, Identity, Snapshot
 from bitespeed.model.pseudonyms import Pseudonyms
@@ -132,16 +134,25 @@ def erase(person: SubjectRecords, erasure: Erasure) -> Changes:
     )
 
 
-def receipt_of(person: SubjectRecords, erasure: Erasure, at: int) -> Receipt:
-    """How much an erasure has removed that was committed at an instant."""
+def counts_of(person: SubjectRecords) -> ErasureCounts:
+    """How much an erasure of these records removes."""
+    elsewhere = sum(len(one.contacts) for one in person.contacts_elsewhere)
+    emails = sum("@" in value for value in person.values)  # in no phone number
+    return ErasureCounts(
+        identities=sum(len(identity.heads) for identity in person.identities),
+        contacts=sum(len(identity.contacts) for identity in person.identities) + elsewhere,
+        identifiers=sum(len(identity.identifiers) for identity in person.identities),
+        emails=emails,
+        phones=len(person.values) - emails,
+        events=sum(len(identity.events) for identity in person.identities)
+        + len(_events_elsewhere(person)),
+    )
+
+
+def receipt_of(counts: ErasureCounts, erasure: Erasure, at: int) -> Receipt:
+    """The receipt of an erasure that was committed at an instant."""
     return Receipt(
-        erasure.id,
-        at,
-        sum(len(identity.heads) for identity in person.identities),
-        sum(len(identity.contacts) for identity in person.identities) + len(erasure.contacts),
-        sum(len(identity.identifiers) for identity in person.identities),
-        sum(len(identity.events) for identity in person.identities) + len(erasure.events),
-        erasure.pseudonyms,
+        **msgspec.structs.asdict(counts), id=erasure.id, at=at, pseudonyms=erasure.pseudonyms
     )
 
 

@@ -3,12 +3,14 @@
 import os
 from collections.abc import Mapping, Sequence
 
-from bitespeed.model.changes import Receipt
+from bitespeed.errors import InvalidInput
+from bitespeed.model.changes import ErasureCounts, Receipt
 from bitespeed.model.identifiers import Observation
 from bitespeed.rules.erase import (
     Subject,
     SubjectRecords,
     Value,
+    counts_of,
     erase,
     erasure_of,
     pseudonym,
@@ -27,20 +29,34 @@ SECRET = 32  # bytes
 
 
 async def erase_subject(
-    store: Store, commits: Commits, tenant: str, subject: Subject, request: Request | None
+    store: Store,
+    commits: Commits,
+    tenant: str,
+    subject: Subject,
+    request: Request | None,
+    agreed: ErasureCounts | None,
 ) -> Receipt:
-    """Remove all records about a data subject. Raises `NotFound` when there are none."""
+    """Remove all records about a data subject. Raises `NotFound` when there are none.
+
+    With ``agreed``, raises `InvalidInput` unless that is exactly how much would be removed.
+    """
     id_ = os.urandom(ERASURE_ID).hex()
 
     async def attempt() -> Receipt:
         person = await read_subject_records(store, tenant, subject)
+        counts = counts_of(person)
+        if agreed is not None and counts != agreed:
+            raise InvalidInput(
+                "What is stored about this customer has changed since it was counted;"
+                " nothing was erased, run the command again"
+            )
         known = await store.tombstones(tenant)
         secret = known.secret or os.urandom(SECRET).hex()
         erasure = erasure_of(tenant, person, id_, secret)
         committed = await commits.commit(
             erase(person, erasure), snapshot_of(person), request=request
         )
-        return receipt_of(person, erasure, committed.at)
+        return receipt_of(counts, erasure, committed.at)
 
     return await until_committed(attempt)
 

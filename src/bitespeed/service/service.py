@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, cast
 
 from bitespeed.caches.answers import AnswerCache
 from bitespeed.errors import BitespeedError
-from bitespeed.model.changes import Changes, Receipt
+from bitespeed.model.changes import Changes, ErasureCounts, Receipt
 from bitespeed.model.identifiers import Email, Observation, Phone
 from bitespeed.model.identity import Answer, Identity
 from bitespeed.rules.answer import consolidate
@@ -171,13 +171,28 @@ class Service:
 
         await self._batching.bounded(until_committed(attempt))
 
-    async def erase(self, subject: "Subject", request: Request | None = None) -> Receipt:
-        """Remove all records about a person. Raises `NotFound` when there are none."""
+    async def erase(
+        self,
+        subject: "Subject",
+        request: Request | None = None,
+        agreed: ErasureCounts | None = None,
+    ) -> Receipt:
+        """Remove all records about a person. Raises `NotFound` when there are none.
+
+        With ``agreed``, from `erasure_counts`, raises `InvalidInput` and removes nothing if that is
+        no longer exactly how much would be removed.
+        """
         from bitespeed.service.erasures import erase_subject  # as above
 
         return await self._batching.bounded(
-            erase_subject(self._store, self._commits, self._tenant, subject, request)
+            erase_subject(self._store, self._commits, self._tenant, subject, request, agreed)
         )
+
+    async def erasure_counts(self, subject: "Subject") -> ErasureCounts:
+        """How much `erase` would remove; writes nothing. Raises `NotFound` when that is nothing."""
+        from bitespeed.rules.erase import counts_of  # as above
+
+        return counts_of(await self._batching.bounded(self.subject_records(subject)))
 
     async def subject_records(self, subject: "Subject") -> "SubjectRecords":
         """All records about a person, as of one instant. Raises `NotFound` when there are none."""

@@ -64,4 +64,6 @@ def _in_words(error: msgspec.ValidationError) -> str:
         return "phoneNumber must be a string, a whole number or null"
     if place.startswith("contactId"):
         return "contactId must be a whole number or null"
+    if "unknown field" in str(error):
+        return "The body has a member that is not known here"
     return "An observation must be a JSON object"

@@ -5,7 +5,7 @@ from typing import Any
 import msgspec
 
 from bitespeed.errors import InvalidInput
-from bitespeed.model.changes import Receipt
+from bitespeed.model.changes import ErasureCounts, Receipt
 from bitespeed.model.identifiers import observe
 from bitespeed.model.records import ContactRecord, EventRecord, IdentityRecords
 from bitespeed.rules.erase import Subject, SubjectRecords
@@ -16,7 +16,9 @@ from bitespeed.wire.observations import decode_json
 MAX_ID = 2**63 - 1  # of a contact, as databases count
 
 
-class _Subject(msgspec.Struct):
+class _Subject(msgspec.Struct, forbid_unknown_fields=True):
+    """Strict, since an erasure cannot be undone: a misspelt member may have meant less of it."""
+
     email: str | None = None
     phone_number: str | int | None = msgspec.field(default=None, name="phoneNumber")
     contact_id: int | None = msgspec.field(default=None, name="contactId")
@@ -58,6 +60,11 @@ def encode_receipt(receipt: Receipt) -> bytes:
     members = msgspec.structs.asdict(receipt)
     members["erasedAt"] = rfc3339(members.pop("at"))
     return _encoder.encode({"erasure": members})
+
+
+def encode_counts(counts: ErasureCounts) -> bytes:
+    """What an erasure would remove. Its one member is not that of a receipt."""
+    return _encoder.encode({"dryRun": counts})
 
 
 def encode_person(person: SubjectRecords) -> bytes:
