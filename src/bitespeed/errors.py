@@ -13,6 +13,7 @@
       TooLarge                     413  too_large
       AnswerTooLarge               413  answer_too_large
       UnsupportedMediaType         415  unsupported_media_type
+      ExpectationFailed            417  expectation_failed
       TooManyRequests              429  too_many_requests
       NotConfigured                501  not_configured
       Unavailable                  503  unavailable
@@ -140,6 +141,16 @@ class UnsupportedMediaType(BitespeedError):
 
     status = 415
     code = "unsupported_media_type"
+
+
+class ExpectationFailed(BitespeedError):
+    """The request has an `Expect` that this server cannot meet."""
+
+    status = 417
+    code = "expectation_failed"
+
+    def __init__(self) -> None:
+        super().__init__("The only expectation that can be met is Expect: 100-continue")
 
 
 class TooManyRequests(BitespeedError):

@@ -118,8 +118,8 @@ class TestSlowCallers:
 
 class TestSizes:
     def test_headers_are_counted(self, quick):
-        lines = [f"X-{n}: y" for n in range(99)]
-        request = "GET /health HTTP/1.1\r\n{}\r\nConnection: close\r\n\r\n"
+        lines = [f"X-{n}: y" for n in range(98)]
+        request = "GET /health HTTP/1.1\r\nHost: x\r\n{}\r\nConnection: close\r\n\r\n"
         assert quick.raw(request.format("\r\n".join(lines)).encode()).startswith(b"HTTP/1.1 200 ")
         answer = quick.raw(request.format("\r\n".join([*lines, "X: y"])).encode())
         assert answer.startswith(b"HTTP/1.1 400 ")
@@ -135,7 +135,8 @@ class TestSizes:
     def test_body_of_one_byte_chunks_is_read_quickly(self, quick):
         body = json.dumps({"email": fresh_email(), "x": "y" * 20_000}).encode()
         chunks = b"".join(b"1\r\n%c\r\n" % byte for byte in body) + b"0\r\n\r\n"
-        head = b"POST /identify HTTP/1.1\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n"
+        head = b"POST /identify HTTP/1.1\r\nHost: x\r\nConnection: close\r\n"
+        head += b"Transfer-Encoding: chunked\r\n\r\n"
         assert quick.raw(head + chunks).startswith(b"HTTP/1.1 200 ")
 
 

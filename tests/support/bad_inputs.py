@@ -163,6 +163,9 @@ THEIR_DOUBLES = [
 
 HOSTILE_PHONES = ["007", "7", "+7", "0", "00", "1" * 49, "1" * 50, "+" + "1" * 49]
 
+_POST = b"POST /identify HTTP/1.1\r\nHost: localhost\r\n"
+_CHUNKED = _POST + b"Transfer-Encoding: chunked\r\n"
+
 MALFORMED = {
     "no HTTP": b"hello\r\n\r\n",
     "TLS": bytes.fromhex("16030100c8010000c40303") + b"\x00" * 64,
@@ -186,29 +189,15 @@ MALFORMED = {
     "a NUL in a header": b"GET /health HTTP/1.1\r\nHost: x\x00y\r\n\r\n",
     "a folded header": b"GET /health HTTP/1.1\r\nHost: x\r\n y\r\n\r\n",
     "bare line feeds": b"GET /health HTTP/1.1\nHost: x\n\n",
-    "a length of no number": b"POST /identify HTTP/1.1\r\nContent-Length: x\r\n\r\n{}",
-    "a negative length": b"POST /identify HTTP/1.1\r\nContent-Length: -2\r\n\r\n{}",
-    "a length beyond 64 bits": (
-        b"POST /identify HTTP/1.1\r\nContent-Length: 99999999999999999999\r\n\r\n{}"
-    ),
-    "two lengths": b"POST /identify HTTP/1.1\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\n{}",
-    "a length and chunks": (
-        b"POST /identify HTTP/1.1\r\nContent-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n{}"
-    ),
-    "an unknown encoding": b"POST /identify HTTP/1.1\r\nTransfer-Encoding: what\r\n\r\n{}",
-    "a body without a length": (
-        b'POST /identify HTTP/1.1\r\nHost: localhost\r\n\r\n{"email":"a@b.c"}'
-    ),
-    "a chunk of no size": (
-        b"POST /identify HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n{}\r\n0\r\n\r\n"
-    ),
-    "a chunk of a negative size": (
-        b"POST /identify HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n-2\r\n{}\r\n0\r\n\r\n"
-    ),
-    "a chunk that is too long": (
-        b"POST /identify HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}xx\r\n0\r\n\r\n"
-    ),
-    "a chunk beyond 64 bits": (
-        b"POST /identify HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nfffffffffffffffff\r\n{}\r\n"
-    ),
+    "a length of no number": _POST + b"Content-Length: x\r\n\r\n{}",
+    "a negative length": _POST + b"Content-Length: -2\r\n\r\n{}",
+    "a length beyond 64 bits": _POST + b"Content-Length: 99999999999999999999\r\n\r\n{}",
+    "two lengths": _POST + b"Content-Length: 2\r\nContent-Length: 3\r\n\r\n{}",
+    "a length and chunks": _CHUNKED + b"Content-Length: 2\r\n\r\n{}",
+    "an unknown encoding": _POST + b"Transfer-Encoding: what\r\n\r\n{}",
+    "a body without a length": _POST + b'\r\n{"email":"a@b.c"}',
+    "a chunk of no size": _CHUNKED + b"\r\nzz\r\n{}\r\n0\r\n\r\n",
+    "a chunk of a negative size": _CHUNKED + b"\r\n-2\r\n{}\r\n0\r\n\r\n",
+    "a chunk that is too long": _CHUNKED + b"\r\n2\r\n{}xx\r\n0\r\n\r\n",
+    "a chunk beyond 64 bits": _CHUNKED + b"\r\nfffffffffffffffff\r\n{}\r\n",
 }

@@ -25,6 +25,8 @@ JSON = b"application/json"
 NDJSON = b"application/x-ndjson"
 _NDJSON_NAMES = {NDJSON, b"application/ndjson", b"application/jsonl", b"application/jsonlines"}
 
+_MAX_DIGITS = 20  # of a length; a body of more bytes than these can count is too large anyway
+
 CLOSE = (b"connection", b"close")
 NO_STORE = (b"cache-control", b"no-store")
 """For replies to GET: a cache on the way could answer out of date, or to somebody else."""
@@ -79,7 +81,10 @@ def body_too_large(limit: int) -> TooLarge:
 
 def declared_length(headers: Headers) -> int:
     """The length that a request declares for its body; 0 when it declares none."""
-    return int(headers.get(b"content-length", 0))
+    digits = headers.get(b"content-length", b"0")
+    if len(digits) > _MAX_DIGITS:  # RFC 9110, 8.6: any number of digits, also of zeros
+        digits = digits.lstrip(b"0")[:_MAX_DIGITS] or b"0"
+    return int(digits)
 
 
 def content_type(headers: Headers) -> bytes:

@@ -6,21 +6,21 @@ from typing import Any, cast
 
 import httptools
 from uvicorn.protocols.http.httptools_impl import (
-    STATUS_LINE,
     HttpToolsProtocol,
     RequestResponseCycle,
 )
 
 from bitespeed.api.calls import Backend
-from bitespeed.api.http import declared_length, error_reply
+from bitespeed.api.http import declared_length
 from bitespeed.api.operations import IDENTIFY
 from bitespeed.errors import BitespeedError, InvalidInput, Overloaded
 from bitespeed.server.exchange import Exchange
-from bitespeed.telemetry import metrics
-from bitespeed.telemetry.requests import HEADER, Request
+from bitespeed.server.heads import check_head, expects_continue, with_path, without_offer
+from bitespeed.server.reading import MAX_PIPELINED, PIECE, PIPELINED_PIECE, ReadingControl
+from bitespeed.server.refusals import refusal
 
 MAX_HEAD = 64 * 1024  # bytes of a request's head; eight times what browsers and proxies send
-MAX_HEADERS = 100  # lines of the head; clients and proxies together send about 30
+MAX_HEADERS = 100  # lines of the head, and of trailers; clients and proxies together send about 30
 CLIENT_TIMEOUT = 20.0  # seconds for the head to arrive, for the body, and for the client to read
 MAX_CONNECTIONS = 4000  # of a process; each may hold a body of the largest size
 IDLE_TIMEOUT = 75.0  # seconds between requests; longer than the 60 of common load balancers
@@ -28,6 +28,7 @@ ROOM = 0.05  # share of the connections that are closed together when the proces
 SHUTDOWN_DELAY = 1.0  # seconds in which requests that were on their way at a shutdown arrive
 
 NO_HTTP = "This is not a valid HTTP request"
+_TOO_MANY_HEADERS = f"A request may have at most {MAX_HEADERS} headers"
 
 assert IDENTIFY.scope is not None  # noqa: S101 - anybody else could write
 _SCOPE = IDENTIFY.scope
@@ -41,8 +42,15 @@ class Connection(HttpToolsProtocol):
     """
 
     _is_closing = False  # after the next response
+    _is_ending = False  # nothing more is read; closed once all that was accepted is answered
+    _is_half_closed = False  # the client sends nothing more
+    _reason: BitespeedError | None = None  # why it ends, which the last response says
     _is_receiving = False  # a request has begun and is not complete
-    _answering: RequestResponseCycle | None = None  # through ASGI
+    _has_head = False  # of the request that is received
+    _body_left = 0  # bytes of its body that are to come, if it has declared the length
+    _trailers = 0  # lines after its body
+    _current: RequestResponseCycle | None = None  # the request that is answered, or was last
+    _unparsed = b""  # what came behind too many pipelined requests
     _without_progress = 0  # bytes received since the last complete head or piece of a body
 
     def __init__(
@@ -62,20 +70,21 @@ class Connection(HttpToolsProtocol):
         """Wait for a request, if there is room for one more connection; else refuse with 503."""
         is_full = len(self.connections) >= self._limit and not self._make_room()
         super().connection_made(transport)
+        self.flow = self._reading = ReadingControl(transport, self.pipeline)
         self.deadline = self.loop.time() + self._timeout
         if is_full:
-            self._refuse(Overloaded("Too many connections; try again in a moment"))
+            self._end(Overloaded("Too many connections; try again in a moment"))
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
-        self._answering = cycle
+        self._current = cycle
         super()._start_asgi_task(cycle, app)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Mark the request being answered as disconnected, also when it is not the last of several
         pipelined requests, which is the only one that uvicorn marks.
         """
-        if self._answering is not None:
-            self._answering.disconnected = True
+        if self._current is not None:
+            self._current.disconnected = True
         super().connection_lost(exc)
 
     def _make_room(self) -> bool:
@@ -98,16 +107,16 @@ class Connection(HttpToolsProtocol):
     @property
     def is_waiting(self) -> bool:
         """Whether the client has to act: to send a request, or the rest of one."""
-        return self._is_receiving or self._is_its_turn()
+        return self._is_its_turn() or (self._is_receiving and self.cycle is self._current)
 
     def close_if_overdue(self, now: float) -> None:
         """Close the connection if the client has not acted by the deadline."""
         if now < self.deadline:
             return
-        if self.flow.write_paused:
+        if self.flow.write_paused or self.transport.is_closing():
             self.transport.abort()  # the client does not read the rest of the response
-        else:
-            self.transport.close()
+        elif self.is_waiting:
+            self._close()
 
     def is_in_use(self, since: float) -> bool:
         """Whether a request was answered since then, or is being answered, and more may come."""
@@ -130,24 +139,38 @@ class Connection(HttpToolsProtocol):
         self.deadline = self.loop.time() + IDLE_TIMEOUT
 
     def on_message_begin(self) -> None:
-        """Start the clock for the head of a request."""
+        """Start the clock for the head of a request. Raises `_NothingMore` after the last one."""
+        last = cast("RequestResponseCycle | None", self.cycle)
+        if last is not None and not last.keep_alive:
+            raise _NothingMore
         super().on_message_begin()
         self._is_receiving = True
+        self._has_head = False
         self.deadline = self.loop.time() + self._timeout
 
     def on_response_complete(self) -> None:
         """Answer the next pipelined request, or wait for one.
 
-        As in uvicorn, but without a timer for each request.
+        As in uvicorn, but without a timer for each request, and reading again only when no request
+        waits.
         """
         self.server_state.total_requests += 1
         if self.transport.is_closing():
+            self.deadline = self.loop.time() + self._timeout  # to read the response
             return
-        if not self._is_receiving and not self.flow.write_paused:
-            self.deadline = self.loop.time() + IDLE_TIMEOUT
-        self.flow.resume_reading()
         if self.pipeline:
             self._start_asgi_task(*self.pipeline.pop())
+        elif self._is_ending:
+            self._close()
+            return
+        elif not self._is_receiving and not self.flow.write_paused:
+            self.deadline = self.loop.time() + IDLE_TIMEOUT
+        if self.flow.read_paused and not self.pipeline:
+            if self._is_receiving:  # what the client has sent since then was not read
+                self.deadline = self.loop.time() + self._timeout
+            if self._unparsed:
+                self._parse_in_pieces()
+            self.flow.resume_reading()
 
     def shutdown(self) -> None:
         """Answer requests that have arrived, even unread, and close after the response.
@@ -158,62 +181,113 @@ class Connection(HttpToolsProtocol):
         self.loop.call_later(SHUTDOWN_DELAY, super().shutdown)
 
     def data_received(self, data: bytes) -> None:
+        """Parse the bytes, as far as there is room for the requests in them."""
+        if self._is_ending:
+            return
+        if len(data) <= PIECE and not self._unparsed:
+            self._parse(data)
+        else:
+            self._unparsed += data
+            self._parse_in_pieces()
+
+    def eof_received(self) -> bool:  # pyright: ignore[reportIncompatibleMethodOverride] - uvicorn's
+        """Answer what was accepted, then close: a client may say first that it sends no more."""
+        self._is_half_closed = True
+        if not self._unparsed and not self._is_ending:
+            self._end()
+        return not self.transport.is_closing()
+
+    def _parse_in_pieces(self) -> None:
+        """Parse what is unparsed until enough requests wait. The parser cannot stop between two
+        requests, so it gets pieces with few requests in each; the body of one is one piece.
+        """
+        data, self._unparsed = memoryview(self._unparsed), b""
+        start = 0
+        while start < len(data) and not self._is_ending:
+            if len(self.pipeline) >= MAX_PIPELINED:
+                self._unparsed = bytes(data[start:])
+                return
+            size = PIECE if self._is_its_turn() else PIPELINED_PIECE
+            end = start + max(size, self._body_left)
+            self._parse(data[start:end])
+            start = end
+        if self._is_half_closed and not self._is_ending:
+            self._end()
+
+    def _parse(self, data: bytes | memoryview) -> None:
         """Parse the bytes. Refuse them with 400 if they are not HTTP, or too long a head."""
         self._without_progress += len(data)
         try:
-            self.parser.feed_data(data)
-        except httptools.HttpParserUpgrade as offer:
-            self._ignore_upgrade(data[offer.args[0] :])
-        except httptools.HttpParserCallbackError as error:
-            refusal = error.__context__
-            if isinstance(refusal, httptools.HttpParserInvalidURLError):
-                refusal = InvalidInput(NO_HTTP)
-            if not isinstance(refusal, InvalidInput):
-                raise
-            self._refuse(refusal)
-            return
-        except httptools.HttpParserError:
-            self.send_400_response(NO_HTTP)
-            return
-        if self._without_progress > MAX_HEAD:
-            self.send_400_response(f"The head of a request may have at most {MAX_HEAD} bytes")
+            self._feed(data)
+        except (httptools.HttpParserError, BitespeedError) as error:
+            self._end(_reason_of(error))
+        else:
+            if self._without_progress > MAX_HEAD:
+                self._end(InvalidInput(f"The head of a request may have at most {MAX_HEAD} bytes"))
 
-    def _ignore_upgrade(self, rest: bytes) -> None:
-        """Go on as if the client had not offered to upgrade, as a server may (RFC 9110, 7.8).
+    def _feed(self, data: bytes | memoryview) -> None:
+        """Parse as if no client had offered to upgrade, as a server may (RFC 9110, 7.8).
 
         The parser stops before the body of such a request. So a new one gets the head without the
         offer, and then the rest.
         """
+        while data:
+            try:
+                self.parser.feed_data(data)
+            except httptools.HttpParserUpgrade as offer:
+                data = data[offer.args[0] :]
+                self._pass_over_offer()
+            else:
+                return
+
+    def _pass_over_offer(self) -> None:
         method = self.parser.get_method()
         if method == b"CONNECT":
-            self.send_400_response("This server is no proxy")
-            return
+            raise InvalidInput("This server is no proxy")
         head = [b"%s %s HTTP/%s" % (method, self.url, self.parser.get_http_version().encode())]
-        head += [
-            b"%s: %s" % (name, value)
-            for name, value in self.headers
-            if name not in {b"upgrade", b"connection", b"http2-settings"}
-        ]
+        head += [b"%s: %s" % line for line in without_offer(self.headers)]
         self.parser = httptools.HttpRequestParser(self)
-        self.data_received(b"\r\n".join([*head, b"", rest]))
+        self.parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn's
+        self.parser.feed_data(b"\r\n".join([*head, b"", b""]))
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Keep a line of the head. A trailer comes too late for that and is only counted: nobody
+        checks keys, lengths or hosts that come after the body (RFC 9110, 6.5.1).
+        """
+        if not self._has_head:
+            self.headers.append((name.lower(), value))
+            return
+        self._trailers += 1
+        if len(self.headers) + self._trailers > MAX_HEADERS:
+            raise InvalidInput(_TOO_MANY_HEADERS)
 
     def on_headers_complete(self) -> None:
         """Begin to answer; for the last time if the connection is closing."""
         self._without_progress = 0
         self.deadline = self.loop.time() + self._timeout
         if len(self.headers) > MAX_HEADERS:
-            raise InvalidInput(f"A request may have at most {MAX_HEADERS} headers")
+            raise InvalidInput(_TOO_MANY_HEADERS)
         if self.parser.should_upgrade():
             return
-        exchange = self._exchange()
+        version = self.parser.get_http_version()
+        headers = dict(self.headers)
+        check_head(version, headers, self.headers)
+        if b"expect" in headers:
+            self.expect_100_continue = expects_continue(version, self.headers)
+        self._body_left = declared_length(headers)
+        exchange = self._exchange(version, headers)
         if exchange is None:
+            if not self.url.startswith(b"/"):
+                self.url = with_path(self.url)
             super().on_headers_complete()
         else:
-            self.cycle = cast("RequestResponseCycle", exchange)
+            self.cycle = self._current = cast("RequestResponseCycle", exchange)
+        self._has_head = True
+        self._trailers = 0
         if self._is_closing:
             self.cycle.keep_alive = False
 
-    def _exchange(self) -> Exchange | None:
+    def _exchange(self, version: str, headers: dict[bytes, bytes]) -> Exchange | None:
         """An exchange that answers the request without ASGI; None where it must go through ASGI."""
         if (
             self.url != b"/identify"
@@ -221,28 +295,25 @@ class Connection(HttpToolsProtocol):
             or not self._is_its_turn()
             or self.expect_100_continue
             or self.flow.write_paused
+            or self._body_left > IDENTIFY.max_body
         ):
-            return None
-        headers = dict(self.headers)
-        if declared_length(headers) > IDENTIFY.max_body:
             return None
         backend: Backend | None = getattr(cast("object", self.app), "backend", None)
         caller = backend and backend.access.admit_at_once(headers, _SCOPE)
         if backend is None or caller is None:
             return None
         # A client of HTTP/1.0 keeps the connection only where the response says so; ours do not.
-        is_old = self.parser.get_http_version() == "1.0"
-        keep_alive = not is_old and self.parser.should_keep_alive()
+        keep_alive = version != "1.0" and self.parser.should_keep_alive()
         return Exchange(self, backend, caller, headers, keep_alive=keep_alive)
 
     def _is_its_turn(self) -> bool:
         """Whether all requests so far have been answered."""
-        last = cast("RequestResponseCycle | None", self.cycle)
-        return last is None or last.response_complete
+        return self._current is None or self._current.response_complete
 
     def on_body(self, body: bytes) -> None:
         """Pass a piece of the body on."""
         self._without_progress = 0
+        self._body_left -= len(body)
         if isinstance(cycle := cast("object", self.cycle), Exchange):
             cycle.add_to_body(body)
         else:
@@ -264,14 +335,58 @@ class Connection(HttpToolsProtocol):
 
     def send_400_response(self, msg: str) -> None:
         """Refuse with 400 and a body like that of any other error, and close."""
-        self._refuse(InvalidInput(msg))
+        self._end(InvalidInput(msg))
 
-    def _refuse(self, error: BitespeedError) -> None:
-        request = Request({})
-        status, body, headers = error_reply(error, request)
-        request.answered(metrics.OTHER, status)
-        head = [STATUS_LINE[status], b"connection: close\r\n", HEADER, b": ", request.id, b"\r\n"]
-        for name, value in (*headers, (b"content-length", b"%d" % len(body))):
-            head += name, b": ", value, b"\r\n"
-        self.transport.write(b"".join([*head, b"\r\n", body]))
+    def _end(self, reason: BitespeedError | None = None) -> None:
+        """Read no more. Close when all that was accepted is answered; say why last, if anything."""
+        if self.transport.is_closing():
+            return
+        self._is_ending = True
+        self._reason = reason
+        self._reading.stop_reading()
+        if self._is_receiving and self._has_head:
+            self._abandon()
+        if self._is_its_turn():
+            self._close()
+        elif reason is None:
+            last = self.pipeline[0][0] if self.pipeline else self._current
+            cast("RequestResponseCycle", last).keep_alive = False
+
+    def _abandon(self) -> None:
+        """Drop the request that was accepted by its head and cannot become complete."""
+        cycle = self.cycle
+        if cycle.response_started:  # the head was enough to refuse it
+            self._reason = None
+            cycle.keep_alive = False
+            return
+        cycle.disconnected = True
+        cycle.message_event.set()
+        if cycle is self._current:
+            self._current = None
+        else:
+            self.pipeline.popleft()  # the one that came last
+
+    def _close(self) -> None:
+        """Close when the client has read everything, which it must in time."""
+        if self._reason is not None:
+            self.transport.write(refusal(self._reason))
         self.transport.close()
+        self.deadline = self.loop.time() + self._timeout
+
+
+class _NothingMore(Exception):
+    """The client has sent a request behind one that it, or the server, had called the last."""
+
+
+def _reason_of(error: Exception) -> BitespeedError | None:
+    """Why to refuse what the parser stopped at; None after the last request, where all that comes
+    is passed over.
+    """
+    cause = error.__context__ if isinstance(error, httptools.HttpParserCallbackError) else error
+    if isinstance(cause, httptools.HttpParserError):
+        return InvalidInput(NO_HTTP)
+    if isinstance(cause, _NothingMore):
+        return None
+    if not isinstance(cause, BitespeedError):
+        raise error
+    return cause

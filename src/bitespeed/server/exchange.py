@@ -39,9 +39,10 @@ class Exchange:
     """One request and its response.
 
     It stands where uvicorn has its `RequestResponseCycle`, and has what the protocol uses of that:
-    `keep_alive`, `disconnected`, `response_complete` and `message_event`.
+    `keep_alive`, `disconnected`, `response_complete`, `response_started` and `message_event`.
     """
 
+    response_started = False  # a response is written at once
     message_event = asyncio.Event()  # uvicorn sets it to wake an application that reads a body
 
     def __init__(
