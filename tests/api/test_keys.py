@@ -204,15 +204,8 @@ class TestRefusals:
         form = "Bearer {}" if name == "Authorization" else "{}"
         good, bad = (f"{name}: {form.format(t)}" for t in (shops[1]["shop", "read"], "x"))
         for lines, status in (((bad, good), 404), ((good, bad), 401)):
-            head = [
-                "GET /contacts/999999999 HTTP/1.1",
-                "Host: x",
-                "Connection: close",
-                *lines,
-                "",
-                "",
-            ]
-            answer = shops[0].raw("\r\n".join(head).encode())
+            head = ["GET /contacts/999999999 HTTP/1.1", "Host: x", "Connection: close", *lines]
+            answer = shops[0].raw("\r\n".join([*head, "", ""]).encode())
             assert answer.startswith(b"HTTP/1.1 %d " % status)
 
     def test_a_key_in_an_address_is_none(self, shops):

@@ -97,9 +97,10 @@ def test_loopback_host_is_accepted(server, host):
 
 @pytest.mark.parametrize("host", FOREIGN_HOSTS)
 def test_host_of_another_name_is_refused(server, host):
-    assert identify(server, Host=host) == 403
+    status = 400 if set(host) & set("@/ ") else 403  # of no form that a Host may have
+    assert identify(server, Host=host) == status
     assert identify(server) == 200
-    assert identify(server, Host=host) == 403  # also after a good one
+    assert identify(server, Host=host) == status  # also after a good one
 
 
 def test_host_accepted_last_admits_no_other_host(server):

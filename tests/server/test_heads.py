@@ -88,7 +88,9 @@ def test_head_gets_the_status_of_the_rfc(server: Server, name: str) -> None:
 
 class TestLengths:
     def post(self, digits: bytes, body: bytes) -> bytes:
-        head = b"POST /identify HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: "
+        head = (
+            b"POST /identify HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: "
+        )
         return head + digits + b"\r\n\r\n" + body
 
     @pytest.mark.parametrize("zeros", [30, 5000])

@@ -20,8 +20,8 @@ ENDLESS = 2.0  # seconds of requests without end; each would add some 40 MiB
 
 
 def post(body: bytes, path: str = "/identify", *more: str) -> bytes:
-    lines = [f"POST {path} HTTP/1.1", "Host: localhost", f"Content-Length: {len(body)}", *more, "", ""]
-    return "\r\n".join(lines).encode() + body
+    lines = [f"POST {path} HTTP/1.1", "Host: localhost", f"Content-Length: {len(body)}", *more]
+    return "\r\n".join([*lines, "", ""]).encode() + body
 
 
 def observation(email: str) -> bytes:
