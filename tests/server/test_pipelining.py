@@ -146,10 +146,14 @@ class TestRefusals:
             answer += read_all(connection)
         assert statuses(answer) == [404]
 
+    @pytest.mark.parametrize("version", [b"1.0", b"1.1"])
     @pytest.mark.parametrize("body", [b"{}", b'{"email":"last@hillvalley.edu"}'])
-    def test_nothing_is_done_after_the_last_request(self, server: Server, body: bytes) -> None:
+    def test_nothing_is_done_after_the_last_request(
+        self, server: Server, body: bytes, version: bytes
+    ) -> None:
         email = fresh_email()
-        last = post(body, "/identify", "Connection: close")
+        connection = "close" if version == b"1.1" else "keep-alive"  # which a 1.0 client gets not
+        last = post(body, "/identify", f"Connection: {connection}").replace(b"1.1", version)
         answer = server.raw(last + post(observation(email)))
         assert len(statuses(answer)) == 1
         assert server.ask("GET", f"/contacts?email={email}").status == 404
