@@ -8,6 +8,8 @@ from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import NamedTuple
 
+import msgspec
+
 from bitespeed import telemetry
 from bitespeed.caches import open_cache
 from bitespeed.caches.answers import AnswerCache
@@ -36,6 +38,16 @@ class Runtime(NamedTuple):
 async def open_configured_store(settings: Settings) -> AnyStore:
     """Open the store that the settings name. See `open_store`."""
     return await open_store(settings.database, settings.options)
+
+
+async def open_prepared_store(settings: Settings) -> AnyStore:
+    """Open the store as it is: no file is created and nothing is migrated.
+
+    Raises `StoreDamaged` for a database that is not prepared or behind this version, and
+    `InvalidInput` for a missing file.
+    """
+    options = msgspec.structs.replace(settings.options, migrate=False, creates=False)
+    return await open_store(settings.database, options)
 
 
 @asynccontextmanager
@@ -75,9 +87,11 @@ async def open_runtime(
 
 
 @asynccontextmanager
-async def open_only_store(settings: Settings) -> AsyncGenerator[AnyStore]:
+async def open_only_store(
+    settings: Settings, open_: OpenStore = open_configured_store
+) -> AsyncGenerator[AnyStore]:
     """The store alone, for work that needs nothing else; closed on leaving."""
-    store = await open_configured_store(settings)
+    store = await open_(settings)
     try:
         yield store
     finally:

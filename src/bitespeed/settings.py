@@ -146,13 +146,12 @@ class Settings(msgspec.Struct, frozen=True):
 
     @property
     def database_shown(self) -> str:
-        """The URL of the database without password and parameters, to be printed."""
-        from urllib.parse import urlsplit  # here, as a Lambda function does not need it
+        """The URL of the database as its driver reads it, without user, password and parameters,
+        to be printed.
+        """
+        from bitespeed.stores.shown import shown  # here, as a Lambda function does not need it
 
-        url = urlsplit(self.database)
-        if url.scheme == "sqlite":
-            return self.database
-        return f"{url.scheme}://{url.netloc.rpartition('@')[2]}{url.path}"
+        return shown(self.database)
 
     def to_environment(self) -> dict[str, str]:
         """The environment in which `load_settings` returns these settings, for workers."""

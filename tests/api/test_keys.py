@@ -409,11 +409,13 @@ class TestCommands:
     )
     def test_nonsense_is_refused(self, tmp_path, words):
         database = f"sqlite:///{tmp_path / 'contacts.db'}"
+        run("migrate", database=database)
         assert run("keys", *words, database=database, status=2).startswith("Error: ")
         assert json.loads(run("keys", "list", "--json", database=database)) == []
 
     def test_an_unknown_key_cannot_be_revoked(self, tmp_path):
         database = f"sqlite:///{tmp_path / 'contacts.db'}"
+        run("migrate", database=database)
         assert "no key with this id" in run("keys", "revoke", "0123", database=database, status=1)
 
 

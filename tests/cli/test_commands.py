@@ -231,7 +231,7 @@ def test_endless_line_of_ndjson_is_rejected_in_bounded_memory(tmp_path: Path) ->
 
 
 def test_interrupted_import_keeps_its_chunks_and_can_be_repeated(tmp_path: Path) -> None:
-    succeed("check", cwd=tmp_path)  # makes the file
+    succeed("migrate", cwd=tmp_path)  # makes the file
     rows = "".join(f"u{n}@x.example,{n}\n" for n in range(80_000))
     (tmp_path / "many.csv").write_text(HEADER + rows)
     command = [sys.executable, "-m", "bitespeed", "import", "many.csv"]

@@ -10,7 +10,7 @@ from bitespeed.caches import open_cache
 from bitespeed.caches.answers import AnswerCache
 from bitespeed.cli.common import as_json, awaiting, database, load
 from bitespeed.errors import InvalidInput
-from bitespeed.runtime import open_only_store
+from bitespeed.runtime import open_only_store, open_prepared_store
 
 
 @click.group(short_help="Show the state of the cache of answers, or clear it.")
@@ -53,7 +53,7 @@ async def clear(database: str | None) -> None:
 @asynccontextmanager
 async def _opened(database: str | None) -> AsyncGenerator[AnswerCache]:
     settings = load(database=database)
-    async with open_only_store(settings) as store:
+    async with open_only_store(settings, open_prepared_store) as store:
         cache = open_cache(settings.cache, store, follows=False)
         if cache is None:
             raise InvalidInput("No cache is configured; set REDIS_URL or UPSTASH_REDIS_REST_URL")

@@ -5,7 +5,7 @@ from collections import Counter
 
 import click
 
-from bitespeed.cli.common import NO, as_json, awaiting, counted, database, opened_store
+from bitespeed.cli.common import NO, as_json, awaiting, counted, database, opened_store_to_read
 from bitespeed.cli.progress import progress_bar
 from bitespeed.jobs.check import MAX_VIOLATIONS
 from bitespeed.jobs.check import check as check_store
@@ -24,7 +24,7 @@ async def check(as_json: bool, database: str | None) -> None:
     about answers and not about data; the project's tests verify it.
     """
     checked = 0
-    async with opened_store(database) as store:
+    async with opened_store_to_read(database) as store:
         with progress_bar("checking", "identities") as bar:
 
             def on_page(identities: int) -> None:

@@ -1,17 +1,19 @@
 """What the commands share: options, settings, an open service, and errors in one sentence."""
 
 import asyncio
+import errno
 import functools
 from collections.abc import AsyncGenerator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from typing import Any, ParamSpec
 
 import click
+import msgspec
 from rich.console import Console
 
 from bitespeed.cli.dotenv import read_dotenv
 from bitespeed.errors import BitespeedError, NotFound
-from bitespeed.runtime import open_only_store, open_runtime
+from bitespeed.runtime import open_only_store, open_prepared_store, open_runtime
 from bitespeed.service.service import Service
 from bitespeed.settings import Settings, load_settings
 from bitespeed.stores.protocols import AnyStore
@@ -22,6 +24,9 @@ P = ParamSpec("P")
 NO = 1  # exit status of a negative answer: not found, an invariant is broken
 FAILED = 2  # exit status when there is no answer, as click has it for options it does not know
 INTERRUPTED = 130  # exit status after Ctrl-C, as shells have it
+
+_OF_DISKS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS}
+"""What a file to write may fail with; such an error does not say which file."""
 
 err = Console(stderr=True, highlight=False)
 
@@ -55,7 +60,9 @@ def counted(number: int, one: str, many: str = "") -> str:
 
 
 def reporting_errors(work: Callable[P, None]) -> Callable[P, None]:
-    """Print an error that a caller can meet as one sentence, and exit with its status."""
+    """Print an error that a caller can meet as one sentence, and exit with its status: also one of
+    a file that cannot be opened or written, and an interruption by Ctrl-C.
+    """
 
     @functools.wraps(work)
     def run(*args: P.args, **kwargs: P.kwargs) -> None:
@@ -64,6 +71,15 @@ def reporting_errors(work: Callable[P, None]) -> Callable[P, None]:
         except BitespeedError as error:
             click.echo(f"Error: {error}", err=True)
             raise SystemExit(NO if isinstance(error, NotFound) else FAILED) from None
+        except OSError as error:
+            if error.filename is None and error.errno not in _OF_DISKS:
+                raise
+            place = "" if error.filename is None else f": {error.filename}"
+            click.echo(f"Error: {error.strerror}{place}", err=True)
+            raise SystemExit(FAILED) from None
+        except KeyboardInterrupt:
+            click.echo("Stopped.", err=True)
+            raise SystemExit(INTERRUPTED) from None
 
     return run
 
@@ -96,6 +112,27 @@ async def opened(
     settings = load(database=database, region=region)
     async with open_runtime(settings) as runtime:
         yield runtime.tenants.of(tenant), settings
+
+
+@asynccontextmanager
+async def opened_to_read(
+    database: str | None, region: str | None = None, tenant: str = DEFAULT_TENANT
+) -> AsyncGenerator[tuple[Service, Settings]]:
+    """As `opened`, for a command that only reads: no file is created, nothing is migrated, and no
+    cache is touched.
+    """
+    tenant_name(tenant)
+    settings = load(database=database, region=region)
+    without_cache = msgspec.structs.replace(settings, redis_url=None, upstash_url=None)
+    async with open_runtime(without_cache, open_prepared_store) as runtime:
+        yield runtime.tenants.of(tenant), settings
+
+
+@asynccontextmanager
+async def opened_store_to_read(database: str | None) -> AsyncGenerator[AnyStore]:
+    """The store alone, for a command that only reads; see `opened_to_read`."""
+    async with open_only_store(load(database=database), open_prepared_store) as store:
+        yield store
 
 
 @asynccontextmanager

@@ -11,7 +11,7 @@ from bitespeed.cli.progress import progress_bar
 from bitespeed.errors import InvalidInput
 from bitespeed.jobs.copy import MAX_DIFFERENCES, Comparison, CopyCounts, compare
 from bitespeed.jobs.copy import copy as copy_store
-from bitespeed.runtime import open_only_store
+from bitespeed.runtime import open_only_store, open_prepared_store
 from bitespeed.settings import Settings
 from bitespeed.stores.protocols import AnyStore, BulkStore, ScannableStore
 
@@ -34,7 +34,7 @@ async def copy(source: str, target: str, as_json: bool) -> None:
     """
     from_, to = load(database=source), load(database=target)
     _require_file(from_)
-    async with open_only_store(from_) as one, open_only_store(to) as other:
+    async with open_only_store(from_, open_prepared_store) as one, open_only_store(to) as other:
         if not isinstance(other, BulkStore):
             raise InvalidInput(
                 "The Data API cannot copy into a project; use the project's connection string"

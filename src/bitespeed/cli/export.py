@@ -7,7 +7,7 @@ from typing import IO
 
 import click
 
-from bitespeed.cli.common import awaiting, database, opened, opened_store, region
+from bitespeed.cli.common import awaiting, database, opened_store_to_read, opened_to_read, region
 from bitespeed.errors import InvalidInput
 from bitespeed.model.identity import Answer, Contact
 from bitespeed.model.records import IdentityRecords
@@ -58,7 +58,10 @@ async def export(
     if (email, phone, contact) != (None, None, None):
         if format_ is not None:
             raise InvalidInput("What is stored about a customer comes as JSON; leave --format out")
-        async with opened(database, region, tenant or DEFAULT_TENANT) as (service, settings):
+        async with opened_to_read(database, region, tenant or DEFAULT_TENANT) as (
+            service,
+            settings,
+        ):
             person = await service.subject_records(
                 parse_subject(email, phone, contact, settings.region)
             )
@@ -71,7 +74,7 @@ async def export(
 async def _export_all(
     format_: str, output: str | None, tenant: str | None, database: str | None
 ) -> None:
-    async with opened_store(database) as store:
+    async with opened_store_to_read(database) as store:
         with click.open_file(output or "-", "w", encoding="utf-8") as stream:
             write = _ndjson(stream) if format_ == "ndjson" else _csv(stream)
             async with aclosing(store.scan()) as pages:

@@ -7,7 +7,7 @@ import json
 import os
 import sys
 from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Self, TextIO
@@ -83,11 +83,16 @@ async def import_(
     rejects = rejects or _rejects_of(file)
     tally = Tally()
     async with opened(database, region, tenant) as (service, settings):
-        with _input(file) as stream, _Rejects(rejects) as on_reject, _progress(stream) as on_chunk:
+        with (
+            _input(file) as stream,
+            closing(read_rows(stream, columns)) as rows,
+            _Rejects(rejects) as on_reject,
+            _progress(stream) as on_chunk,
+        ):
             try:
                 await import_rows(
                     service,
-                    read_rows(stream, columns),
+                    rows,
                     settings.region,
                     tally,
                     since=begin,

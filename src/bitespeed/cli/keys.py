@@ -11,7 +11,7 @@ import msgspec
 from rich.console import Console
 from rich.table import Table
 
-from bitespeed.cli.common import as_json, awaiting, database, opened_store
+from bitespeed.cli.common import as_json, awaiting, database, opened_store, opened_store_to_read
 from bitespeed.errors import InvalidInput, NotFound
 from bitespeed.model.api_keys import ApiKey, new_key
 
@@ -69,7 +69,7 @@ async def create(tenant: str, scope: str, expires: str | None, database: str | N
 @awaiting
 async def list_(as_json: bool, database: str | None) -> None:
     """List all keys, the newest last. The keys themselves are not shown."""
-    async with opened_store(database) as store:
+    async with opened_store_to_read(database) as store:
         keys = sorted(await store.keys(), key=lambda key: (key.created_at, key.id))
     rows = [_row(key) for key in keys]
     if as_json:
@@ -87,7 +87,7 @@ async def list_(as_json: bool, database: str | None) -> None:
 @awaiting
 async def revoke(id_: str, database: str | None) -> None:
     """Revoke the key with this id. It cannot be used again."""
-    async with opened_store(database) as store:
+    async with opened_store_to_read(database) as store:
         keys = await store.keys([id_])
         if not keys:
             raise NotFound("There is no key with this id; bitespeed keys list shows them")

@@ -3,7 +3,7 @@
 import click
 
 from bitespeed.cli.answers import print_answer
-from bitespeed.cli.common import as_json, awaiting, database, opened, region, tenant
+from bitespeed.cli.common import as_json, awaiting, database, opened_to_read, region, tenant
 from bitespeed.model.identifiers import observe
 from bitespeed.wire.subjects import parse_contact_id
 
@@ -30,7 +30,7 @@ async def lookup(
 
     The exit status is 1 when no contact matches.
     """
-    async with opened(database, region, tenant) as (service, settings):
+    async with opened_to_read(database, region, tenant) as (service, settings):
         if contact is not None:
             answer = await service.contact(parse_contact_id(contact))
         else:

@@ -15,9 +15,9 @@ from bitespeed.telemetry import TelemetryOptions
 async def migrate(database: str | None, *, as_sql: bool) -> None:
     """Bring the schema of the database to this version.
 
-    Every other command does so by itself, unless BITESPEED_MIGRATE is false. Servers of the
-    version before may go on running meanwhile. For people who apply changes by hand, --sql prints
-    the whole schema as a script; it refuses what is there already and goes on with the rest.
+    Every other command that writes does so by itself, unless BITESPEED_MIGRATE is false. Servers of
+    the version before may go on running meanwhile. For people who apply changes by hand, --sql
+    prints the whole schema as a script; it refuses what is there already and goes on with the rest.
     """
     if as_sql:
         click.echo(migration_script())

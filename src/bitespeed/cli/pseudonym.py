@@ -4,7 +4,7 @@ import click
 
 from bitespeed.cli.common import awaiting, database, load, region
 from bitespeed.model.identifiers import observe
-from bitespeed.runtime import open_only_store
+from bitespeed.runtime import open_only_store, open_prepared_store
 from bitespeed.telemetry.logs import pseudonyms, use_pseudonym_secret
 
 
@@ -24,7 +24,7 @@ async def pseudonym(
     """
     settings = load(database=database, region=region)
     wanted = observe(email, phone, settings.region)
-    async with open_only_store(settings) as store:
+    async with open_only_store(settings, open_prepared_store) as store:
         use_pseudonym_secret(await store.secret())
     for value in (wanted.email, wanted.phone):
         if value is not None:

@@ -2,7 +2,7 @@
 
 import csv
 import io
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import islice
@@ -180,7 +180,7 @@ def _understood(row: Row | ExportedRow, region: str | None) -> list[Observation]
 def read_rows(
     stream: io.BufferedReader,
     columns: Columns = Columns(),  # noqa: B008 - it never changes
-) -> Iterator[Row | ExportedRow]:
+) -> Generator[Row | ExportedRow]:
     """The rows of an NDJSON file, which begins with `{`, or of a CSV file with a header.
 
     Without column names the usual ones are recognised, and what `bitespeed export` writes. Raises

@@ -17,7 +17,7 @@ async def open_store(url: str, options: Options | None = None) -> AnyStore:
     if url.startswith("sqlite:///") and len(url) > len("sqlite:///"):
         from bitespeed.stores.sqlite import SqliteStore
 
-        return await SqliteStore.open(url.removeprefix("sqlite:///"))
+        return await SqliteStore.open(url.removeprefix("sqlite:///"), creates=options.creates)
     if url.startswith(("postgresql://", "postgres://")):
         return await _open_postgres(url, options)
     if url.startswith(("https://", "http://")):

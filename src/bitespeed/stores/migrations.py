@@ -1,11 +1,17 @@
 """Forward-only numbered migrations: what a database lacks of the files beside a store."""
 
 import hashlib
-from collections.abc import Mapping
+import re
+from collections.abc import Collection, Iterable, Mapping
 from typing import NamedTuple
 
 from bitespeed.errors import StoreDamaged
 from bitespeed.resources import names, text
+
+LEDGER_COLUMNS = ["name", "checksum", "applied_at"]
+"""The columns of the table ``migration``; a table of that name with others is another program's."""
+
+_CREATED = re.compile(r"^create (?:table|view|index|sequence) (?:\w+\.)?(\w+)", re.MULTILINE)
 
 SCHEMAS_BEFORE = {"0001_tables.sql", "0001_identities.sql"}
 """First migrations of schemas that no migration leads from: PostgreSQL's and SQLite's."""
@@ -29,6 +35,25 @@ def of_package(package: str) -> list[Migration]:
         Migration(name, text(package, f"migrations/{name}"))
         for name in names(package, "migrations")
     ]
+
+
+def created_names(ours: list[Migration]) -> set[str]:
+    """The names of the tables, views, indexes and sequences that the migrations create."""
+    return {name for migration in ours for name in _CREATED.findall(migration.script)}
+
+
+def require_no_others(found: Iterable[str], ours: Collection[str]) -> None:
+    """Raise `StoreDamaged` if a name of ours is found in a database that we have not prepared."""
+    if names := sorted(set(found).intersection(ours)):
+        raise others_own(names[0])
+
+
+def others_own(name: str) -> StoreDamaged:
+    """The error of a database with another program's table under a name of ours."""
+    return StoreDamaged(
+        f"The database belongs to another program: it has a {name} that is not ours. Name another"
+        " database; nothing has been changed"
+    )
 
 
 def missing(ours: list[Migration], applied: Mapping[str, str]) -> list[Migration]:

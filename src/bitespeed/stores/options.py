@@ -20,6 +20,8 @@ class Options(msgspec.Struct, frozen=True):
     """Seconds to connect, to wait for a free connection, or to wait for a response."""
     migrate: bool = True
     """Bring the schema to this version; if False, refuse a schema of an earlier version."""
+    creates: bool = True
+    """Create a missing SQLite file, and bring its schema to this version; if False, refuse."""
     key: str | None = None
     """The secret key for the Supabase Data API."""
     renew: Renew | None = None

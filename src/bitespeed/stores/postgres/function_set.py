@@ -35,6 +35,11 @@ def scripts() -> list[str]:
     return [text(_PACKAGE, f"functions/{name}") for name in names(_PACKAGE, "functions")]
 
 
+def names_of_functions() -> set[str]:
+    """The names of all functions."""
+    return {name.removesuffix(".sql") for name in names(_PACKAGE, "functions")}
+
+
 def current() -> FunctionSet:
     """The functions of this release."""
     return FunctionSet(NUMBER, hashlib.sha256("\0".join(scripts()).encode()).hexdigest())

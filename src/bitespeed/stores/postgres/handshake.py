@@ -31,12 +31,16 @@ def parameters(url: str, timeout: float) -> dict[str, str]:
     """The options for libpq. Raises `InvalidInput` for a URL that it does not understand; its words
     may quote it.
     """
+    seconds = max(2, int(timeout))  # whole seconds, and libpq waits no less than two
+    return parsed(url) | OPTIONS | {"connect_timeout": str(seconds)}
+
+
+def parsed(url: str) -> dict[str, str]:
+    """The options that libpq finds in a URL. Raises `InvalidInput` as `parameters` does."""
     try:
-        options = pq.Conninfo.parse(url.encode())
+        return _values(pq.Conninfo.parse(url.encode()))
     except OperationalError:
         raise InvalidInput(UNKNOWN) from None
-    seconds = max(2, int(timeout))  # whole seconds, and libpq waits no less than two
-    return _values(options) | OPTIONS | {"connect_timeout": str(seconds)}
 
 
 def conninfo(parameters: Parameters) -> bytes:

@@ -10,9 +10,11 @@ from collections.abc import AsyncGenerator, AsyncIterable
 from typing import TYPE_CHECKING, Any
 
 import msgspec
+from psycopg.errors import DatabaseError
 
 from bitespeed.errors import Conflict, StoreUnavailable
 from bitespeed.stores.availability import Availability
+from bitespeed.stores.migrations import others_own
 from bitespeed.stores.options import Options
 from bitespeed.stores.postgres.errors import translated
 from bitespeed.stores.postgres.function_store import READS, Arguments, Function, FunctionStore
@@ -65,7 +67,10 @@ class PostgresStore(FunctionStore):
         if self._options.migrate:
             await asyncio.to_thread(self._migrate)
         else:
-            require_applied(await self._fetch_value(LEDGER, []))
+            try:
+                require_applied(await self._fetch_value(LEDGER, []))
+            except DatabaseError:  # no error of ours: a table has other columns
+                raise others_own("migration") from None
 
     def _migrate(self) -> None:
         from bitespeed.stores.postgres.bulk.migrate import migrate

@@ -30,8 +30,7 @@ def connect(path: Path, lock_timeout: float = LOCK_TIMEOUT) -> sqlite3.Connectio
     """
     if sqlite3.sqlite_version_info < OLDEST_SQLITE:
         raise StoreDamaged(f"SQLite 3.37 or later is required; this is {sqlite3.sqlite_version}")
-    if not path.absolute().parent.is_dir():
-        raise StoreUnavailable(f"The database's folder does not exist: {path.absolute().parent}")
+    require_folder(path)
     with translated():
         connection = sqlite3.connect(
             path, timeout=LOCK_TIMEOUT, isolation_level=None, check_same_thread=False
@@ -52,6 +51,12 @@ def connect(path: Path, lock_timeout: float = LOCK_TIMEOUT) -> sqlite3.Connectio
             connection.close()
             raise
     return connection
+
+
+def require_folder(path: Path) -> None:
+    """Raise `StoreUnavailable` when there is no folder for the file."""
+    if not path.absolute().parent.is_dir():
+        raise StoreUnavailable(f"The database's folder does not exist: {path.absolute().parent}")
 
 
 class Lane:

@@ -4,7 +4,16 @@ import sqlite3
 import time
 
 from bitespeed.errors import StoreDamaged
-from bitespeed.stores.migrations import Migration, later, missing, of_package
+from bitespeed.stores.migrations import (
+    LEDGER_COLUMNS,
+    Migration,
+    created_names,
+    later,
+    missing,
+    of_package,
+    others_own,
+    require_no_others,
+)
 from bitespeed.stores.sqlite.database import BUSY_RETRY_DELAY, LOCK_TIMEOUT, statements, transaction
 
 _LEDGER = """
@@ -17,7 +26,11 @@ create table if not exists migration (
 
 
 def migrate(connection: sqlite3.Connection) -> None:
-    """Bring the schema to this version; safe when several processes start at once."""
+    """Bring the schema to this version; safe when several processes start at once.
+
+    Raises `StoreDamaged`, and changes nothing, when another program has tables under our names.
+    """
+    _require_no_others(connection)
     _use_write_ahead_log(connection)
     if _missing(connection):
         with transaction(connection, "begin immediate"):
@@ -29,6 +42,35 @@ def migrate(connection: sqlite3.Connection) -> None:
                     "insert into migration values (?, ?, ?)",
                     (migration.name, migration.checksum, time.time_ns() // 1000),
                 )
+
+
+def require_migrated(connection: sqlite3.Connection) -> None:
+    """Raise `StoreDamaged` when the file is not prepared, behind this version, or another
+    program's.
+    """
+    names = _require_no_others(connection)
+    if "migration" not in names:
+        others = "it holds another program's tables" if names else "it is empty"
+        raise StoreDamaged(f"The database is not prepared, {others}; run bitespeed migrate")
+    if _missing(connection):
+        raise StoreDamaged("The database is behind this version; run bitespeed migrate")
+
+
+def _require_no_others(connection: sqlite3.Connection) -> set[str]:
+    """The names in the schema. Raises `StoreDamaged` when ours are used by another program.
+
+    One statement finds all names, since another process may be preparing the file.
+    """
+    names = {name for (name,) in connection.execute("select name from sqlite_schema")}
+    if "migration" not in names:
+        require_no_others(names, created_names(of_package("bitespeed.stores.sqlite")))
+        return names
+    columns = [
+        name for (name,) in connection.execute("select name from pragma_table_info('migration')")
+    ]
+    if columns != LEDGER_COLUMNS:
+        raise others_own("migration")
+    return names
 
 
 def _use_write_ahead_log(connection: sqlite3.Connection) -> None:

@@ -11,6 +11,7 @@ from contextlib import ExitStack, closing
 from functools import partial
 from pathlib import Path
 
+from bitespeed.errors import InvalidInput
 from bitespeed.model.api_keys import ApiKey
 from bitespeed.model.changes import Changes, Committed, Tombstones
 from bitespeed.model.identifiers import Email, Phone
@@ -22,13 +23,14 @@ from bitespeed.stores.sqlite.database import (
     Lane,
     begin_when_free,
     connect,
+    require_folder,
     roll_back,
     translated,
 )
 from bitespeed.stores.sqlite.erased_log import ErasedLog
 from bitespeed.stores.sqlite.keys import keys, put_key
 from bitespeed.stores.sqlite.load import Loading, size
-from bitespeed.stores.sqlite.migrate import migrate
+from bitespeed.stores.sqlite.migrate import migrate, require_migrated
 from bitespeed.stores.sqlite.read import Reader, secret
 from bitespeed.stores.sqlite.records import records, tombstones
 from bitespeed.stores.sqlite.scan import scan, sequences
@@ -55,12 +57,19 @@ class SqliteStore:
         self._availability = Availability()
 
     @classmethod
-    async def open(cls, path: str) -> "SqliteStore":
-        """Open or create the file and bring its schema to this version."""
+    async def open(cls, path: str, *, creates: bool = True) -> "SqliteStore":
+        """Open or create the file and bring its schema to this version.
+
+        Unless it ``creates``, raise `InvalidInput` for a missing file, and `StoreDamaged` for one
+        that is not prepared or behind this version; neither is changed.
+        """
+        if not creates:
+            _require_file(Path(path))
         store = cls(Path(path))
         try:
-            await store._writing.run(store._migrate)
-            await store._erased_log.watch()
+            await store._writing.run(store._migrate if creates else store._require_migrated)
+            if creates:
+                await store._erased_log.watch()
         except BaseException:
             await store.close()
             raise
@@ -70,6 +79,10 @@ class SqliteStore:
         connection = connect(self._path)
         with closing(connection), translated():
             migrate(connection)
+
+    def _require_migrated(self) -> None:
+        with translated():
+            require_migrated(self._connections[1])
 
     async def read(
         self,
@@ -195,3 +208,9 @@ class SqliteStore:
             self._reading.close()
             self._writing.close()
             self._opened.close()
+
+
+def _require_file(path: Path) -> None:
+    require_folder(path)
+    if not path.is_file():
+        raise InvalidInput(f"There is no database file {path}; bitespeed migrate creates it")

@@ -158,6 +158,12 @@ def _base(url: str) -> httpx.URL:
     return base
 
 
+def address(url: str) -> str:
+    """The host and the port of the project, as httpx finds them. Raises `InvalidInput`."""
+    base = _base(url)
+    return base.host if base.port is None else f"{base.host}:{base.port}"
+
+
 _FORM = "The address of the project must look like https://project.supabase.co"
 
 

@@ -13,7 +13,15 @@ import psycopg
 from psycopg import sql
 
 from bitespeed.resources import named, text
-from bitespeed.stores.migrations import Migration, missing, of_package
+from bitespeed.stores.migrations import (
+    LEDGER_COLUMNS,
+    Migration,
+    created_names,
+    missing,
+    of_package,
+    others_own,
+    require_no_others,
+)
 from bitespeed.stores.postgres import function_set
 from bitespeed.stores.postgres.function_set import FunctionSet
 from bitespeed.stores.postgres.ledger import behind as behind_error
@@ -36,12 +44,24 @@ def migrate(connection: Connection) -> None:
     Several processes may do so at once. Each migration is applied whole or not at all, and so are
     the functions.
     """
+    require_no_others_in_schema(connection)
     # So that a process that has waited for its turn sees what was done meanwhile.
     connection.isolation_level = psycopg.IsolationLevel.READ_COMMITTED
     while is_behind(connection):
         with connection.transaction():
             _take_turn(connection)
             _apply_next(connection)
+
+
+def require_no_others_in_schema(connection: Connection) -> None:
+    """Raise `StoreDamaged` when another program has relations or functions under our names."""
+    found = dict(connection.execute(_SQL["names_in_schema"].encode()).fetchall())
+    if columns := found.get("migration"):
+        if columns != LEDGER_COLUMNS:
+            raise others_own("migration")
+        return
+    ours = created_names(of_package(_PACKAGE)) | {"function_set"}
+    require_no_others(found, ours | function_set.names_of_functions())
 
 
 def is_behind(connection: Connection) -> bool:

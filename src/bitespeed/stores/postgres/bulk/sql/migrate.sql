@@ -19,6 +19,22 @@ create table if not exists bitespeed.function_set (
     applied_at timestamptz not null default now()
 )
 
+-- name: names_in_schema
+-- Relations with their columns, and functions, in one statement: another process may be migrating.
+select c.relname, coalesce((
+        select array_agg(a.attname::text order by a.attnum)
+        from pg_attribute a
+        where a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped
+    ), '{}')
+from pg_class c
+join pg_namespace n on n.oid = c.relnamespace
+where n.nspname = 'bitespeed'
+union all
+select p.proname, '{}'
+from pg_proc p
+join pg_namespace n on n.oid = p.pronamespace
+where n.nspname = 'bitespeed'
+
 -- name: has_ledger
 -- A look into the catalog's tables. `to_regclass` may answer from memory, even after a wait for a turn
 -- in which another process has made the ledger.
