@@ -4,8 +4,30 @@ from support.mutants import Mutant, Suite
 
 ORIGINS = Suite("api/test_origins.py", "not public and not mounted and not key")
 LARGE = Suite("service/test_large_answers.py")
+RATES = Suite("api/test_rates.py")
 
 MUTANTS = [
+    Mutant(
+        "a bucket is forgotten though it is not full",
+        "api/rates.py",
+        "if not b.is_full()}",
+        "if b.is_full()}",
+        RATES,
+    ),
+    Mutant(
+        "a key that is looked up again gets a new bucket",
+        "api/rates.py",
+        "        bucket = self._buckets.get(key)\n",
+        "        bucket = None\n",
+        RATES,
+    ),
+    Mutant(
+        "a batch passes with a debt",
+        "api/rates.py",
+        "        if self._tokens < 0:\n            return -self._tokens / self._rate\n",
+        "",
+        RATES,
+    ),
     Mutant(
         "a batch may cost as much as it likes",
         "service/batching.py",

@@ -65,7 +65,7 @@ class Access:
         if caller is ANYBODY and self._origins is not None:
             self._origins.check(headers, is_mounted=is_mounted)
         if caller.bucket is not None and (wait := await caller.bucket.take_or_wait()):
-            raise TooManyRequests("The API key sends more than its rate", math.ceil(wait))
+            raise over_rate(wait)
         return caller
 
     async def admit_to_page(
@@ -94,6 +94,11 @@ class Access:
             if entry is None:
                 raise
             return entry
+
+
+def over_rate(wait: float) -> TooManyRequests:
+    """The refusal of a key over its rate, which may try again after so many seconds."""
+    return TooManyRequests("The API key sends more than its rate", math.ceil(wait))
 
 
 def _presented(headers: Headers) -> bytes | None:

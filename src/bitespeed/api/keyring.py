@@ -167,5 +167,6 @@ class Keyring:
         before = self._entries.get(id_)
         is_same = before is not None and before.key == key
         caller = before.caller if before is not None and is_same else None
-        caller = caller or Caller(key.tenant, frozenset(key.scopes), self._rates.bucket(id_))
+        bucket = self._rates.bucket(id_, caller and caller.bucket)
+        caller = caller or Caller(key.tenant, frozenset(key.scopes), bucket)
         return Entry(key, caller, fresh_until, min(trusted_until, read_at + left))

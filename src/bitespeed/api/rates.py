@@ -12,6 +12,7 @@ from bitespeed.caches.engine import LEND, Engine, run
 from bitespeed.errors import CacheUnavailable
 
 BURST = 2.0  # seconds of the rate that may come at once after a pause
+MAX_BUCKETS = 10_000  # beyond them full ones are dropped, which are like new; about 3 MB
 PORTION = 0.1  # seconds of the rate that a process takes at once; an idle process wastes so much
 
 
@@ -40,6 +41,19 @@ class Bucket:
     def charge(self, tokens: int) -> None:
         """Take so many tokens, running into debt if there are fewer."""
         self._tokens -= tokens
+
+    async def charge_or_wait(self, tokens: int) -> float:
+        """`charge` and 0, or the seconds until a debt is paid off that is there already."""
+        self._fill()
+        if self._tokens < 0:
+            return -self._tokens / self._rate
+        self.charge(tokens)
+        return 0
+
+    def is_full(self) -> bool:
+        """Whether it is like a new one."""
+        self._fill()
+        return self._tokens >= self._limit
 
     def lend(self, wanted: int) -> tuple[int, float]:
         """Lend up to so many tokens: how many, and the seconds until there is one if none."""
@@ -90,6 +104,22 @@ class SharedBucket:
         """See `Bucket.charge`."""
         self._tokens -= tokens
 
+    async def charge_or_wait(self, tokens: int) -> float:
+        """See `Bucket.charge_or_wait`. A debt is first paid off with what the cache lends."""
+        for _ in range(2):  # a portion under way may have been wanted before there was a debt
+            if self._tokens < 0:
+                self._borrow()
+            if self._tokens < 0 and self._borrowing is not None:
+                await asyncio.shield(self._borrowing)
+        if self._tokens < 0:
+            return max(-self._tokens / self._rate, self._empty_until - self._loop.time())
+        self.charge(tokens)
+        return 0
+
+    def is_full(self) -> bool:
+        """Whether a new one would let no more through; the rest is in the cache."""
+        return self._tokens >= 0 and self._borrowing is None and self._own.is_full()
+
     def _borrow(self) -> None:
         if self._borrowing is None and self._loop.time() >= self._empty_until:
             self._borrowing = self._loop.create_task(self._borrow_portion())
@@ -109,16 +139,33 @@ class SharedBucket:
 
 
 class Rates:
-    """Makes the buckets of keys."""
+    """The buckets of keys. One that is not full stays, however long its key is not looked up."""
 
     def __init__(self, rate: float | None, engine: Engine | None) -> None:
         self._rate = rate
         self._engine = engine
+        self._buckets: dict[str, Bucket | SharedBucket] = {}
+        self._limit = MAX_BUCKETS
 
-    def bucket(self, key: str) -> Bucket | SharedBucket | None:
-        """A bucket for the key with this id; None where there is no limit."""
+    def bucket(
+        self, key: str, used: Bucket | SharedBucket | None = None
+    ) -> Bucket | SharedBucket | None:
+        """The bucket of the key with this id, by default the ``used`` one; None without a limit."""
         if self._rate is None:
             return None
+        bucket = self._buckets.get(key)
+        if bucket is None:
+            bucket = self._buckets[key] = used or self._new(self._rate, key)
+            if len(self._buckets) > self._limit:
+                self._drop_full()
+        return bucket
+
+    def _new(self, rate: float, key: str) -> Bucket | SharedBucket:
         if self._engine is None:
-            return Bucket(self._rate)
-        return SharedBucket(self._rate, self._engine, key)
+            return Bucket(rate)
+        return SharedBucket(rate, self._engine, key)
+
+    def _drop_full(self) -> None:
+        """Keep what is not full: as many keys as sent something lately, and no unknown one."""
+        self._buckets = {key: b for key, b in self._buckets.items() if not b.is_full()}
+        self._limit = max(MAX_BUCKETS, 2 * len(self._buckets))  # else each new one would search

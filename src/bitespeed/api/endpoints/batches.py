@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import msgspec
 
+from bitespeed.api.access import over_rate
 from bitespeed.api.keyring import Caller
 from bitespeed.errors import TooLarge
 from bitespeed.queues.messages import MAX_OBSERVATIONS
@@ -25,7 +26,13 @@ def items_in(body: bytes, *, is_ndjson: bool) -> Sequence[Item]:
     return items
 
 
-def charge(caller: Caller, items: Sequence[object]) -> None:
-    """Count the items against the rate of the key; the request itself counts as the first one."""
-    if caller.bucket is not None:
-        caller.bucket.charge(max(0, len(items) - 1))
+async def charge(caller: Caller, items: Sequence[object]) -> None:
+    """Count the items against the rate of the key; the request itself counts as the first one.
+
+    To be called before any work is done for them. Raises `TooManyRequests` where other batches of
+    the key have used up its rate since this one was admitted.
+    """
+    if caller.bucket is not None and len(items) > 1:
+        wait = await caller.bucket.charge_or_wait(len(items) - 1)
+        if wait:
+            raise over_rate(wait)

@@ -42,7 +42,7 @@ async def identify_batch(backend: Backend, call: Call) -> HttpReply:
     """POST /identify/batch: an outcome for each item. One that is refused harms no other."""
     is_ndjson = content_type(call.headers) is NDJSON
     items = items_in(call.body, is_ndjson=is_ndjson)
-    charge(call.caller, items)
+    await charge(call.caller, items)
     decoded = [_decode(item, backend.region) for item in items]
     good = [item for item in decoded if isinstance(item, Observation)]
     answers = iter(await call.service(backend).identify_all(good, call.request))

@@ -18,7 +18,7 @@ async def enqueue(backend: Backend, call: Call) -> HttpReply:
     items = [call.body] if is_one else items_in(call.body, is_ndjson=is_ndjson)
     if not items:
         raise InvalidInput("There is no observation in the body")
-    charge(call.caller, items)
+    await charge(call.caller, items)
     for item in items:
         decode_observation(item, backend.region)
     message = b"[" + b",".join(bytes(item) for item in items) + b"]"
