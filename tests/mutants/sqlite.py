@@ -85,6 +85,20 @@ MUTANTS = [
         NUMBERS,
     ),
     Mutant(
+        "everybody may read a new database",
+        "stores/sqlite/database.py",
+        "os.O_EXCL, 0o600)",
+        "os.O_EXCL, 0o644)",
+        Suite("cli/test_private_files.py", "only_its_owners"),
+    ),
+    Mutant(
+        "rejects replace the imported file",
+        "cli/private_file.py",
+        "if stat.S_ISREG(own.st_mode) and os.path.samestat(own, other):",
+        "if stat.S_ISREG(own.st_mode) and os.path.samestat(own, other) and False:",
+        Suite("cli/test_private_files.py", "never_replace"),
+    ),
+    Mutant(
         "a failed commit is not rolled back",
         "stores/sqlite/store.py",
         "await self._writing.run(lambda: roll_back(self._writer))",

@@ -22,6 +22,7 @@ from bitespeed.cli.common import (
     reporting_errors,
     tenant,
 )
+from bitespeed.cli.private_file import PrivateFile
 from bitespeed.cli.progress import progress_bar
 from bitespeed.errors import InvalidInput
 from bitespeed.extras import extra
@@ -113,7 +114,7 @@ class _Report:
         self.path = path
         self.counts: Counter[str] = Counter()
         self.first: list[Repair] = []
-        self._part = path.with_name(f"{path.name}.part")
+        self._file = PrivateFile(str(path), "report")
         self._stream: TextIO | None = None
         self._is_csv = path.suffix not in (".ndjson", ".jsonl")
 
@@ -132,21 +133,16 @@ class _Report:
             stream.write(json.dumps(repair._asdict()) + "\n")
 
     def _open(self) -> TextIO:
-        try:
-            self._stream = self._part.open("w", encoding="utf-8", newline="")
-        except OSError as error:
-            raise InvalidInput(f"The report {self.path} cannot be written") from error
+        self._stream = self._file.open()
         if self._is_csv:
             csv.writer(self._stream).writerow(["kind", "contacts", "what"])
         return self._stream
 
     def __exit__(self, kind: object, *_: object) -> None:
-        if self._stream is not None:
-            self._stream.close()
-            if kind is None:
-                self._part.replace(self.path)
-            else:
-                self._part.unlink()
+        if kind is None:
+            self._file.publish()
+        else:
+            self._file.discard()
 
 
 def _summary(adopted: "Adopted | None", repairs: _Report, *, dry_run: bool) -> dict[str, Any]:

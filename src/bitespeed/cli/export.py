@@ -1,13 +1,14 @@
 """``bitespeed export``."""
 
 import csv
-from collections.abc import Callable
-from contextlib import aclosing
+from collections.abc import Callable, Generator
+from contextlib import aclosing, contextmanager
 from typing import IO
 
 import click
 
 from bitespeed.cli.common import awaiting, database, opened_store_to_read, opened_to_read, region
+from bitespeed.cli.private_file import PrivateFile
 from bitespeed.errors import InvalidInput
 from bitespeed.model.identity import Answer, Contact
 from bitespeed.model.records import IdentityRecords
@@ -65,8 +66,8 @@ async def export(
             person = await service.subject_records(
                 parse_subject(email, phone, contact, settings.region)
             )
-        with click.open_file(output or "-", "wb") as stream:
-            stream.write(encode_person(person) + b"\n")
+        with _output(output) as stream:
+            stream.write(encode_person(person).decode() + "\n")
     else:
         await _export_all(format_ or "ndjson", output, tenant, database)
 
@@ -75,13 +76,29 @@ async def _export_all(
     format_: str, output: str | None, tenant: str | None, database: str | None
 ) -> None:
     async with opened_store_to_read(database) as store:
-        with click.open_file(output or "-", "w", encoding="utf-8") as stream:
+        with _output(output) as stream:
             write = _ndjson(stream) if format_ == "ndjson" else _csv(stream)
             async with aclosing(store.scan()) as pages:
                 async for page in pages:
                     wanted = (i for i in page if tenant is None or _is_of(i, tenant))
                     for answer in filter(None, map(_answer, wanted)):
                         write(answer)
+
+
+@contextmanager
+def _output(path: str | None) -> Generator[IO[str]]:
+    """Standard output, or a private file that appears when everything is in it."""
+    if path in (None, "-"):
+        with click.open_file("-", "w", encoding="utf-8") as stream:
+            yield stream
+        return
+    file = PrivateFile(path, "output")
+    try:
+        yield file.open()
+    except BaseException:
+        file.discard()
+        raise
+    file.publish()
 
 
 def _ndjson(stream: IO[str]) -> Callable[[Answer], object]:

@@ -25,8 +25,10 @@ from bitespeed.cli.common import (
     region,
     tenant,
 )
+from bitespeed.cli.private_file import PrivateFile
 from bitespeed.cli.progress import progress_bar
 from bitespeed.jobs.import_file import Columns, Reject, Tally, import_rows, instant, read_rows
+from bitespeed.settings import Settings
 
 
 @click.command("import", short_help="Identify every row of a CSV or NDJSON file.")
@@ -86,7 +88,7 @@ async def import_(
         with (
             _input(file) as stream,
             closing(read_rows(stream, columns)) as rows,
-            _Rejects(rejects) as on_reject,
+            _Rejects(_rejects_file(rejects, stream, settings)) as on_reject,
             _progress(stream) as on_chunk,
         ):
             try:
@@ -123,10 +125,13 @@ def _rejects_of(file: str) -> str:
 
 
 class _Rejects:
-    """Writes a CSV of rejects that can be corrected and imported; no file without a reject."""
+    """Writes a CSV of rejects that can be corrected and imported; no file without a reject.
 
-    def __init__(self, path: str) -> None:
-        self._path = Path(path)
+    Also when the import stops: a file of an earlier run never stays as if it were this one's.
+    """
+
+    def __init__(self, file: PrivateFile) -> None:
+        self._file = file
         self._stream: TextIO | None = None
 
     def __enter__(self) -> Self:
@@ -134,13 +139,22 @@ class _Rejects:
 
     def __call__(self, reject: Reject) -> None:
         if self._stream is None:
-            self._stream = self._path.open("w", encoding="utf-8", errors="replace", newline="")
+            self._stream = self._file.open()
             csv.writer(self._stream).writerow(Reject._fields)
         csv.writer(self._stream).writerow(reject)
 
     def __exit__(self, *_: object) -> None:
-        if self._stream is not None:
-            self._stream.close()
+        self._file.publish()
+
+
+def _rejects_file(path: str, imported: io.BufferedReader, settings: Settings) -> PrivateFile:
+    """Where rejects go. Raises `InvalidInput` where they would replace what must stay."""
+    file = PrivateFile(path, "rejects file")
+    file.refuse(os.fstat(imported.fileno()), "the imported file")
+    database = Path(settings.database.removeprefix("sqlite:///"))
+    if database.is_file():
+        file.refuse(database.stat(), "the database")
+    return file
 
 
 @contextmanager

@@ -1,9 +1,10 @@
 """Connections to the file: their settings, the threads they run in, what their errors mean."""
 
 import asyncio
+import os
 import sqlite3
 from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from queue import SimpleQueue
@@ -21,6 +22,15 @@ BUSY_RETRY_DELAY = 0.01  # seconds between attempts where SQLite does not wait b
 MAX_LOG_SIZE = 64  # MiB; a write-ahead log that an import made larger is cut to this
 
 OLDEST_SQLITE = (3, 37, 0)  # strict tables
+
+
+def create(path: Path) -> None:
+    """Create the file, if it does not exist, for its owner alone; its logs follow.
+
+    Leaves every failure to `connect`, which reports it.
+    """
+    with suppress(OSError):
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
 
 
 def connect(path: Path, lock_timeout: float = LOCK_TIMEOUT) -> sqlite3.Connection:

@@ -23,6 +23,7 @@ from bitespeed.stores.sqlite.database import (
     Lane,
     begin_when_free,
     connect,
+    create,
     require_folder,
     roll_back,
     translated,
@@ -65,6 +66,8 @@ class SqliteStore:
         """
         if not creates:
             _require_file(Path(path))
+        else:
+            create(Path(path))
         store = cls(Path(path))
         try:
             await store._writing.run(store._migrate if creates else store._require_migrated)
