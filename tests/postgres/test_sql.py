@@ -53,7 +53,9 @@ def names_for(tree: ast.AST, is_meant: Callable[[ast.AST], bool]) -> set[str]:
     for node in ast.walk(tree):
         if isinstance(node, ast.Assign) and is_meant(node.value):
             targets = node.targets
-        elif isinstance(node, ast.AugAssign) and is_meant(ast.BinOp(node.target, node.op)):
+        elif isinstance(node, ast.AugAssign) and is_meant(
+            ast.BinOp(node.target, node.op, node.value)
+        ):
             targets = [node.target]
         else:
             continue

@@ -377,10 +377,8 @@ def test_contact_view_shows_values_and_instants(path, clock):
 
 
 def parameters(statement):
-    if re.search(r":\w", statement):
-        return dict.fromkeys(["ids", "values", "tenant", "contact", "roots", "pseudonyms"], "[]")
-    numbered = [int(n) for n in re.findall(r"\?(\d)", statement)]
-    return [1] * (max(numbered) if numbered else statement.count("?"))
+    names = re.findall(r":(\w+)", statement)
+    return dict.fromkeys(names, "[]") if names else [1] * statement.count("?")
 
 
 def scanned(plan):

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from http.client import HTTPConnection
 from typing import Any
+from unittest.mock import patch
 
 from bitespeed.aws_json import AwsService
 from support import server_programs
@@ -88,16 +89,14 @@ def aws() -> Iterator[Aws]:
     port = free_port()
     program = server_programs.moto().path
     with home() as folder:
-        daemon = Daemon([program, "--host", "127.0.0.1", "--port", str(port)], folder)
-        before = {name: os.environ.get(name) for name in environment(port)}
+        command = [program, "--host", "127.0.0.1", "--port", str(port)]
+        daemon = Daemon(command, folder, refuses_root=False)
         try:
             daemon.start(lambda: _is_ready(port))
-            os.environ.update(environment(port))
-            yield Aws(port)
+            with patch.dict(os.environ, environment(port)):
+                yield Aws(port)
         finally:
             daemon.kill()
-            for name, value in before.items():
-                os.environ.pop(name) if value is None else os.environ.update({name: value})
 
 
 def _is_ready(port: int) -> bool:

@@ -1,6 +1,6 @@
 """Programs that a test starts: awaited until ready, and gone when the test leaves them.
 
-Servers refuse to run as root, so root starts them as somebody else, in folders of theirs.
+Some servers refuse to run as root, so root starts them as somebody else, in folders of theirs.
 """
 
 import os
@@ -139,13 +139,16 @@ class Daemon:
         environ: dict[str, str] | None = None,
         gently: Signals = SIGINT,
         orphaned: Signals = SIGKILL,
+        refuses_root: bool = True,
     ) -> None:
         """``gently`` ends it, ``orphaned`` is sent when the test run has died.
 
+        One that does not refuse root is started as root. A program in Python must be: where Python
+        lies in root's home, nobody else can load it.
         ``enter`` stands before the command, while we are still ourselves.
         """
         self._name = Path(command[0]).name
-        self._command = [*enter, *somebody(), *command]
+        self._command = [*enter, *(somebody() if refuses_root else ()), *command]
         self._folder = folder
         self._environ = environ
         self._gently = gently

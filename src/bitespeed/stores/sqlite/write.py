@@ -2,7 +2,7 @@
 
 import sqlite3
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from bitespeed.errors import Conflict, SequenceBehind
 from bitespeed.model.changes import Changes, Committed, Erasure, Ref
@@ -53,8 +53,10 @@ class _Writing:
     def _id(self, ref: Ref) -> int:
         return ref if ref > 0 else self._last_id - ref
 
-    def _run(self, name: str, rows: Iterable[tuple[object, ...]]) -> int:
-        """Run a statement once for each row. Returns the number of rows it changed."""
+    def _run(self, name: str, rows: Iterable[tuple[object, ...] | Mapping[str, object]]) -> int:
+        """Run a statement once for each row: a tuple for `?`, a mapping for names. Returns the
+        number of rows it changed.
+        """
         return self._connection.executemany(_SQL[name], rows).rowcount
 
     def _advance_identities(self) -> None:
@@ -126,7 +128,8 @@ class _Writing:
 
     def _delete(self) -> None:
         changes = self._changes
-        self._run("delete_contact", [(self._now, id_) for id_ in changes.deleted])
+        rows = [{"now": self._now, "contact": id_} for id_ in changes.deleted]
+        self._run("delete_contact", rows)
         self._run("delete_identifier", [(self._tenant, "email", v) for v in changes.freed_emails])
         self._run("delete_identifier", [(self._tenant, "phone", v) for v in changes.freed_phones])
 

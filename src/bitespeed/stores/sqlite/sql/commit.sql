@@ -35,8 +35,8 @@ values (?, ?, ?, ?);
 
 -- name: delete_contact
 update contact_record
-set deleted_at = max(?1, created_at), updated_at = max(?1, created_at)
-where id = ?2;
+set deleted_at = max(:now, created_at), updated_at = max(:now, created_at)
+where id = :contact;
 
 -- name: delete_identifier
 delete from identifier
