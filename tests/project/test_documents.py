@@ -53,6 +53,8 @@ def surroundings(tmp_path: Path) -> Iterator[tuple[int, dict[str, str]]]:
         "DATABASE_URL": f"sqlite:///{tmp_path}/bitespeed.db",
         "BITESPEED_PORT": str(port),
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+        "PYTHON": sys.executable,
+        "MAKEFLAGS": "",  # the choices of a `make test` that runs us are for it alone
     }
     process = subprocess.Popen(
         make_command("make serve"), cwd=ROOT, env=environment, start_new_session=True

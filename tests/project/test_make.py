@@ -17,13 +17,18 @@ BY_DEFAULT = {"phone", "postgres", "redis"}
 """The extras that `make serve` installs."""
 
 
-def would_run(*arguments: str, **environ: str) -> str:
+def surroundings() -> dict[str, str]:
+    """Our environment, without what a `make test` that runs us was given."""
+    return {k: v for k, v in os.environ.items() if k not in {"PYTHON", "MAKEFLAGS", "MFLAGS"}}
+
+
+def would_run(*arguments: str, cwd: Path = ROOT, **environ: str) -> str:
     """What `make` would run for its last argument, were everything installed."""
     command = ["make", "--dry-run", "--no-print-directory", "--old-file=.venv/installed"]
     done = subprocess.run(
-        [*command, *arguments],
-        cwd=ROOT,
-        env=os.environ | environ,
+        [*command, f"--makefile={ROOT / 'Makefile'}", *arguments],
+        cwd=cwd,
+        env=surroundings() | environ,
         capture_output=True,
         text=True,
         check=True,
@@ -49,7 +54,12 @@ def test_make_serve_leaves_full_names_in_the_environment(tmp_path: Path) -> None
     given = ["DATABASE_URL=sqlite:///x.db", "PORT=9000", "BITESPEED_REGION=US"]
     command = ["make", "--no-print-directory", "--old-file=.venv/installed", "serve"]
     done = subprocess.run(
-        [*command, f"BIN={tmp_path}", *given], cwd=ROOT, capture_output=True, text=True, check=True
+        [*command, f"BIN={tmp_path}", *given],
+        cwd=ROOT,
+        env=surroundings(),
+        capture_output=True,
+        text=True,
+        check=True,
     )
     assert done.stdout.split() == ["sqlite:///x.db", "9000", "US"]
 

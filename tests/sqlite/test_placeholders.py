@@ -31,7 +31,9 @@ def kinds(statement: str) -> set[str]:
 
 def test_statements_have_plain_or_named_placeholders() -> None:
     assert len(STATEMENTS) > 30
-    assert {n for n, s in STATEMENTS.items() if kinds(s) not in (set(), {"plain"}, {"named"})} == set()
+    assert {
+        n for n, s in STATEMENTS.items() if kinds(s) not in (set(), {"plain"}, {"named"})
+    } == set()
 
 
 @pytest.mark.parametrize(

@@ -39,6 +39,7 @@ def build(folder: Path, architecture: str = ARCHITECTURE, python: str = PYTHON) 
     """The package of the functions, as `sam build` makes it."""
     makefile = Path(__file__).parents[2] / "deploy" / "Makefile"
     given = {"ARCHITECTURE": architecture, "PYTHON_VERSION": python, "PYTHON": sys.executable}
+    given["MAKEFLAGS"] = ""  # they would have the PYTHON of a `make test` that runs us
     subprocess.run(
         ["make", "--silent", "--makefile", makefile, "package", f"ARTIFACTS_DIR={folder}"],
         env=os.environ | given,

@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 ROOT = Path(__file__).parents[2]
-SERVERS = ROOT / ".venv" / "servers"
+SERVERS = ROOT / ".venv" / "servers"  # once for every Python that is tested, but for:
+RUNTIME_CLIENT = SERVERS / "runtime_client-{}.{}".format(*sys.version_info)  # compiled for ours
 SAM = ROOT / ".venv" / "sam"
 
 DOWNLOAD_TIMEOUT = 600.0  # seconds for one download on a slow line
@@ -140,10 +141,9 @@ def emulator() -> Program:
 
 def runtime_client() -> Program:
     """The folder of AWS's client of the runtime interface, without anything else beside it."""
-    tree = SERVERS / "runtime_client"
-    if not (tree / "awslambdaric").exists():
+    if not (RUNTIME_CLIENT / "awslambdaric").exists():
         raise Missing("awslambdaric is missing; `make test` installs it.")
-    return Program(tree)
+    return Program(RUNTIME_CLIENT)
 
 
 def chromium() -> Program:
@@ -166,7 +166,7 @@ def install_sam() -> None:
 
 def install_runtime_client() -> None:
     """From PyPI."""
-    _unpack_wheels("runtime_client", ROOT / "requirements" / "emulator.txt")
+    _unpack_wheels(RUNTIME_CLIENT.name, ROOT / "requirements" / "emulator.txt")
 
 
 def install_postgres() -> None:
@@ -202,7 +202,7 @@ def install_pgbouncer() -> None:
         if not _says_its_version(_unpacked_pgbouncer()):
             _unpack(*_libraries_of("pgbouncer"))
     finally:
-        shutil.rmtree(SERVERS / "apt")
+        shutil.rmtree(SERVERS / "apt", ignore_errors=True)  # else it would hide the error
 
 
 def install_chromium() -> None:
@@ -215,7 +215,7 @@ def install_chromium() -> None:
         for package in (SERVERS / "apt" / "cache" / "archives").glob("*.deb"):
             _run("dpkg-deb", "--extract", package, "chromium")
     finally:
-        shutil.rmtree(SERVERS / "apt")
+        shutil.rmtree(SERVERS / "apt", ignore_errors=True)  # else it would hide the error
 
 
 def _need_debian(name: str, package: str) -> None:
