@@ -1,6 +1,8 @@
 """Which Pythons are tested, and where their environments are."""
 
+import os
 import re
+import subprocess
 import sys
 import tomllib
 from pathlib import Path
@@ -9,6 +11,7 @@ import pytest
 
 from project.test_make import ROOT, would_run
 from support.pythons import candidates, oldest_supported, supported, version_of
+from support.warnings_as_errors import IN_ENVIRONMENT
 
 CONFIGURATION = tomllib.loads((ROOT / "pyproject.toml").read_text())
 
@@ -82,3 +85,28 @@ def test_first_environment_is_of_whatever_python_is_given(tmp_path: Path) -> Non
 
 def test_warnings_of_deprecation_fail_a_test() -> None:
     assert CONFIGURATION["tool"]["pytest"]["ini_options"]["filterwarnings"] == ["error"]
+
+
+@pytest.mark.parametrize("category", ["DeprecationWarning", "PendingDeprecationWarning"])
+def test_warnings_of_deprecation_fail_started_processes(category: str) -> None:
+    deprecated = f"import warnings; warnings.warn('old', {category})"
+    command = [sys.executable, "-c", deprecated]
+    done = subprocess.run(
+        command, env=os.environ | IN_ENVIRONMENT, capture_output=True, text=True, check=False
+    )
+    assert done.stderr.endswith(f"{category}: old\n")
+    assert done.returncode == 1
+
+
+def test_every_module_imports_without_a_warning() -> None:
+    """On every Python that runs the tests; most are imported where no test looks."""
+    everything = """
+import importlib, pkgutil, bitespeed
+for module in pkgutil.walk_packages(bitespeed.__path__, "bitespeed."):
+    if not module.name.endswith("__main__"):
+        importlib.import_module(module.name)
+"""
+    command = [sys.executable, "-B", "-c", everything]
+    environ = os.environ | IN_ENVIRONMENT | {"PYTHONPYCACHEPREFIX": "/nowhere"}
+    done = subprocess.run(command, env=environ, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr

@@ -53,7 +53,7 @@ def test_kinds_of_placeholders_are_noticed(statement: str, expected: set[str]) -
 @pytest.mark.parametrize("name", STATEMENTS)
 def test_every_python_binds_a_statement_without_warning(name: str) -> None:
     statement = STATEMENTS[name]
-    values = {wanted: "[]" for wanted in re.findall(r":(\w+)", statement)}
+    values = dict.fromkeys(re.findall(r":(\w+)", statement), "[]")
     with closing(sqlite3.connect(":memory:")) as connection:
         for script in sorted(FILES[0].parents[1].glob("migrations/*.sql")):
             connection.executescript(script.read_text())

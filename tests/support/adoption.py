@@ -20,6 +20,7 @@ from bitespeed.stores.postgres.bulk.adopt import Adopted, AdoptOptions, adopt
 from bitespeed.stores.postgres.bulk.adopt.repairs import Repair
 from bitespeed.stores.postgres.store import PostgresStore
 from support.published_table import Row, query
+from support.warnings_as_errors import IN_ENVIRONMENT
 
 T = TypeVar("T")
 HOUR = 3_600_000_000  # microseconds
@@ -130,7 +131,7 @@ def bitespeed(*arguments: str | Path, cwd: Path, url: str) -> subprocess.Complet
     return subprocess.run(
         command(*arguments, cwd=cwd, url=url),
         cwd=cwd,
-        env=environment(),
+        env=environment() | IN_ENVIRONMENT,
         capture_output=True,
         text=True,
         timeout=60,

@@ -18,6 +18,7 @@ from pathlib import Path
 from bitespeed.model.records import IdentityRecords
 from bitespeed.stores import open_store
 from support.server import free_port
+from support.warnings_as_errors import IN_ENVIRONMENT
 
 START = 30.0  # seconds until a process must be ready
 STOP = 30.0  # seconds until it must have ended after SIGTERM
@@ -42,7 +43,7 @@ class Member:
         self.port = free_port()
         self._command = [*command, "--port", str(self.port), "--database", database]
         self._log = log
-        self._environ = _environment() | dict(environ or {})
+        self._environ = _environment() | IN_ENVIRONMENT | dict(environ or {})
         self._process: subprocess.Popen[bytes] | None = None
 
     @property

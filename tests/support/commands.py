@@ -5,6 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from support.warnings_as_errors import IN_ENVIRONMENT
+
 
 def bitespeed(
     *arguments: str | Path, cwd: Path, stdin: str | bytes = "", **environment: str
@@ -13,7 +15,7 @@ def bitespeed(
     return subprocess.run(
         [sys.executable, "-m", "bitespeed", *map(str, arguments)],
         cwd=cwd,
-        env=clean | environment,
+        env=clean | IN_ENVIRONMENT | environment,
         input=stdin if isinstance(stdin, str) else stdin.decode("latin-1"),
         capture_output=True,
         text=True,

@@ -12,6 +12,7 @@ from typing import Self
 from bitespeed.jobs.check import check
 from bitespeed.stores import open_store
 from support.moto_server import Aws
+from support.warnings_as_errors import IN_ENVIRONMENT
 
 POLL_INTERVAL = 0.1  # seconds between two polls
 STRETCH = 540.0  # seconds from one killed worker to the next
@@ -29,7 +30,7 @@ class Worker:
         with log.open("ab") as output:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "bitespeed", "queue", "work"],
-                env=os.environ | {"DATABASE_URL": url, "BITESPEED_SQS_URL": queue},
+                env=os.environ | IN_ENVIRONMENT | {"DATABASE_URL": url, "BITESPEED_SQS_URL": queue},
                 stdout=output,
                 stderr=subprocess.STDOUT,
             )

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from support.errors import NEITHER, STATUSES
+from support.warnings_as_errors import IN_ENVIRONMENT
 
 START = 30.0  # seconds a server may take until it is ready
 STOP = 30.0  # seconds a server may take to end after SIGTERM
@@ -182,7 +183,7 @@ def serve(folder: Path, **environ: str) -> Iterator[Server]:
     with log.open("w") as output:
         process = subprocess.Popen(
             command,
-            env=inherited | environ,
+            env=inherited | IN_ENVIRONMENT | environ,
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
