@@ -42,6 +42,20 @@ MUTANTS = [
         PIPELINING,
     ),
     Mutant(
+        "clients that have begun to connect are kept out",
+        "server/process.py",
+        "(0x15, 0, 1, _SYN)",
+        "(0x15, 0, 0, _SYN)",
+        Suite("server/test_workers.py", "began"),
+    ),
+    Mutant(
+        "there may be more connections than files",
+        "server/open_files.py",
+        "if settings.max_connections <= room:",
+        "if settings.max_connections > room:",
+        Suite("server/test_open_files.py"),
+    ),
+    Mutant(
         "a trailer is a header",
         "server/connection.py",
         "if not self._has_head:\n            self.headers",

@@ -303,6 +303,23 @@ def test_closing_listener_accepts_waiting_clients_and_no_others() -> None:
         assert not has_connected(listener)
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere there is no filter")
+@pytest.mark.parametrize("waiting", [0, 3])
+def test_client_that_began_to_connect_is_still_accepted(waiting: int) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener, ExitStack() as stack:
+        listener.settimeout(SOON)
+        for _ in range(waiting):  # in the queue
+            stack.enter_context(socket.create_connection(listener.getsockname()))
+        # The handshake ends with the first data, as if the client's packets were on their way.
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_DEFER_ACCEPT, 10)
+        client = stack.enter_context(socket.create_connection(listener.getsockname()))
+        keep_clients_out(listener)
+        client.sendall(b"x")
+        accepted = [stack.enter_context(listener.accept()[0]) for _ in range(waiting + 1)]
+        accepted[-1].settimeout(SOON)
+        assert accepted[-1].recv(1) == b"x"
+
+
 def test_shortest_listen_queue_still_admits_one_client() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         listener.listen(0)

@@ -174,11 +174,16 @@ def free_port() -> int:
 
 
 @contextmanager
-def serve(folder: Path, **environ: str) -> Iterator[Server]:
-    """A server with its database in the folder, ended by SIGTERM; settings go by environment."""
+def serve(folder: Path, *, max_files: int | None = None, **environ: str) -> Iterator[Server]:
+    """A server with its database in the folder, ended by SIGTERM; settings go by environment.
+
+    With ``max_files``, its processes may open only so many files and sockets.
+    """
     port, database, log = free_port(), folder / "contacts.db", folder / "server.log"
     command = [sys.executable, "-m", "bitespeed", "serve"]
     command += ["--port", str(port), "--database", f"sqlite:///{database}"]
+    if max_files is not None:
+        command = ["sh", "-c", f'ulimit -n {max_files}; exec "$@"', "sh", *command]
     inherited = {k: v for k, v in os.environ.items() if not k.startswith("BITESPEED_")}
     with log.open("w") as output:
         process = subprocess.Popen(

@@ -12,6 +12,7 @@ from bitespeed.errors import InvalidInput
 from bitespeed.runtime import open_runtime, open_telemetry
 from bitespeed.server import process as server
 from bitespeed.server import workers
+from bitespeed.server.open_files import with_room_for_connections
 from bitespeed.settings import Settings, load_settings
 
 
@@ -49,21 +50,12 @@ def serve(**flags: object) -> None:
         f" database {settings.database_shown}"
         + (f", settings from {DOTENV.absolute()}" if has_dotenv else "")
     )
+    settings = with_room_for_connections(settings)
     os.environ.update(settings.to_environment())  # where the application reads them from
-    _raise_file_limit()
     if settings.workers == 1:
         server.serve(settings, listener)
     else:
         workers.supervise(settings, listener)
-
-
-def _raise_file_limit() -> None:
-    """Allow as many open connections as the system permits; few are by default."""
-    if os.name == "posix":
-        import resource
-
-        _, limit = resource.getrlimit(resource.RLIMIT_NOFILE)
-        resource.setrlimit(resource.RLIMIT_NOFILE, (limit, limit))
 
 
 async def _check(settings: Settings) -> None:

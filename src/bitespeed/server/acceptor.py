@@ -15,11 +15,13 @@ from collections.abc import Callable, Collection, MutableSequence
 from contextlib import suppress
 from typing import Protocol
 
+from bitespeed.telemetry.logs import log
+
 BUSY_LOAD = 0.9  # of a core, or of the limit of connections; a busier worker lets others accept
 PUBLISH_INTERVAL = 1.0  # seconds between measurements of a load; a shorter one would follow bursts
 STALE_LOAD_TIMEOUT = 2.5  # seconds; a worker that has not published its load for so long is busy
 ACCEPT_DELAY = 0.05  # seconds that the others leave to the first worker; a batch takes far less
-MAX_ACCEPTED_AT_ONCE = 16  # connections; then the loop serves those that there are
+MAX_ACCEPTED_AT_ONCE = 16  # connections that are not yet counted; the loop serves others first
 NO_ROOM_DELAY = 1.0  # seconds without accepting when the system has no room for a connection
 MAX_MOVED = 1 / 8  # share of the connections in use that may be moved in a `PUBLISH_INTERVAL`
 
@@ -109,6 +111,7 @@ class Acceptor:
         self._make_protocol = make_protocol
         self._loop = asyncio.get_running_loop()
         self._connecting: set[asyncio.Task[None]] = set()
+        self._can_accept = True  # when it was last tried
         self._core = 0.0  # share of one core that this process used in the last interval
         self._publish_load()
         self._measure_later()
@@ -164,14 +167,18 @@ class Acceptor:
         self._accept()
 
     def _accept(self) -> None:
-        for _ in range(MAX_ACCEPTED_AT_ONCE):
+        for _ in range(MAX_ACCEPTED_AT_ONCE - len(self._connecting)):
             try:
                 accepted, _ = self._listener.accept()
             except (BlockingIOError, ConnectionAbortedError):
                 return
-            except OSError:  # for example, too many open files
+            except OSError as error:  # for example, too many open files
+                if self._can_accept:
+                    self._can_accept = False
+                    log.warning("server.cannot_accept", message=error.strerror)
                 self._pause(NO_ROOM_DELAY, self._listen)
                 return
+            self._can_accept = True
             task = self._loop.create_task(self._connect(accepted))
             self._connecting.add(task)
             task.add_done_callback(self._connecting.discard)

@@ -22,7 +22,16 @@ BACKLOG = 2048  # connections that may wait to be accepted
 SHUTDOWN_TIMEOUT = 10  # seconds, beyond a request's deadline, for the requests accepted before it
 OVERDUE_INTERVAL = 10  # ticks of a tenth of a second between searches for overdue connections
 
-_BPF_RETURN = 0x06  # BPF_RET | BPF_K of linux/filter.h: how many bytes of a packet to take; none
+HANDSHAKE_DELAY = 0.3  # seconds, a round trip to far clients, for handshakes that have begun to end
+
+_SYN, _SYN_OR_ACK = 0x02, 0x12  # bits of the byte with the flags, which is the fourteenth of TCP's
+_DROP_SYN = (
+    (0x30, 0, 0, 13),  # BPF_LD | BPF_B | BPF_ABS of linux/filter.h: the flags
+    (0x54, 0, 0, _SYN_OR_ACK),  # BPF_ALU | BPF_AND | BPF_K
+    (0x15, 0, 1, _SYN),  # BPF_JMP | BPF_JEQ | BPF_K: whether a client begins to connect
+    (0x06, 0, 0, 0),  # BPF_RET | BPF_K: take nothing of the packet
+    (0x06, 0, 0, 0xFFFFFFFF),  # take all of any other packet
+)
 _ATTACH_FILTER = 26  # SO_ATTACH_FILTER of asm-generic/socket.h
 
 OPTIONS: dict[str, Any] = {
@@ -111,9 +120,11 @@ class _Server(uvicorn.Server):
         """
         if self._acceptor is not None:
             await self._acceptor.close()
-        waiting: list[socket.socket] = []
         for listener in sockets or []:
             keep_clients_out(listener)
+        await asyncio.sleep(HANDSHAKE_DELAY)
+        waiting: list[socket.socket] = []
+        for listener in sockets or []:
             with suppress(BlockingIOError):
                 while True:
                     waiting.append(listener.accept()[0])
@@ -131,14 +142,19 @@ class _Server(uvicorn.Server):
 
 
 def keep_clients_out(listener: socket.socket) -> None:
-    """Let no more clients connect; those that have connected still wait to be accepted.
+    """Let no more clients begin to connect; those that have begun can still be accepted.
 
-    The shortest queue there is has room for one client. On Linux a filter drops the packets with
-    which clients connect, so they try again a second later, when the socket is closed; see
-    `socket(7)`.
+    On Linux a filter drops the packets with which clients begin, so they try again a second later,
+    when the socket is closed; see `socket(7)`. Elsewhere the queue is made as short as possible,
+    which has room for one client.
     """
-    listener.listen(0)
-    if sys.platform == "linux":
-        filters = array("B", struct.pack("=HBBI", _BPF_RETURN, 0, 0, 0))
-        address, _ = filters.buffer_info()
-        listener.setsockopt(socket.SOL_SOCKET, _ATTACH_FILTER, struct.pack("@HP", 1, address))
+    if sys.platform != "linux":
+        # Not on Linux: it forgets a client whose handshake ends while the short queue is full. The
+        # client has connected by then, sends its request and is reset.
+        listener.listen(0)
+        return
+    program = b"".join(struct.pack("=HBBI", *instruction) for instruction in _DROP_SYN)
+    instructions = array("B", program)
+    address, _ = instructions.buffer_info()
+    filter_ = struct.pack("@HP", len(_DROP_SYN), address)
+    listener.setsockopt(socket.SOL_SOCKET, _ATTACH_FILTER, filter_)
