@@ -99,6 +99,13 @@ MUTANTS = [
         Suite("cli/test_private_files.py", "never_replace"),
     ),
     Mutant(
+        "apostrophes of their own are taken off too",
+        "jobs/csv_cells.py",
+        """bare = text.lstrip("'")""",
+        """bare = text.removeprefix("''")""",
+        Suite("jobs/test_csv_cells.py", "unchanged or apostrophe"),
+    ),
+    Mutant(
         "a failed commit is not rolled back",
         "stores/sqlite/store.py",
         "await self._writing.run(lambda: roll_back(self._writer))",

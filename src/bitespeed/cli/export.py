@@ -10,6 +10,7 @@ import click
 from bitespeed.cli.common import awaiting, database, opened_store_to_read, opened_to_read, region
 from bitespeed.cli.private_file import PrivateFile
 from bitespeed.errors import InvalidInput
+from bitespeed.jobs.csv_cells import escaped
 from bitespeed.model.identity import Answer, Contact
 from bitespeed.model.records import IdentityRecords
 from bitespeed.rules.answer import consolidate
@@ -50,7 +51,8 @@ async def export(
 
     Everything is as of one instant, also while a server is running. NDJSON has a line for each
     identity, as POST /identify answers it. CSV has the columns primary_contact_id, emails,
-    phone_numbers and secondary_contact_ids, with blanks between several values.
+    phone_numbers and secondary_contact_ids, with blanks between several values,
+    and an apostrophe before what a spreadsheet would take for a formula; import takes it off again.
 
     With --email, --phone or --contact it writes one JSON document, for a customer who wants to
     know what is stored: contacts with what was sent and when, deleted ones too, identifiers and
@@ -111,8 +113,8 @@ def _csv(stream: IO[str]) -> Callable[[Answer], object]:
     return lambda answer: writer.writerow(
         [
             answer.primary_id,
-            " ".join(answer.emails),
-            " ".join(answer.phones),
+            escaped(" ".join(answer.emails)),
+            escaped(" ".join(answer.phones)),
             " ".join(map(str, answer.secondary_ids)),
         ]
     )

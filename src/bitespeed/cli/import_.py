@@ -27,6 +27,7 @@ from bitespeed.cli.common import (
 )
 from bitespeed.cli.private_file import PrivateFile
 from bitespeed.cli.progress import progress_bar
+from bitespeed.jobs.csv_cells import escaped
 from bitespeed.jobs.import_file import Columns, Reject, Tally, import_rows, instant, read_rows
 from bitespeed.settings import Settings
 
@@ -141,7 +142,7 @@ class _Rejects:
         if self._stream is None:
             self._stream = self._file.open()
             csv.writer(self._stream).writerow(Reject._fields)
-        csv.writer(self._stream).writerow(reject)
+        csv.writer(self._stream).writerow(map(escaped, reject))
 
     def __exit__(self, *_: object) -> None:
         self._file.publish()

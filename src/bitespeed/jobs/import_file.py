@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple, TextIO
 import msgspec
 
 from bitespeed.errors import InvalidInput
+from bitespeed.jobs.csv_cells import unescaped
 from bitespeed.jobs.exported_rows import EMAILS, HEADER, PHONES, ExportedRow, exported_row_of
 from bitespeed.model.changes import Changes
 from bitespeed.model.identifiers import Observation
@@ -215,11 +216,13 @@ def _csv_rows(text: TextIO, columns: Columns) -> Iterator[Row | ExportedRow]:
     if of_date is None and columns.needs_date:
         raise InvalidInput(f"No date column among {', '.join(header)}; name one with --date-column")
     places = of_email, of_phone, of_date
+    is_rejects = header == list(Reject._fields)
     for cells in _lines(reader):
         if isinstance(cells, Row):
             yield cells
         else:
-            yield Row(reader.line_num, *(_cell(cells, place) for place in places))
+            plain = list(map(unescaped, cells)) if is_rejects else cells
+            yield Row(reader.line_num, *(_cell(plain, place) for place in places))
 
 
 def _exported_csv_rows(reader: "Reader") -> Iterator[Row | ExportedRow]:
@@ -230,7 +233,7 @@ def _exported_csv_rows(reader: "Reader") -> Iterator[Row | ExportedRow]:
         elif len(cells) != len(HEADER):
             yield _unreadable(reader.line_num, f"This line has {len(cells)} of {len(HEADER)} cells")
         else:
-            emails, phones = (cells[place].split() for place in places)
+            emails, phones = (unescaped(cells[place]).split() for place in places)
             yield ExportedRow(reader.line_num, emails, phones)
 
 
