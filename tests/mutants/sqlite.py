@@ -106,6 +106,13 @@ MUTANTS = [
         Suite("jobs/test_csv_cells.py", "unchanged or apostrophe"),
     ),
     Mutant(
+        "a replaced file is written to",
+        "stores/sqlite/opened_file.py",
+        "if _identity(path) != identity:",
+        "if not identity:",
+        Suite("sqlite/test_replaced_file.py", "file_goes"),
+    ),
+    Mutant(
         "a failed commit is not rolled back",
         "stores/sqlite/store.py",
         "await self._writing.run(lambda: roll_back(self._writer))",

@@ -32,6 +32,7 @@ from bitespeed.stores.sqlite.erased_log import ErasedLog
 from bitespeed.stores.sqlite.keys import keys, put_key
 from bitespeed.stores.sqlite.load import Loading, size
 from bitespeed.stores.sqlite.migrate import migrate, require_migrated
+from bitespeed.stores.sqlite.opened_file import OpenedFile
 from bitespeed.stores.sqlite.read import Reader, secret
 from bitespeed.stores.sqlite.records import records, tombstones
 from bitespeed.stores.sqlite.scan import scan, sequences
@@ -56,6 +57,7 @@ class SqliteStore:
         self._write_turn = asyncio.Lock()
         self._erased_log = ErasedLog(self._writer, self._writing, self._write_turn)
         self._availability = Availability()
+        self._file = OpenedFile(path)
 
     @classmethod
     async def open(cls, path: str, *, creates: bool = True) -> "SqliteStore":
@@ -71,6 +73,9 @@ class SqliteStore:
         store = cls(Path(path))
         try:
             await store._writing.run(store._migrate if creates else store._require_migrated)
+            with translated():
+                await store._reading.run(store._waiting_reader.ping)  # from now on its logs stay
+            store._file.remember()
             if creates:
                 await store._erased_log.watch()
         except BaseException:
@@ -99,6 +104,7 @@ class SqliteStore:
         """See `Store.read`."""
         emails, phones = list(emails), list(phones)
         with self._availability.reads, translated():
+            self._file.require_sometimes()
             try:
                 return self._reader.snapshot(tenant, emails, phones, contact, members=members)
             except sqlite3.OperationalError:
@@ -114,6 +120,7 @@ class SqliteStore:
         """See `Store.commit`."""
         async with self._write_turn:
             with self._availability.writes, translated():
+                self._file.require()
                 try:
                     await self._begin()
                     committed = write(self._writer, tenant, changes)
@@ -121,6 +128,7 @@ class SqliteStore:
                 except BaseException:
                     await self._writing.run(lambda: roll_back(self._writer))
                     raise
+                self._file.require()  # or it is acknowledged into a file that is no longer there
         if changes.erasure is not None:
             await self._erased_log.empty_soon()
         return committed
@@ -131,12 +139,14 @@ class SqliteStore:
         """See `Store.records`."""
         work = partial(records, self._connections[1], tenant, values, contact)
         with self._availability.reads, translated():
+            self._file.require()
             return await self._reading.run(work)
 
     async def tombstones(self, tenant: str, pseudonyms: Collection[str] = ()) -> Tombstones:
         """See `Store.tombstones`."""
         work = partial(tombstones, self._connections[1], tenant, pseudonyms)
         with self._availability.reads, translated():
+            self._file.require()
             return await self._reading.run(work)
 
     async def _begin(self) -> None:
@@ -149,11 +159,13 @@ class SqliteStore:
     async def secret(self) -> str:
         """See `Store.secret`."""
         with self._availability.reads, translated():
+            self._file.require()
             return await self._reading.run(lambda: secret(self._connections[1]))
 
     async def ping(self) -> None:
         """See `Store.ping`."""
         with self._availability.reads, translated():
+            self._file.require()
             await self._reading.run(self._waiting_reader.ping)
 
     async def scan(self) -> AsyncGenerator[list[IdentityRecords]]:
@@ -189,6 +201,7 @@ class SqliteStore:
     async def keys(self, ids: Collection[str] | None = None) -> list[ApiKey]:
         """See `KeyStore.keys`."""
         with self._availability.reads, translated():
+            self._file.require()
             return await self._reading.run(lambda: keys(self._connections[1], ids))
 
     async def put_key(self, key: ApiKey) -> None:
@@ -199,6 +212,7 @@ class SqliteStore:
     async def size(self) -> int:
         """See `BulkStore.size`."""
         with self._availability.reads, translated():
+            self._file.require()
             return await self._reading.run(lambda: size(self._connections[1]))
 
     async def vacuum(self) -> None:
