@@ -294,7 +294,7 @@ class AnswerCache:
         if state.left > 0:
             return (
                 f"It is suspended for {math.ceil(state.left)} s: a server wrote without it, it lost"
-                " data, or it was cleared"
+                " data, it was cleared, or the database was restarted or restored"
             )
         return "It can be reached from here, but no running server uses it"
 
