@@ -85,8 +85,8 @@ MUTANTS = [
     Mutant(
         "no reply waits for the commit",
         "rules/identify.py",
-        "Reply(self.members, self.created, self.is_changed)",
-        "Reply(self.members, self.created, False)",
+        "self.members, self.created, self.is_changed, self",
+        "self.members, self.created, False, self",
         RULES,
     ),
     Mutant(
