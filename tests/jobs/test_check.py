@@ -103,6 +103,43 @@ DAMAGES = {
         "I9",
         "update sqlite_sequence set seq = 1 where name = 'contact_record'",
     ),
+    "an email in capitals": (
+        "I10",
+        "update contact_record set email = 'EVE@shop.example' where id = 4",
+    ),
+    "a phone number with blanks": (
+        "I10",
+        "update identifier set value = '1 00' where value = '100'",
+    ),
+    "an event whose value is no email": ("I10", "update event set email = 'x' where seq = 4"),
+    "an event of another tenant": ("I4", "update event set tenant = 'other' where seq = 1"),
+    "an identity in the wrong tenant": ("I4", "update identity set tenant = 'other' where id = 4"),
+    "a merged identity in the wrong tenant": (
+        "I4",
+        "update identity set tenant = 'other' where id = 3",
+    ),
+    "a contact changed before it was created": (
+        "I11",
+        "update contact_record set updated_at = created_at - 1 where id = 2",
+    ),
+    "a contact deleted before it was created": (
+        "I11",
+        "update contact_record set deleted_at = 1 where id = 2",
+    ),
+    "a contact from the future": (
+        "I11",
+        "update contact_record set created_at = created_at + 4000000000 where id = 5",
+    ),
+    "an event from the future": ("I11", "update event set at = at + 4000000000 where seq = 2"),
+    "events out of order": ("I11", "update event set version = 7 where seq = 1"),
+    "a missing index": ("I12", "drop index event_identity"),
+    "a missing view": ("I12", "drop view contact"),
+    "a missing secret": ("I12", "delete from secret"),
+    "two secrets": ("I12", "insert into secret values ('x')"),
+    "a lost secret of erasures": (
+        "I12",
+        "insert into tombstone values ('default', 'p', 1, 'e')",
+    ),
     "a deletion that no event tells": (
         "I8",
         "update contact_record set deleted_at = 1 where id = 5",
@@ -136,7 +173,7 @@ def test_adopted_contacts_need_bring_nothing_and_are_connected(database: Path) -
         "update contact_record set phone = null where id = 4",
         "update identity set contacts = 3, version = 1 where id = 4",
     )
-    assert {violation.invariant for violation in violations(database)} == {"I5", "I7", "I8"}
+    assert {violation.invariant for violation in violations(database)} == {"I5", "I7", "I8", "I11"}
     damage(database, ADOPTED.format(4, "4, 5, 6"))
     assert violations(database) == []
 
@@ -189,3 +226,48 @@ def test_the_search_ends_after_enough_violations(tmp_path: Path) -> None:
     asyncio.run(fill())
     damage(path, "update identity set version = 9")
     assert len(violations(path)) == MAX_VIOLATIONS
+
+
+def test_at_least_thirty_damages_are_tried() -> None:
+    assert len(DAMAGES) + len(ADOPTION_DAMAGES) >= 30
+
+
+HARMLESS = {
+    "a phone number in the form of a region": (
+        "update contact_record set phone = '+16502530000' where phone = '300'",
+        "update identifier set value = '+16502530000' where value = '300'",
+        "update event set phone = '+16502530000' where phone = '300'",
+    ),
+    "a clock that is a minute ahead": ("update event set at = at + 60000000",),
+    "an index of the operator": ("create index theirs on event (at)",),
+    "a table of the operator": ("create table note (text)",),
+    "numbers that were skipped": ("update sqlite_sequence set seq = seq + 100",),
+    "old times of an adopted contact": (
+        ADOPTED.format(4, "4, 5"),
+        "update identity set version = 1 where id = 4",
+        "update contact_record set updated_at = created_at - 1 where id = 5",
+    ),
+}
+
+
+@pytest.mark.parametrize("statements", HARMLESS.values(), ids=HARMLESS.keys())
+def test_change_that_is_no_fault_is_not_reported(
+    database: Path, statements: tuple[str, ...]
+) -> None:
+    damage(database, *statements)
+    assert violations(database) == []
+
+
+def test_page_overwritten_in_the_file_is_found(database: Path) -> None:
+    connection = sqlite3.connect(database)
+    query = "select rootpage from sqlite_schema where name = 'contact_record_deleted_phone'"
+    ((page,),) = connection.execute(query).fetchall()
+    ((size,),) = connection.execute("pragma page_size").fetchall()
+    connection.execute("pragma wal_checkpoint(truncate)")
+    connection.close()
+    with database.open("r+b") as file:
+        file.seek((page - 1) * size)
+        file.write(b"\xff" * size)
+    found = violations(database)
+    assert [violation.invariant for violation in found] == ["I12"]
+    assert "restore a backup" in found[0].what

@@ -4,8 +4,9 @@ I1 every live identity has exactly one primary; I2 it is the oldest contact; I3 
 secondary points straight at it; I4 no identifier in two identities, none without a live
 contact, no live contact's value without its identifier; I5 every contact brought something
 new; I7 an identity is what its observations connect, no more; I8 counts and versions are
-true; I9 no id or number in use is given out again. I6 is about answers at the time they are
-given, so stored rows cannot show it.
+true; I9 no id or number in use is given out again; I10 and I11 are about values and times,
+see `record_values.py`; I12 is about the schema, which the store inspects itself. I6 is about
+answers at the time they are given, so stored rows cannot show it.
 
 Contacts that were adopted from a table of others need not have brought anything new, and those
 adopted into one identity count as connected. After an erasure, I7 is not checked: what connected
@@ -13,7 +14,7 @@ the contacts may have been erased.
 """
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -25,6 +26,7 @@ from bitespeed.model.records import (
     SequenceRecord,
 )
 from bitespeed.rules.partition import Partition
+from bitespeed.rules.record_values import faults_of_times, faults_of_values
 
 INVARIANTS = {
     "I1": "every live identity has exactly one primary",
@@ -35,6 +37,9 @@ INVARIANTS = {
     "I7": "every identity is connected by its observations",
     "I8": "counts and versions are true",
     "I9": "no id or number in use is given out again",
+    "I10": "values are in canonical form",
+    "I11": "times are in order, and none is in the future",
+    "I12": "the schema is complete, and the file sound",
 }
 
 Value = tuple[str, str]
@@ -50,7 +55,7 @@ class Violation(NamedTuple):
 
 
 def violations_of(identity: IdentityRecords) -> Iterator[Violation]:
-    """The broken invariants of the rows under one root."""
+    """The broken invariants of the rows under one root, but for those of values and times."""
     root = identity.root_id
     if root is None and _is_left_by_erasures(identity):
         return
@@ -71,6 +76,18 @@ def violations_of(identity: IdentityRecords) -> Iterator[Violation]:
     ]
     for invariant, what in broken:
         yield Violation(invariant, root, what)
+
+
+def violations_of_values(identity: IdentityRecords, now: int) -> Iterator[Violation]:
+    """Impossible values and times under one root; ``now`` is in microseconds since 1970."""
+    for invariant, what in (*faults_of_values(identity), *faults_of_times(identity, now)):
+        yield Violation(invariant, identity.root_id, what)
+
+
+def violations_of_schema(faults: Iterable[str]) -> Iterator[Violation]:
+    """What is missing or damaged, one sentence each."""
+    for fault in faults:
+        yield Violation("I12", None, fault)
 
 
 def violations_of_sequence(sequence: SequenceRecord) -> Iterator[Violation]:
@@ -107,6 +124,9 @@ def _tenant(head: IdentityRecord, identity: IdentityRecords) -> Iterator[tuple[s
         if row.tenant != head.tenant:
             yield "I4", "has rows of two tenants"
             return
+    for event in identity.events:
+        if event.tenant != head.tenant:
+            yield "I4", f"event {event.seq} belongs to another tenant"
 
 
 def _identifiers(identity: IdentityRecords, live: list[ContactRecord]) -> Iterator[tuple[str, str]]:

@@ -99,6 +99,13 @@ class ScannableStore(Protocol):
         """
         ...
 
+    async def faults(self) -> list[str]:
+        """What the schema lacks, and what is damaged below it, a sentence each.
+
+        Raises `InvalidInput` where the functions only forward to other servers.
+        """
+        ...
+
     async def sequences(self) -> "list[SequenceRecord]":
         """The sequences of contact ids and of event numbers."""
         ...

@@ -110,6 +110,16 @@ class PostgresStore(FunctionStore):
         with self._availability.reads:
             await self._fetch_value(b"select 1 from bitespeed.migration limit 1", [])
 
+    async def faults(self) -> list[str]:
+        """See `ScannableStore.faults`."""
+        return await asyncio.to_thread(self._faults)
+
+    def _faults(self) -> list[str]:
+        from bitespeed.stores.postgres.bulk.faults import faults
+
+        with translated(), self._connect() as connection:
+            return faults(connection)
+
     async def scan(self) -> "AsyncGenerator[list[IdentityRecords]]":
         """See `ScannableStore.scan`."""
         from concurrent.futures import ThreadPoolExecutor

@@ -29,6 +29,7 @@ from bitespeed.stores.sqlite.database import (
     translated,
 )
 from bitespeed.stores.sqlite.erased_log import ErasedLog
+from bitespeed.stores.sqlite.faults import faults
 from bitespeed.stores.sqlite.keys import keys, put_key
 from bitespeed.stores.sqlite.load import Loading, size
 from bitespeed.stores.sqlite.migrate import migrate, require_migrated
@@ -178,6 +179,11 @@ class SqliteStore:
                     yield page
             finally:
                 await lane.run(pages.close)
+
+    async def faults(self) -> list[str]:
+        """See `ScannableStore.faults`."""
+        with self._availability.reads, translated():
+            return await self._reading.run(lambda: faults(self._connections[1]))
 
     async def sequences(self) -> list[SequenceRecord]:
         """See `ScannableStore.sequences`."""
