@@ -49,6 +49,7 @@ class Connection(HttpToolsProtocol):
     _has_head = False  # of the request that is received
     _body_left = 0  # bytes of its body that are to come, if it has declared the length
     _trailers = 0  # lines after its body
+    _host = b""  # of the last head that was checked, which most heads of a client resemble
     _current: RequestResponseCycle | None = None  # the request that is answered, or was last
     _unparsed = b""  # what came behind too many pipelined requests
     _without_progress = 0  # bytes received since the last complete head or piece of a body
@@ -218,37 +219,36 @@ class Connection(HttpToolsProtocol):
         """Parse the bytes. Refuse them with 400 if they are not HTTP, or too long a head."""
         self._without_progress += len(data)
         try:
-            self._feed(data)
+            try:
+                self.parser.feed_data(data)
+            except httptools.HttpParserUpgrade as offer:
+                self._feed_after_offer(data[offer.args[0] :])
         except (httptools.HttpParserError, BitespeedError) as error:
             self._end(_reason_of(error))
         else:
             if self._without_progress > MAX_HEAD:
                 self._end(InvalidInput(f"The head of a request may have at most {MAX_HEAD} bytes"))
 
-    def _feed(self, data: bytes | memoryview) -> None:
-        """Parse as if no client had offered to upgrade, as a server may (RFC 9110, 7.8).
+    def _feed_after_offer(self, data: bytes | memoryview) -> None:
+        """Go on as if the client had not offered to upgrade, as a server may (RFC 9110, 7.8).
 
-        The parser stops before the body of such a request. So a new one gets the head without the
-        offer, and then the rest.
+        The parser stops before the body. So a new one gets the head without the offer, then `data`.
         """
-        while data:
+        while True:
+            method = self.parser.get_method()
+            if method == b"CONNECT":
+                raise InvalidInput("This server is no proxy")
+            head = [b"%s %s HTTP/%s" % (method, self.url, self.parser.get_http_version().encode())]
+            head += [b"%s: %s" % line for line in without_offer(self.headers)]
+            self.parser = httptools.HttpRequestParser(self)
+            self.parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn's
+            self.parser.feed_data(b"\r\n".join([*head, b"", b""]))
             try:
                 self.parser.feed_data(data)
             except httptools.HttpParserUpgrade as offer:
                 data = data[offer.args[0] :]
-                self._pass_over_offer()
             else:
                 return
-
-    def _pass_over_offer(self) -> None:
-        method = self.parser.get_method()
-        if method == b"CONNECT":
-            raise InvalidInput("This server is no proxy")
-        head = [b"%s %s HTTP/%s" % (method, self.url, self.parser.get_http_version().encode())]
-        head += [b"%s: %s" % line for line in without_offer(self.headers)]
-        self.parser = httptools.HttpRequestParser(self)
-        self.parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn's
-        self.parser.feed_data(b"\r\n".join([*head, b"", b""]))
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Keep a line of the head. A trailer comes too late for that and is only counted: nobody
@@ -271,7 +271,15 @@ class Connection(HttpToolsProtocol):
             return
         version = self.parser.get_http_version()
         headers = dict(self.headers)
-        check_head(version, headers, self.headers)
+        host = headers.get(b"host")
+        if (
+            host != self._host
+            or version != "1.1"
+            or len(headers) < len(self.headers)
+            or b"transfer-encoding" in headers
+        ):
+            check_head(version, headers, self.headers)
+            self._host = host or b""
         if b"expect" in headers:
             self.expect_100_continue = expects_continue(version, self.headers)
         self._body_left = declared_length(headers)
