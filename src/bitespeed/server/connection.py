@@ -141,8 +141,8 @@ class Connection(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         """Start the clock for the head of a request. Raises `_NothingMore` after the last one."""
-        last = cast("RequestResponseCycle | None", self.cycle)
-        if last is not None and not last.keep_alive:
+        last = self.cycle
+        if last is not None and not last.keep_alive:  # pyright: ignore[reportUnnecessaryComparison]
             raise _NothingMore
         super().on_message_begin()
         self._is_receiving = True
@@ -289,7 +289,7 @@ class Connection(HttpToolsProtocol):
                 self.url = with_path(self.url)
             super().on_headers_complete()
         else:
-            self.cycle = self._current = cast("RequestResponseCycle", exchange)
+            self.cycle = self._current = exchange  # pyright: ignore[reportAttributeAccessIssue]
         self._has_head = True
         self._trailers = 0
         if self._is_closing:
@@ -322,7 +322,8 @@ class Connection(HttpToolsProtocol):
         """Pass a piece of the body on."""
         self._without_progress = 0
         self._body_left -= len(body)
-        if isinstance(cycle := cast("object", self.cycle), Exchange):
+        cycle = self.cycle
+        if isinstance(cycle, Exchange):
             cycle.add_to_body(body)
         else:
             super().on_body(body)
@@ -334,7 +335,8 @@ class Connection(HttpToolsProtocol):
             return
         self._is_receiving = False
         self.deadline = math.inf
-        if isinstance(cycle := cast("object", self.cycle), Exchange):
+        cycle = self.cycle
+        if isinstance(cycle, Exchange):
             cycle.submit()
         else:
             super().on_message_complete()

@@ -224,9 +224,9 @@ class Pipeline:
         """
         answers: list[tuple[Observation, Answer]] = []
         rest: list[tuple[Pending, Reply]] = []
+        limit = self._max_simple
         for pending, reply in decided:
-            is_simple = reply.contacts <= self._max_simple and pending.budget is None
-            if is_simple and not pending.is_set_aside:
+            if reply.contacts <= limit and pending.budget is None and not pending.is_set_aside:
                 answer = reply.answer(committed)
                 pending.resolve(answer)
                 answers.append((pending.observation, answer))

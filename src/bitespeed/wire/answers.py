@@ -31,7 +31,7 @@ _encoder = msgspec.json.Encoder()
 
 def encode_answer(answer: Answer | KeptAnswer) -> bytes:
     """The published answer. One that is large and wanted several times is encoded once."""
-    if isinstance(answer, Answer) and len(answer.secondary_ids) >= LARGE_ANSWER:
+    if len(answer.secondary_ids) >= LARGE_ANSWER and isinstance(answer, Answer):
         return _last_large.encode(answer)
     return _encoder.encode(_response(answer))
 
