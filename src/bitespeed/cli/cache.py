@@ -53,10 +53,11 @@ async def clear(database: str | None) -> None:
 @asynccontextmanager
 async def _opened(database: str | None) -> AsyncGenerator[AnswerCache]:
     settings = load(database=database)
+    if not settings.cache:
+        raise InvalidInput("No cache is configured; set REDIS_URL or UPSTASH_REDIS_REST_URL")
     async with open_only_store(settings, open_prepared_store) as store:
         cache = open_cache(settings.cache, store, follows=False)
-        if cache is None:
-            raise InvalidInput("No cache is configured; set REDIS_URL or UPSTASH_REDIS_REST_URL")
+        assert cache is not None  # noqa: S101 - one is configured
         try:
             yield cache
         finally:
