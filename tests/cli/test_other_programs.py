@@ -217,7 +217,8 @@ def test_missing_output_folder_is_one_line_of_error(
     succeed("identify", "--email", "a@b.example", cwd=tmp_path)
     done = bitespeed(*command, cwd=tmp_path)
     assert done.returncode == 2
-    assert done.stderr == f"Error: No such file or directory: {command[-1]}{os.linesep}"
+    assert done.stderr.startswith("Error: The ")
+    assert done.stderr.endswith(f" {command[-1]} cannot be written{os.linesep}")
 
 
 @pytest.mark.parametrize("delay", [0.6, 0.9, 1.2, 1.8, 2.4])

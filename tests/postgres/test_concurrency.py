@@ -258,7 +258,8 @@ def decided(url: str, *sent: tuple[str, str]) -> Changes:
 
 
 def is_sound(url: str) -> bool:
-    return on_store(url, check) == []
+    """Whether all invariants hold, but for the functions, which tests here have replaced."""
+    return [v for v in on_store(url, check) if v.invariant != "I12"] == []
 
 
 with_and_without = pytest.mark.parametrize("has_mistake", [False, True], ids=["right", "mistaken"])

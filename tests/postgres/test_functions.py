@@ -19,6 +19,7 @@ MAX_LINES = 60
 TABLES = ("identity", "contact_record", "identifier", "event", "tombstone")
 ALL_TENANTS = {
     "scan": "reads all that is stored",
+    "sequences": "compares a number of the whole database with the largest one in use",
     "cache_feed": "reads the events of every tenant, and goes on from each row with its own tenant",
 }
 """Functions that work on every tenant by design, with the reason."""

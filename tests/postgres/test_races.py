@@ -207,7 +207,8 @@ def test_commit_that_waited_for_another_epoch_is_refused(postgres, isolation):
             changes = await decide(store, ("a@x", "1"))
             execute(
                 url,
-                "update bitespeed.cache set epoch = 'was', is_suspended = true, since = 'epoch'",
+                "update bitespeed.cache set epoch = 'was', is_suspended = true, since = 'epoch',"
+                " incarnation = bitespeed.incarnation()",
             )
             with connected(url) as connection, connection.transaction():
                 connection.execute("select bitespeed.cache_resume('was', 'is')")

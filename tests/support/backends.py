@@ -7,7 +7,7 @@ change them, or hold them locked, as another program would.
 import asyncio
 import sqlite3
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Container, Iterator
 from contextlib import asynccontextmanager, closing, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -215,13 +215,18 @@ async def stores(backend: Backend, count: int = 1) -> AsyncIterator[list[AnyStor
             await store.close()
 
 
-def on_one_store(backend: Backend, test: Callable[[AnyStore], Awaitable[None]]) -> None:
-    """Run a test with one store, then check the invariants."""
+def on_one_store(
+    backend: Backend,
+    test: Callable[[AnyStore], Awaitable[None]],
+    *,
+    besides: Container[str] = (),
+) -> None:
+    """Run a test with one store, then check the invariants; see `assert_clean`."""
 
     async def main() -> None:
         async with asyncio.timeout(6 * TIMEOUT), stores(backend) as (store,):
             await test(store)
-            await assert_clean(store)
+            await assert_clean(store, besides=besides)
 
     asyncio.run(main())
 

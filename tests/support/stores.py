@@ -140,6 +140,9 @@ class Watched:
     async def sequences(self) -> list[SequenceRecord]:
         return await self._store.sequences()
 
+    async def faults(self) -> list[str]:
+        return await self._store.faults()
+
     async def close(self) -> None:
         await self._store.close()
 

@@ -37,7 +37,6 @@ def open_(dsn: str) -> None:
         release=f"bitespeed-identity@{__version__}",
         default_integrations=False,
         auto_enabling_integrations=False,
-        send_default_pii=False,
         include_local_variables=False,
         include_source_context=False,
         max_breadcrumbs=0,
