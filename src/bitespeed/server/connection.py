@@ -322,8 +322,7 @@ class Connection(HttpToolsProtocol):
         """Pass a piece of the body on."""
         self._without_progress = 0
         self._body_left -= len(body)
-        cycle = self.cycle
-        if isinstance(cycle, Exchange):
+        if isinstance(cycle := self.cycle, Exchange):
             cycle.add_to_body(body)
         else:
             super().on_body(body)
@@ -335,8 +334,7 @@ class Connection(HttpToolsProtocol):
             return
         self._is_receiving = False
         self.deadline = math.inf
-        cycle = self.cycle
-        if isinstance(cycle, Exchange):
+        if isinstance(cycle := self.cycle, Exchange):
             cycle.submit()
         else:
             super().on_message_complete()
