@@ -48,10 +48,10 @@ MUTANTS = [
         RULES,
     ),
     Mutant(
-        "a merge writes into the snapshot",
+        "new contacts are written into the snapshot",
         "rules/identify.py",
-        "larger.members = larger.members + smaller.members",
-        "larger.members += smaller.members",
+        "members = members + [",
+        "members += [",
         RULES,
     ),
     Mutant(

@@ -229,7 +229,7 @@ class _Draft:
         larger.primary, larger.primary_at = elder.primary, elder.primary_at
         larger.not_before = max(larger.not_before, smaller.not_before)
         larger.contacts += smaller.contacts
-        larger.members = larger.members + smaller.members
+        larger.members += smaller.members
         larger.created += smaller.created
         smaller.is_changed = True
         smaller.merged_into = larger
