@@ -11,6 +11,7 @@ from bitespeed.cli.common import (
     counted,
     database,
     opened,
+    opened_to_read,
     region,
     reporting_errors,
     tenant,
@@ -61,7 +62,7 @@ def erase(
     """
 
     async def count() -> ErasureCounts:
-        async with opened(database, region, tenant) as (service, settings):
+        async with opened_to_read(database, region, tenant) as (service, settings):
             return await service.erasure_counts(
                 parse_subject(email, phone, contact, settings.region)
             )

@@ -17,7 +17,7 @@ from bitespeed.errors import BitespeedError, InvalidInput, Overloaded
 from bitespeed.server.exchange import Exchange
 from bitespeed.server.heads import check_head, expects_continue, with_path, without_offer
 from bitespeed.server.reading import MAX_PIPELINED, PIECE, PIPELINED_PIECE, ReadingControl
-from bitespeed.server.refusals import refusal
+from bitespeed.server.refusals import NothingMore, reason_of, refusal
 
 MAX_HEAD = 64 * 1024  # bytes of a request's head; eight times what browsers and proxies send
 MAX_HEADERS = 100  # lines of the head, and of trailers; clients and proxies together send about 30
@@ -27,7 +27,6 @@ IDLE_TIMEOUT = 75.0  # seconds between requests; longer than the 60 of common lo
 ROOM = 0.05  # share of the connections that are closed together when the process is full
 SHUTDOWN_DELAY = 1.0  # seconds in which requests that were on their way at a shutdown arrive
 
-NO_HTTP = "This is not a valid HTTP request"
 _TOO_MANY_HEADERS = f"A request may have at most {MAX_HEADERS} headers"
 
 assert IDENTIFY.scope is not None  # noqa: S101 - anybody else could write
@@ -140,10 +139,11 @@ class Connection(HttpToolsProtocol):
         self.deadline = self.loop.time() + IDLE_TIMEOUT
 
     def on_message_begin(self) -> None:
-        """Start the clock for the head of a request. Raises `_NothingMore` after the last one."""
+        """Start the clock for the head of a request. Raises `NothingMore` after the last one."""
         last = self.cycle
+        # There is none before the first request, whatever uvicorn declares.
         if last is not None and not last.keep_alive:  # pyright: ignore[reportUnnecessaryComparison]
-            raise _NothingMore
+            raise NothingMore
         super().on_message_begin()
         self._is_receiving = True
         self._has_head = False
@@ -224,7 +224,7 @@ class Connection(HttpToolsProtocol):
             except httptools.HttpParserUpgrade as offer:
                 self._feed_after_offer(data[offer.args[0] :])
         except (httptools.HttpParserError, BitespeedError) as error:
-            self._end(_reason_of(error))
+            self._end(reason_of(error))
         else:
             if self._without_progress > MAX_HEAD:
                 self._end(InvalidInput(f"The head of a request may have at most {MAX_HEAD} bytes"))
@@ -289,6 +289,7 @@ class Connection(HttpToolsProtocol):
                 self.url = with_path(self.url)
             super().on_headers_complete()
         else:
+            # It has what uvicorn uses of a cycle.
             self.cycle = self._current = exchange  # pyright: ignore[reportAttributeAccessIssue]
         self._has_head = True
         self._trailers = 0
@@ -380,21 +381,3 @@ class Connection(HttpToolsProtocol):
             self.transport.write(refusal(self._reason))
         self.transport.close()
         self.deadline = self.loop.time() + self._timeout
-
-
-class _NothingMore(Exception):
-    """The client has sent a request behind one that it, or the server, had called the last."""
-
-
-def _reason_of(error: Exception) -> BitespeedError | None:
-    """Why to refuse what the parser stopped at; None after the last request, where all that comes
-    is passed over.
-    """
-    cause = error.__context__ if isinstance(error, httptools.HttpParserCallbackError) else error
-    if isinstance(cause, httptools.HttpParserError):
-        return InvalidInput(NO_HTTP)
-    if isinstance(cause, _NothingMore):
-        return None
-    if not isinstance(cause, BitespeedError):
-        raise error
-    return cause
