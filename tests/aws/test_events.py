@@ -118,3 +118,31 @@ def test_key_trust_ends_though_monotonic_clock_stands_still(tmp_path: Path) -> N
     )
     assert done.returncode == 0, done.stderr
     assert done.stderr.splitlines()[-1] == "404 404 401"
+
+
+LARGE = """
+import json
+from types import SimpleNamespace
+from bitespeed.aws import api
+
+context = SimpleNamespace(aws_request_id="r", get_remaining_time_in_millis=lambda: 9000)
+event = {"httpMethod": "POST", "path": "/identify", "requestContext": {},
+         "body": '{"email": "mcfly@hillvalley.edu"}'}
+for limit in (api.MAX_ANSWER, api.ENVELOPE + 50):
+    api.MAX_ANSWER = limit
+    answer = api.handler(event, context)
+    print(json.dumps([answer["statusCode"], json.loads(answer["body"])]))
+"""
+
+
+def test_answer_beyond_the_limit_of_lambda_names_its_primary(tmp_path: Path) -> None:
+    environ = {"DATABASE_URL": f"sqlite:///{tmp_path}/contacts.db", "BITESPEED_PUBLIC": "true"}
+    done = subprocess.run(
+        [sys.executable, "-c", LARGE], env=os.environ | environ, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    lines = [line for line in done.stdout.splitlines() if line.startswith("[")]
+    (ok, whole), (status, refused) = map(json.loads, lines)
+    assert (ok, whole["contact"]["primaryContatctId"]) == (200, 1)
+    assert (status, refused["code"]) == (413, "answer_too_large")
+    assert refused["primaryContatctId"] == 1
