@@ -48,13 +48,6 @@ MUTANTS = [
         RULES,
     ),
     Mutant(
-        "new contacts are written into the snapshot",
-        "rules/identify.py",
-        "members = members + [",
-        "members += [",
-        RULES,
-    ),
-    Mutant(
         "contacts born in the batch are lost from replies in a merge",
         "rules/identify.py",
         "        larger.created += smaller.created\n",

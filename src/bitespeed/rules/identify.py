@@ -13,6 +13,7 @@ Deleting, looking up and erasing stand beside this: `delete.py`, `look_up.py`, `
 """
 
 from collections.abc import Iterable, Sequence
+from itertools import chain
 
 import msgspec
 
@@ -76,19 +77,13 @@ class Reply(msgspec.Struct, eq=False):
     def answer(self, committed: Committed | None = None) -> Answer:
         """The answer, with the ids and ages that the commit gave its new contacts."""
         if self.last_answer is None:
-            members = (
-                self.members[0]
-                if len(self.members) == 1
-                else [contact for part in self.members for contact in part]
-            )
+            parts = self.members
             if committed is not None and self.created:
-                members = members + [
-                    Contact(
-                        committed.ids[position], committed.created_at[position], o.email, o.phone
-                    )
-                    for position, o in self.created
-                ]
-            self.last_answer = consolidate(members)
+                ids, ages = committed.ids, committed.created_at
+                parts += ([Contact(ids[n], ages[n], o.email, o.phone) for n, o in self.created],)
+            self.last_answer = consolidate(
+                parts[0] if len(parts) == 1 else list(chain.from_iterable(parts))
+            )
         return self.last_answer
 
     def primary_id(self, committed: Committed | None = None) -> int:

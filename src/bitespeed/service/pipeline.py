@@ -218,7 +218,8 @@ class Pipeline:
     async def _answer(
         self, decided: list[tuple[Pending, Reply]], committed: Committed | None = None
     ) -> list[tuple[Observation, Answer]]:
-        """Send the replies to observations that are decided, and return their answers.
+        """Send the replies to observations that are decided, and return the answers that the cache
+        may keep: not those of a commit, which has fenced them.
 
         Small ones are sent at once. The others follow one by one, each unless it is too large.
         """
@@ -229,7 +230,8 @@ class Pipeline:
             if reply.contacts <= limit and pending.budget is None and not pending.is_set_aside:
                 answer = reply.answer(committed)
                 pending.resolve(answer)
-                answers.append((pending.observation, answer))
+                if committed is None:
+                    answers.append((pending.observation, answer))
             else:
                 rest.append((pending, reply))
         if rest:
