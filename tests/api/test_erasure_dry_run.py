@@ -108,8 +108,8 @@ def test_command_counts_with_dry_run(tmp_path: Path) -> None:
     assert stored(tmp_path) == 1
 
 
-@pytest.mark.parametrize("flags", [("--dry-run",), ()], ids=["dry run", "question"])
-def test_command_that_counts_creates_no_file(tmp_path: Path, flags: tuple[str, ...]) -> None:
+@pytest.mark.parametrize("flags", [("--dry-run",), ("--yes",), ()], ids=["dry run", "yes", "ask"])
+def test_command_creates_no_file(tmp_path: Path, flags: tuple[str, ...]) -> None:
     done = bitespeed("erase", "--phone", "1", *flags, cwd=tmp_path)
     assert done.returncode == 2
     assert "There is no database file" in done.stderr

@@ -10,6 +10,7 @@ from bitespeed.cli.common import (
     as_json,
     counted,
     database,
+    load,
     opened,
     opened_to_read,
     region,
@@ -60,29 +61,28 @@ def erase(
     of several people who were taken for one. Without a terminal it refuses then, with status 2,
     unless --yes is given.
     """
+    subject = parse_subject(email, phone, contact, load(database=database, region=region).region)
 
     async def count() -> ErasureCounts:
-        async with opened_to_read(database, region, tenant) as (service, settings):
-            return await service.erasure_counts(
-                parse_subject(email, phone, contact, settings.region)
-            )
+        async with opened_to_read(database, region, tenant) as (service, _):
+            return await service.erasure_counts(subject)
 
     async def erase_(agreed: ErasureCounts | None) -> None:
         async with opened(database, region, tenant) as (service, settings):
-            subject = parse_subject(email, phone, contact, settings.region)
             receipt = await service.erase(subject, agreed=agreed)
         _print_receipt(receipt, as_json=as_json)
         if vacuum:
             await _vacuum(settings)
 
-    agreed = None if yes and not dry_run else asyncio.run(count())
-    if dry_run and agreed is not None:
-        _print_counts(agreed, as_json=as_json)
+    # With --yes too, since a missing file is said here, where `opened` would create it.
+    counts = asyncio.run(count())
+    if dry_run:
+        _print_counts(counts, as_json=as_json)
         return
-    if agreed is not None:
+    if not yes:
         # Between the two runs, so that Ctrl-C ends the question and nothing is open meanwhile.
-        _confirm(agreed)
-    asyncio.run(erase_(agreed))
+        _confirm(counts)
+    asyncio.run(erase_(None if yes else counts))
 
 
 def _confirm(counts: ErasureCounts) -> None:
