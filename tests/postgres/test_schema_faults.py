@@ -10,33 +10,7 @@ from bitespeed.errors import InvalidInput
 from bitespeed.stores.postgres.store import PostgresStore
 from support.backends import connected, prepared
 from support.commands import bitespeed
-
-DAMAGES = {
-    "drop index identity_root": "identity_root is missing",
-    "drop view contact": "contact is missing",
-    "drop function set_id_step": "function set_id_step is missing",
-    "delete from cache": "cache has no row",
-    "insert into tombstone values ('default', 'p', 1, 'e')": "erasure_secret has no row",
-    "drop function keys; create function keys(x jsonb) returns int language sql return 1": (
-        "function keys is not the one of this version"
-    ),
-    "drop function keys; create function keys(x jsonb) returns int language sql as 'select 1'": (
-        "function keys is not the one of this version"
-    ),
-    "update pg_index set indisvalid = false where indexrelid = 'identity_root'::regclass": (
-        "index identity_root is not valid"
-    ),
-}
-HARMLESS = (
-    "create index theirs on event (at)",
-    "create function theirs() returns int language sql return 1",
-    "create table note (text text)",
-)
-FOREIGN_TABLE = "create foreign table elsewhere () server s"
-PROXIES = [
-    "drop function keys; create function keys(float8) returns void language internal as 'pg_sleep'",
-    "create foreign data wrapper a; create server s foreign data wrapper a; " + FOREIGN_TABLE,
-]
+from support.damages import FORWARDING, HARMLESS_SCHEMA, SCHEMA
 
 
 def faults(url: str) -> list[str]:
@@ -63,7 +37,7 @@ def url(database: str) -> str:
     return database
 
 
-@pytest.mark.parametrize(("statements", "sentence"), DAMAGES.items())
+@pytest.mark.parametrize(("statements", "sentence"), SCHEMA.items())
 def test_damage_of_the_schema_is_found(url: str, statements: str, sentence: str) -> None:
     execute(url, statements)
     (fault,) = faults(url)
@@ -71,12 +45,12 @@ def test_damage_of_the_schema_is_found(url: str, statements: str, sentence: str)
 
 
 def test_own_objects_of_an_operator_are_no_faults(url: str) -> None:
-    for statement in HARMLESS:
+    for statement in HARMLESS_SCHEMA:
         execute(url, statement)
     assert faults(url) == []
 
 
-@pytest.mark.parametrize("statements", PROXIES)
+@pytest.mark.parametrize("statements", FORWARDING)
 def test_functions_that_forward_to_servers_are_refused(url: str, statements: str) -> None:
     execute(url, statements)
     with pytest.raises(InvalidInput, match="check on each of those"):

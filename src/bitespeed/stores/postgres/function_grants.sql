@@ -10,7 +10,8 @@ begin
         grant usage on schema bitespeed to service_role;
         grant execute on function bitespeed.read, bitespeed.commit, bitespeed.scan, bitespeed.records,
             bitespeed.tombstones, bitespeed.keys, bitespeed.put_key, bitespeed.cache_state,
-            bitespeed.cache_resume, bitespeed.cache_suspend, bitespeed.cache_feed, bitespeed.sequences
+            bitespeed.cache_resume, bitespeed.cache_suspend, bitespeed.cache_feed, bitespeed.sequences,
+            bitespeed.inventory
             to service_role;
     end if;
 end

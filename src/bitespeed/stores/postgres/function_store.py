@@ -43,6 +43,7 @@ Function = Literal[
     "keys",
     "put_key",
     "sequences",
+    "inventory",
 ]
 READS: set[Function] = {
     "read",
@@ -52,6 +53,7 @@ READS: set[Function] = {
     "cache_feed",
     "keys",
     "sequences",
+    "inventory",
 }
 """The functions that write nothing, so that a lost call may be repeated."""
 
@@ -212,6 +214,12 @@ class FunctionStore(ABC):
     async def put_key(self, key: ApiKey) -> None:
         """See `KeyStore.put_key`."""
         await self._call("put_key", {"key": msgspec.Raw(_encode(key))})
+
+    async def faults(self) -> list[str]:
+        """See `ScannableStore.faults`."""
+        from bitespeed.stores.postgres.faults import faults  # as above
+
+        return faults(await self._fetch("inventory", {}))
 
     async def sequences(self) -> "list[SequenceRecord]":
         """See `ScannableStore.sequences`."""

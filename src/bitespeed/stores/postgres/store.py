@@ -39,6 +39,7 @@ _STATEMENTS: dict[Function, bytes] = {
     "keys": b"select bitespeed.keys($1)",
     "put_key": b"select bitespeed.put_key($1)",
     "sequences": b"select bitespeed.sequences()",
+    "inventory": b"select bitespeed.inventory()",
 }
 
 
@@ -112,13 +113,11 @@ class PostgresStore(FunctionStore):
 
     async def faults(self) -> list[str]:
         """See `ScannableStore.faults`."""
-        return await asyncio.to_thread(self._faults)
+        from bitespeed.stores.postgres.faults import OF_DESCRIBER, faults_of_describer
 
-    def _faults(self) -> list[str]:
-        from bitespeed.stores.postgres.bulk.faults import faults
-
-        with translated(), self._connect() as connection:
-            return faults(connection)
+        # If the function that describes the schema forwards, it describes another server's.
+        found = faults_of_describer(await self._fetch_value(OF_DESCRIBER, []))
+        return found or await super().faults()
 
     async def scan(self) -> "AsyncGenerator[list[IdentityRecords]]":
         """See `ScannableStore.scan`."""

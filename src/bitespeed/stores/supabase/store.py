@@ -122,10 +122,6 @@ class SupabaseStore(FunctionStore):
         """See `Store.ping`."""
         await self.read("", members=False)
 
-    async def faults(self) -> list[str]:
-        """See `ScannableStore.faults`. The Data API does not show the schema, so there are none."""
-        return []
-
     async def scan(self) -> "AsyncGenerator[list[IdentityRecords]]":
         """See `ScannableStore.scan`. Raises `StoreUnavailable` at more than `MAX_SCAN` contacts."""
         from bitespeed.stores.pages import Rows, paged  # not at a cold start of a Lambda function

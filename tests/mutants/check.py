@@ -1,0 +1,208 @@
+"""Mistakes in `bitespeed check`: what it overlooks, and what it takes for a fault."""
+
+from support.mutants import Mutant, Suite
+
+CHECK = Suite("jobs/test_check.py", "")
+SCHEMA = Suite("postgres/test_schema_faults.py", "not command")
+
+VALUES = "rules/record_values.py"
+FAULTS = "stores/postgres/faults.py"
+
+MUTANTS = [
+    Mutant(
+        "an email in capitals is in canonical form",
+        VALUES,
+        "parse_email(email) == email)",
+        "parse_email(email))",
+        CHECK,
+    ),
+    Mutant(
+        "a phone number with blanks is in canonical form",
+        VALUES,
+        "parse_phone(phone) == phone",
+        "parse_phone(phone) is not None",
+        CHECK,
+    ),
+    Mutant(
+        "what is no value is in canonical form",
+        VALUES,
+        "        return False\n",
+        "        return True\n",
+        CHECK,
+    ),
+    Mutant(
+        "values of contacts are not looked at",
+        VALUES,
+        "if not _are_canonical(contact.email, contact.phone):",
+        "if contact.email == contact.phone:",
+        CHECK,
+    ),
+    Mutant(
+        "contacts may be from the future",
+        VALUES,
+        "deleted_at or 0) > latest:",
+        "deleted_at or 0) > 2 * latest:",
+        CHECK,
+    ),
+    Mutant(
+        "events may be from the future",
+        VALUES,
+        "if event.at > latest:",
+        "if event.at > 2 * latest:",
+        CHECK,
+    ),
+    Mutant(
+        "a clock that is a minute ahead is a fault",
+        VALUES,
+        "latest = now + MAX_CLOCK_SKEW",
+        "latest = now",
+        CHECK,
+    ),
+    Mutant(
+        "one change before the creation is no fault",
+        VALUES,
+        "return min(changes) < contact.created_at",
+        "return max(changes) < contact.created_at",
+        CHECK,
+    ),
+    Mutant(
+        "adopted contacts must have their times in order",
+        VALUES,
+        "elif contact.id not in adopted and _is",
+        "elif _is",
+        CHECK,
+    ),
+    Mutant(
+        "events may be out of order",
+        VALUES,
+        "if later.version < earlier.version:",
+        "if later.version < 0 < earlier.version:",
+        CHECK,
+    ),
+    Mutant(
+        "a file without an index is complete",
+        "stores/sqlite/faults.py",
+        "missing = sorted(created_names",
+        "missing = names and () or sorted(created_names",
+        CHECK,
+    ),
+    Mutant(
+        "a file may have any number of secrets",
+        "stores/sqlite/faults.py",
+        '"select count(*) from secret") != 1',
+        '"select count(*) from secret") < 0',
+        CHECK,
+    ),
+    Mutant(
+        "a file may have lost the secret of its erasures",
+        "stores/sqlite/faults.py",
+        "_count(connection, _UNKEYED):",
+        "not _count(connection, _UNKEYED):",
+        CHECK,
+    ),
+    Mutant(
+        "SQLite is not asked about the file",
+        "stores/sqlite/faults.py",
+        'if message != "ok":',
+        'if message == "":',
+        CHECK,
+    ),
+    Mutant(
+        "a database without an index is complete",
+        FAULTS,
+        "- kinds.keys())\n",
+        "- kinds.keys())[:0]\n",
+        SCHEMA,
+    ),
+    Mutant(
+        "a database without a function is complete",
+        FAULTS,
+        "for name in sorted(ours - there)]",
+        "for name in sorted(there - ours)]",
+        SCHEMA,
+    ),
+    Mutant(
+        "an index that is not valid is no fault",
+        "stores/postgres/functions/inventory.sql",
+        " and not i.indisvalid),",
+        " and i.indisvalid is null),",
+        SCHEMA,
+    ),
+    Mutant(
+        "an altered function is no fault",
+        FAULTS,
+        "sorted((ours & there) - intact)",
+        "sorted(intact - there)",
+        SCHEMA,
+    ),
+    Mutant(
+        "an altered inventory is trusted",
+        FAULTS,
+        "return [_altered(DESCRIBER)]",
+        "return []",
+        SCHEMA,
+    ),
+    Mutant(
+        "the function that describes the schema is not looked at first",
+        "stores/postgres/store.py",
+        "return found or await super().faults()",
+        "return await super().faults()",
+        SCHEMA,
+    ),
+    Mutant(
+        "an inventory from another server is trusted",
+        FAULTS,
+        "    _refuse_forwarding(definitions)\n",
+        "",
+        SCHEMA,
+    ),
+    Mutant(
+        "functions in other languages are our own",
+        FAULTS,
+        "language not in _OWN_LANGUAGES or ",
+        "",
+        SCHEMA,
+    ),
+    Mutant(
+        "functions that call other servers are our own",
+        FAULTS,
+        " or _FORWARDING.search(body)",
+        "",
+        SCHEMA,
+    ),
+    Mutant(
+        "a comment about dblink forwards",
+        FAULTS,
+        r"\w*(?:\.\w+)?\s*\(",
+        "",
+        SCHEMA,
+    ),
+    Mutant(
+        "functions of an operator must not call other servers",
+        FAULTS,
+        "if name in ours and (",
+        "if (",
+        SCHEMA,
+    ),
+    Mutant(
+        "a foreign table is one like any other",
+        FAULTS,
+        '"f" in kinds.values()',
+        '"?" in kinds.values()',
+        SCHEMA,
+    ),
+    Mutant(
+        "a database may have lost the secret of the cache",
+        FAULTS,
+        'if "cache" in inventory.empty:',
+        'if "cache" not in kinds:',
+        SCHEMA,
+    ),
+    Mutant(
+        "a database may have lost the secret of its erasures",
+        FAULTS,
+        '"tombstone" not in inventory.empty',
+        '"tombstone" not in kinds',
+        SCHEMA,
+    ),
+]
