@@ -1,19 +1,26 @@
 """The worker that takes messages off the queue, on a server."""
 
+import asyncio
 import json
 import os
 import time
 from pathlib import Path
+from typing import Any
 
+import pytest
+
+from bitespeed.aws_json import ServiceFailed
 from bitespeed.model.identifiers import observe
+from bitespeed.queues import worker as queue_worker
 from bitespeed.queues.messages import Message, message
-from bitespeed.queues.sqs import MAX_RECEIVED
-from bitespeed.queues.worker import work_off
+from bitespeed.queues.sqs import MAX_RECEIVED, SqsQueue
+from bitespeed.queues.worker import WORKERS, work, work_off
 from bitespeed.rules.erase import Subject
 from bitespeed.service.tenants import Tenants
 from support.backends import connected
 from support.database_url import database_of
 from support.load_clients import run
+from support.log_lines import captured_log_lines
 from support.moto_server import Aws
 from support.queue_worker import POISON, POLL_INTERVAL, STRETCH, identities, until_empty, worker
 from support.stores import failing, watched
@@ -69,6 +76,46 @@ def test_message_has_the_oldest_of_its_instants(tmp_path: Path) -> None:
             return set((await service.look_up(observe("a@b.c", None).email, None)).phones)
 
     assert run(work()) == {"3"}
+
+
+class Sqs:
+    """Fails some calls, then answers some that there are no messages, then has the workers stop."""
+
+    def __init__(self, failures: int, stop: asyncio.Event) -> None:
+        self.calls = 0
+        self._failures = failures
+        self._stop = stop
+
+    async def call(self, *_: object, **__: object) -> dict[str, Any]:
+        self.calls += 1
+        await asyncio.sleep(0)
+        if self.calls <= self._failures:
+            raise ServiceFailed("sqs", "it did not answer in time")
+        if self.calls > self._failures + 3 * WORKERS:
+            self._stop.set()
+        return {}
+
+
+@pytest.mark.parametrize(("failures", "events"), [(0, []), (50, ["queue.away", "queue.back"])])
+def test_queue_is_logged_when_it_goes_and_returns(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failures: int, events: list[str]
+) -> None:
+    monkeypatch.setattr(queue_worker, "RETRY_DELAY", 0.0)
+
+    async def main() -> None:
+        stop = asyncio.Event()
+        queue, sqs = SqsQueue("http://127.0.0.1/1234/name"), Sqs(failures, stop)
+        monkeypatch.setattr(queue, "_service", sqs)
+        async with watched(tmp_path / "contacts.db") as (store, _):
+            assert await work(Tenants(store), queue, None, stop) == (0, 0)
+        assert sqs.calls > failures
+
+    with captured_log_lines() as lines:
+        run(main())
+    assert [line["event"] for line in lines if line["event"].startswith("queue.")] == events
+    assert {line["message"] for line in lines if line["event"] == "queue.away"} <= {
+        "The queue cannot be used: it did not answer in time; try again"
+    }
 
 
 def test_ten_thousand_messages_survive_poison_and_killed_workers(

@@ -4,6 +4,7 @@ from support.mutants import Mutant, Suite
 
 SERVICE = Suite("service")
 REFUSALS = Suite("telemetry/test_refusals.py")
+QUEUE = Suite("aws/test_queue_worker.py", "logged")
 
 MUTANTS = [
     Mutant(
@@ -61,5 +62,19 @@ MUTANTS = [
         "if self._lines > MAX_REFUSALS:",
         "if self._lines < 0:",
         REFUSALS,
+    ),
+    Mutant(
+        "a queue that is away is logged at each attempt",
+        "stores/availability.py",
+        "        if not self._is_away:\n",
+        "        if not self._is_away or self:\n",
+        QUEUE,
+    ),
+    Mutant(
+        "nobody logs that the queue is away",
+        "queues/sqs.py",
+        "    error = QueueUnavailable\n",
+        "",
+        QUEUE,
     ),
 ]

@@ -9,6 +9,8 @@ from uuid import uuid4
 from bitespeed.aws_json import AwsService, ServiceFailed
 from bitespeed.errors import InvalidInput, Overloaded, QueueUnavailable
 from bitespeed.queues.messages import SENT, TENANT, Message, message
+from bitespeed.stores.availability import Availability
+from bitespeed.telemetry.logs import log
 
 TIMEOUT = 4.0  # seconds for an answer of SQS; less than the deadline of a request
 POLL_TIMEOUT = 5  # seconds to wait for a message on an empty queue; stopping takes as long
@@ -23,6 +25,18 @@ Received = tuple[Message, str]
 """A message, and the handle that SQS deletes it by."""
 
 
+class _Availability(Availability):
+    """Logs ``queue.away`` and ``queue.back``; any call may show either."""
+
+    error = QueueUnavailable
+
+    def log_away(self, message: str) -> None:
+        log.warning("queue.away", message=message)
+
+    def log_back(self) -> None:
+        log.warning("queue.back")
+
+
 class SqsQueue:
     """A `Queue` whose messages can also be received and deleted."""
 
@@ -35,6 +49,7 @@ class SqsQueue:
         self._url = url
         self._is_fifo = url.endswith(".fifo")
         self._sending = 0
+        self._calls = _Availability().writes
         self._service = AwsService("sqs", region[1] if region else _LOCAL, "AmazonSQS", "1.0")
 
     async def send(self, tenant: str, body: str) -> str:
@@ -83,12 +98,13 @@ class SqsQueue:
             await self._call("DeleteMessageBatch", TIMEOUT, Entries=entries)
 
     async def _call(self, action: str, timeout: float, **parameters: object) -> dict[str, Any]:
-        try:
-            return await self._service.call(action, timeout, QueueUrl=self._url, **parameters)
-        except ServiceFailed as error:
-            raise QueueUnavailable(
-                f"The queue cannot be used: {error.aws_code}; try again"
-            ) from error
+        with self._calls:
+            try:
+                return await self._service.call(action, timeout, QueueUrl=self._url, **parameters)
+            except ServiceFailed as error:
+                raise QueueUnavailable(
+                    f"The queue cannot be used: {error.aws_code}; try again"
+                ) from error
 
 
 def _message(received: dict[str, Any]) -> Message:

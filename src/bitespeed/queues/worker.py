@@ -5,7 +5,14 @@ from collections import defaultdict
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from bitespeed.errors import AnswerTooLarge, BitespeedError, InvalidInput, NotFound, Unavailable
+from bitespeed.errors import (
+    AnswerTooLarge,
+    BitespeedError,
+    InvalidInput,
+    NotFound,
+    QueueUnavailable,
+    Unavailable,
+)
 from bitespeed.model.identifiers import Observation
 from bitespeed.model.identity import Answer
 from bitespeed.queues.messages import MAX_OBSERVATIONS, Message
@@ -38,8 +45,7 @@ async def _worker(
         try:
             received = await queue.receive()
             retried = await _reconcile(tenants, queue, received, region)
-        except Unavailable as error:
-            log.warning("queue.away", message=str(error))
+        except QueueUnavailable:  # the queue has logged it
             await asyncio.sleep(RETRY_DELAY)
             continue
         done += len(received) - len(retried)

@@ -1,9 +1,10 @@
-"""Whether the database can be used, logged when that changes and not at each request."""
+"""Whether a database or a queue can be used, logged when that changes and not at each request."""
 
 from time import monotonic
 from types import TracebackType
+from typing import ClassVar
 
-from bitespeed.errors import Conflict, StoreUnavailable
+from bitespeed.errors import Conflict, StoreUnavailable, Unavailable
 from bitespeed.telemetry.logs import log
 
 AWAY_INTERVAL = 10.0  # seconds between two lines; a database that fails every second time is one
@@ -15,6 +16,9 @@ class Availability:
 
     Where only writes fail, as on a full disk, it is back with the first write.
     """
+
+    error: ClassVar[type[Unavailable]] = StoreUnavailable
+    """What a call raises that is not answered."""
 
     def __init__(self) -> None:
         self.reads = _Calls(self, writes=False)
@@ -29,9 +33,9 @@ class Availability:
         """Log that the database is back, if it was away and this call shows that it is not."""
         if self._is_away and (writes or self._has_read_failed):
             self._is_away = self._has_read_failed = False
-            log.warning("store.back")
+            self.log_back()
 
-    def on_unavailable(self, error: StoreUnavailable, *, writes: bool) -> None:
+    def on_unavailable(self, error: Unavailable, *, writes: bool) -> None:
         """Log that the database is away, unless that was logged."""
         now = monotonic()
         if not self._is_away and now < self._next_line:
@@ -40,7 +44,15 @@ class Availability:
         if not self._is_away:
             self._is_away = True
             self._next_line = now + AWAY_INTERVAL
-            log.warning("store.away", message=str(error))
+            self.log_away(str(error))
+
+    def log_away(self, message: str) -> None:
+        """Log the first call that is not answered."""
+        log.warning("store.away", message=message)
+
+    def log_back(self) -> None:
+        """Log the first call that is answered again."""
+        log.warning("store.back")
 
 
 class _Calls:
@@ -58,5 +70,5 @@ class _Calls:
     ) -> None:
         if error is None or isinstance(error, Conflict):
             self._availability.on_answer(writes=self._writes)
-        elif isinstance(error, StoreUnavailable):
+        elif isinstance(error, self._availability.error):
             self._availability.on_unavailable(error, writes=self._writes)
