@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from operator import attrgetter
 
+from bitespeed.model.identifiers import Email, Phone
 from bitespeed.model.identity import Answer, Contact
 
 by_age = attrgetter("created_at", "id")
@@ -13,12 +14,7 @@ def consolidate(members: Sequence[Contact]) -> Answer:
     """The answer for the live contacts of one identity: at least one, in any order."""
     if len(members) == 1:  # most people; a third of the time of the way below
         (only,) = members
-        return Answer(
-            only.id,
-            [] if only.email is None else [only.email],
-            [] if only.phone is None else [only.phone],
-            [],
-        )
+        return answer_of_one(only.id, only.email, only.phone)
     members = sorted(members, key=by_age)
     return Answer(
         primary_id=members[0].id,
@@ -26,3 +22,8 @@ def consolidate(members: Sequence[Contact]) -> Answer:
         phones=list(dict.fromkeys([c.phone for c in members if c.phone is not None])),
         secondary_ids=[c.id for c in members[1:]],
     )
+
+
+def answer_of_one(id_: int, email: Email | None, phone: Phone | None) -> Answer:
+    """The answer for an identity of one contact."""
+    return Answer(id_, [] if email is None else [email], [] if phone is None else [phone], [])

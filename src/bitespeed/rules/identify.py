@@ -20,7 +20,7 @@ import msgspec
 from bitespeed.model.changes import Changes, Committed, Event, IdentityChange, NewContact, Ref
 from bitespeed.model.identifiers import Email, Observation, Phone
 from bitespeed.model.identity import Answer, Contact, Identity, Snapshot
-from bitespeed.rules.answer import consolidate
+from bitespeed.rules.answer import answer_of_one, consolidate
 
 
 def identify(
@@ -80,6 +80,10 @@ class Reply(msgspec.Struct, eq=False):
             parts = self.members
             if committed is not None and self.created:
                 ids, ages = committed.ids, committed.created_at
+                if self.contacts == 1:
+                    ((n, o),) = self.created
+                    self.last_answer = answer_of_one(ids[n], o.email, o.phone)
+                    return self.last_answer
                 parts += ([Contact(ids[n], ages[n], o.email, o.phone) for n, o in self.created],)
             self.last_answer = consolidate(
                 parts[0] if len(parts) == 1 else list(chain.from_iterable(parts))

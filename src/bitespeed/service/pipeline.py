@@ -206,7 +206,7 @@ class Pipeline:
                 uncommitted.append((pending, reply))
             else:
                 certain.append((pending, reply))
-        answers = await self._answer(certain)
+        answers = await self._answer(certain) if certain else []
         if self._cache is not None and lookup is not None:
             self._cache.fill_soon(self._tenant, lookup, snapshot, answers)
         if not uncommitted:
