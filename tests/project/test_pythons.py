@@ -1,5 +1,6 @@
 """Which Pythons are tested, and where their environments are."""
 
+import ast
 import os
 import re
 import subprocess
@@ -110,3 +111,55 @@ for module in pkgutil.walk_packages(bitespeed.__path__, "bitespeed."):
     environ = os.environ | IN_ENVIRONMENT | {"PYTHONPYCACHEPREFIX": "/nowhere"}
     done = subprocess.run(command, env=environ, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+LEAVES_3_14 = {
+    *(f"ast.{name}" for name in ("Num", "Str", "Bytes", "NameConstant", "Ellipsis")),
+    *("asyncio.get_child_watcher", "asyncio.set_child_watcher", "asyncio.ThreadedChildWatcher"),
+    *("importlib.abc.ResourceReader", "importlib.abc.Traversable", "pkgutil.find_loader"),
+    *("pkgutil.get_loader", "pty.master_open", "pty.slave_open", "sqlite3.version"),
+    *("sqlite3.version_info", "urllib.parse.Quoter", "urllib.request.URLopener"),
+}
+CHANGES_3_14 = {
+    "asyncio.get_event_loop",  # raises where no loop runs
+    # The method of starting has changed, so the context names one.
+    *("multiprocessing.Process", "multiprocessing.Pool", "concurrent.futures.ProcessPoolExecutor"),
+}
+DEPRECATED_3_14 = {
+    *("asyncio.get_event_loop_policy", "asyncio.set_event_loop_policy"),
+    *("asyncio.iscoroutinefunction", "codecs.open", "argparse.FileType"),
+    *("collections.abc.ByteString", "typing.ByteString"),
+}
+NOT_FOR_3_14 = LEAVES_3_14 | CHANGES_3_14 | DEPRECATED_3_14
+
+
+def used_names(source: str, names: set[str]) -> set[str]:
+    """Those of the dotted names that the source imports or uses by their module."""
+    last = {name.rpartition(".")[2] for name in names}
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(source)):
+        match node:
+            case ast.Attribute(attr=attr) if attr in last:
+                found.add(ast.unparse(node))
+            case ast.ImportFrom(module=str(module), names=imported):
+                found |= {f"{module}.{alias.name}" for alias in imported}
+            case _:
+                pass
+    return found & names
+
+
+def test_nothing_uses_what_python_3_14_removes_or_deprecates() -> None:
+    paths = [
+        p for folder in ("src", "tests", "bench", "deploy") for p in (ROOT / folder).rglob("*.py")
+    ]
+    assert len(paths) > 300
+    found = {str(p.relative_to(ROOT)): used_names(p.read_text(), NOT_FOR_3_14) for p in paths}
+    assert {path: names for path, names in found.items() if names} == {}
+
+
+@pytest.mark.parametrize("name", sorted(NOT_FOR_3_14))
+def test_name_that_python_3_14_removes_is_noticed(name: str) -> None:
+    module, _, last = name.rpartition(".")
+    assert used_names(f"from {module} import {last}", NOT_FOR_3_14) == {name}
+    assert used_names(f"import {module}\nprint({name}())", NOT_FOR_3_14) == {name}
+    assert used_names(f"import {module}\nprint(self.{last}, '{name}')", NOT_FOR_3_14) == set()
