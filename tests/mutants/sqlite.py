@@ -2,7 +2,8 @@
 
 from support.mutants import Mutant, Suite
 
-STORE = Suite("store", "sqlite")  # what every store promises, on each of them
+STORE = Suite("store", "sqlite and not first_starts")  # what every store promises, on each of them
+REPLACED = Suite("sqlite/test_replaced_file.py", "overwritten_file or locks or through_sqlite")
 
 NUMBERS = Suite("sqlite/test_numbers_and_clocks.py", "")
 
@@ -111,6 +112,41 @@ MUTANTS = [
         "if _identity(path) != identity:",
         "if not identity:",
         Suite("sqlite/test_replaced_file.py", "file_goes"),
+    ),
+    Mutant(
+        "an overwritten file is written to",
+        "stores/sqlite/opened_file.py",
+        "self._is_overwritten |= counter < self._counter",
+        "self._is_overwritten |= counter < 0",
+        REPLACED,
+    ),
+    Mutant(
+        "an overwritten file is forgotten",
+        "stores/sqlite/opened_file.py",
+        "self._is_overwritten |= counter < self._counter",
+        "self._is_overwritten = counter < self._counter",
+        REPLACED,
+    ),
+    Mutant(
+        "every write by another program counts as overwriting",
+        "stores/sqlite/opened_file.py",
+        "self._is_overwritten |= counter < self._counter",
+        "self._is_overwritten |= counter != self._counter",
+        REPLACED,
+    ),
+    Mutant(
+        "a closed store takes the locks of another",
+        "stores/sqlite/opened_file.py",
+        "if not _open_files:",
+        "if _open_files < 9:",
+        REPLACED,
+    ),
+    Mutant(
+        "nobody waits for the journal mode of a new file",
+        "stores/sqlite/migrate.py",
+        "if not is_busy or time.monotonic() > deadline:",
+        "if not is_busy or time.monotonic() > 0:",
+        Suite("sqlite/test_sqlite_store.py", "unlocks_it"),
     ),
     Mutant(
         "a failed commit is not rolled back",

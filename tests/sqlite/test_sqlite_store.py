@@ -5,7 +5,6 @@ What every store promises is in tests/store.
 
 import asyncio
 import contextlib
-import itertools
 import json
 import re
 import sqlite3
@@ -23,8 +22,6 @@ from bitespeed.stores.sqlite import write as writing
 from bitespeed.tenant import DEFAULT_TENANT
 from support.invariants import assert_clean
 from support.stores import decide, delete_contact, store_at, who, write
-
-PROCESSES = 12
 
 
 @pytest.fixture
@@ -157,56 +154,6 @@ def test_damaged_file_is_reported_when_read(path):
                 await who(store, "a@x")
 
     asyncio.run(main())
-
-
-OPEN_AND_WRITE = """
-import asyncio, sys
-from bitespeed.model.identifiers import observe
-from bitespeed.service.service import Service
-from bitespeed.stores.sqlite import SqliteStore
-
-async def main(path, name):
-    store = await SqliteStore.open(path)
-    service = Service(store)
-    await service.identify(observe(name + "@x", "1"))
-    await service.drain()
-    await store.close()
-
-name, *paths = sys.argv[1:]
-for path in paths:
-    print("ready", flush=True)
-    sys.stdin.readline()
-    asyncio.run(main(path, name))
-"""
-
-
-def test_many_processes_open_the_same_new_file_at_once(tmp_path):
-    paths = [tmp_path / f"{n}.db" for n in range(5)]
-    started = [
-        subprocess.Popen(
-            [sys.executable, "-c", OPEN_AND_WRITE, f"process{n}", *map(str, paths)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for n in range(PROCESSES)
-    ]
-    try:
-        for _ in paths:
-            is_ready = [process.stdout.readline() == "ready\n" for process in started]
-            for process in itertools.compress(started, is_ready):
-                process.stdin.write("go\n")
-                process.stdin.flush()
-        failures = [process.communicate(timeout=60)[1] for process in started]
-    finally:
-        for process in started:
-            process.kill()
-            process.communicate()
-    assert failures == [""] * PROCESSES
-    for path in paths:
-        contacts = query(path, "select contacts from identity where id = root_id")
-        assert contacts == [(PROCESSES,)]
 
 
 def test_new_file_opens_after_another_process_unlocks_it(path):

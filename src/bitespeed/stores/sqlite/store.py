@@ -45,7 +45,9 @@ class SqliteStore:
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        self._file = OpenedFile(path)
         with ExitStack() as opened:
+            opened.callback(self._file.close)  # after the connections, which it would unlock
             self._connections = [
                 opened.enter_context(closing(connect(path, lock_timeout)))
                 for lock_timeout in (0, LOCK_TIMEOUT, 0)
@@ -58,7 +60,6 @@ class SqliteStore:
         self._write_turn = asyncio.Lock()
         self._erased_log = ErasedLog(self._writer, self._writing, self._write_turn)
         self._availability = Availability()
-        self._file = OpenedFile(path)
 
     @classmethod
     async def open(cls, path: str, *, creates: bool = True) -> "SqliteStore":
@@ -213,6 +214,7 @@ class SqliteStore:
     async def put_key(self, key: ApiKey) -> None:
         """See `KeyStore.put_key`."""
         with self._availability.writes, translated():
+            self._file.require()
             await self._reading.run(lambda: put_key(self._connections[1], key))
 
     async def size(self) -> int:
