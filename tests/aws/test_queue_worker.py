@@ -22,7 +22,15 @@ from support.database_url import database_of
 from support.load_clients import run
 from support.log_lines import captured_log_lines
 from support.moto_server import Aws
-from support.queue_worker import POISON, POLL_INTERVAL, STRETCH, identities, until_empty, worker
+from support.queue_worker import (
+    POISON,
+    POLL_INTERVAL,
+    STRETCH,
+    identities,
+    until_dead,
+    until_empty,
+    worker,
+)
 from support.stores import failing, watched
 
 MESSAGES = int(os.environ.get("TEST_MESSAGES", "300"))  # 10,000 for the long form
@@ -144,7 +152,7 @@ def test_ten_thousand_messages_survive_poison_and_killed_workers(
             working.kill()
     with working:
         until_empty(played, queue)
-    assert played.count(dead) == len(poisoned)
+    until_dead(played, dead, len(poisoned))
     found = run(identities(url))
     assert {c.email for identity in found for c in identity.contacts} == {
         f"n{n}@hillvalley.edu" for n in range(MESSAGES) if n not in poisoned

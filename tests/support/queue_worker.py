@@ -16,6 +16,7 @@ from support.warnings_as_errors import IN_ENVIRONMENT
 
 POLL_INTERVAL = 0.1  # seconds between two polls
 STRETCH = 540.0  # seconds from one killed worker to the next
+MOVE_TIMEOUT = 30.0  # seconds until moto has moved a message, on a busy machine
 POISON = '{"email": "no address"}'
 
 
@@ -61,6 +62,17 @@ def until_empty(played: Aws, queue: str, left: int = 0) -> None:
     deadline = time.monotonic() + STRETCH
     while played.count(queue) > left:
         assert time.monotonic() < deadline, f"{played.count(queue)} messages are left"
+        time.sleep(POLL_INTERVAL)
+
+
+def until_dead(played: Aws, dead: str, count: int) -> None:
+    """Return when so many messages are on a dead-letter queue.
+
+    Moto takes a message off its queue before it puts it there, so it may be on neither.
+    """
+    deadline = time.monotonic() + MOVE_TIMEOUT
+    while (found := played.count(dead)) != count:
+        assert time.monotonic() < deadline, f"{found} messages are dead, not {count}"
         time.sleep(POLL_INTERVAL)
 
 
