@@ -27,7 +27,8 @@ install: $(VENV)/installed  ## Install the service into .venv, as .venv/bin/bite
 # `make serve PORT=9000` sets BITESPEED_PORT. Other variables of the command line, such as DATABASE_URL, are in the
 # environment anyway. A PORT of the environment is not used: it may be another program's.
 SETTINGS := HOST PORT PUBLIC HOSTNAMES WORKERS RATE_LIMIT MAX_CONNECTIONS CLIENT_TIMEOUT REGION DEADLINE MAX_WAITING \
-	MAX_WAITING_PER_TENANT LARGE_IDENTITY MAX_ANSWER CACHE_TTL DATABASE_POOL DATABASE_TIMEOUT MIGRATE LOG_FORMAT LOG_LEVEL SQS_URL
+	MAX_WAITING_PER_TENANT LARGE_IDENTITY MAX_ANSWER CACHE_TTL DATABASE_POOL DATABASE_TIMEOUT MIGRATE IGNORE_EXISTING \
+	LOG_FORMAT LOG_LEVEL SQS_URL
 GIVEN = $(foreach name,$(SETTINGS),$(if $(findstring command line,$(origin $(name))),BITESPEED_$(name)='$($(name))'))
 
 serve: $(VENV)/installed  ## Serve on http://127.0.0.1:8000 from a SQLite file in this folder; PORT=9000 and others change it

@@ -22,6 +22,7 @@
         Contention                 503  contention
         StoreUnavailable           503  store_unavailable
           AccessRefused            503  store_unavailable
+          NotAdopted               503  store_unavailable
         QueueUnavailable           503  queue_unavailable
       StoreDamaged                 500  store_unusable
         SequenceBehind             500  store_unusable
@@ -210,6 +211,16 @@ class StoreUnavailable(Unavailable):
 
 class AccessRefused(StoreUnavailable):
     """The database refuses our user and password, or our key; they may have been changed."""
+
+
+class NotAdopted(StoreUnavailable):
+    """There are contacts to adopt, and our tables are empty; see docs/adopt.md."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "public.contact has contacts of another program: take them over with bitespeed adopt,"
+            " or set BITESPEED_IGNORE_EXISTING=true to begin without them"
+        )
 
 
 class QueueUnavailable(Unavailable):

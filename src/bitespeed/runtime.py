@@ -41,12 +41,15 @@ async def open_configured_store(settings: Settings) -> AnyStore:
 
 
 async def open_prepared_store(settings: Settings) -> AnyStore:
-    """Open the store as it is: no file is created and nothing is migrated.
+    """Open the store as it is, to read: no file is created and nothing is migrated, and contacts to
+    adopt may be there.
 
     Raises `StoreDamaged` for a database that is not prepared or behind this version, and
     `InvalidInput` for a missing file.
     """
-    options = msgspec.structs.replace(settings.options, migrate=False, creates=False)
+    options = msgspec.structs.replace(
+        settings.options, migrate=False, creates=False, ignore_existing=True
+    )
     return await open_store(settings.database, options)
 
 

@@ -78,6 +78,10 @@ class Settings(msgspec.Struct, frozen=True):
     """
     migrate: bool = True
     """Whether servers and commands bring the schema of a database server to their version."""
+    ignore_existing: bool = False
+    """Whether to begin with empty tables beside a table ``public.contact`` that has contacts and is
+    not adopted; if not, whatever writes refuses to start.
+    """
 
     log_format: LogFormat | None = None
     """Format of the log: json or text. By default text on a terminal, and json elsewhere."""
@@ -129,6 +133,7 @@ class Settings(msgspec.Struct, frozen=True):
             pool_size=self.database_pool,
             timeout=self.database_timeout,
             migrate=self.migrate,
+            ignore_existing=self.ignore_existing,
             key=self.key,
         )
 

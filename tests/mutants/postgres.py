@@ -14,6 +14,9 @@ RACES = Suite(
 
 SEQUENCES = Suite("store/test_sequences.py", "postgres")
 
+EXISTING = Suite("store/test_existing_contacts.py", "direct or pooled")
+TAKEN_BY_ADOPT = Suite("adopt/test_existing_contacts.py", "shapes or rows")
+
 FUNCTIONS = "stores/postgres/functions"
 
 MUTANTS = [
@@ -220,5 +223,54 @@ MUTANTS = [
         """b"\\0" in value""",
         "False",
         RACES,
+    ),
+    Mutant(
+        "a store is opened beside contacts to adopt",
+        "stores/postgres/store.py",
+        "if not self._options.ignore_existing:",
+        "if self._options.ignore_existing:",
+        EXISTING,
+    ),
+    Mutant(
+        "a table that our owner may not read counts as empty",
+        f"{FUNCTIONS}/awaits_adoption.sql",
+        "or not has_table_privilege(existing, 'select')\n        or row_security_active(existing)",
+        "or not has_table_privilege(existing, 'select')",
+        EXISTING,
+    ),
+    Mutant(
+        "a table is read that a view may replace meanwhile",
+        f"{FUNCTIONS}/awaits_adoption.sql",
+        "    lock table public.contact in access share mode;\n",
+        "",
+        EXISTING,
+    ),
+    Mutant(
+        "a table without rows counts as one to adopt",
+        f"{FUNCTIONS}/awaits_adoption.sql",
+        "to_json(exists (select 1 from public.contact))",
+        "to_json(true)",
+        EXISTING,
+    ),
+    Mutant(
+        "events alone do not count as rows of ours",
+        f"{FUNCTIONS}/awaits_adoption.sql",
+        "        or exists (select 1 from bitespeed.event e)\n",
+        "",
+        TAKEN_BY_ADOPT,
+    ),
+    Mutant(
+        "a table that lacks a published column counts as one to adopt",
+        f"{FUNCTIONS}/published_contact.sql",
+        "count(*) = 8",
+        "count(*) >= 7",
+        TAKEN_BY_ADOPT,
+    ),
+    Mutant(
+        "a view counts as a table to adopt",
+        f"{FUNCTIONS}/published_contact.sql",
+        "c.relkind = 'r'",
+        "c.relkind in ('r', 'v')",
+        EXISTING,
     ),
 ]

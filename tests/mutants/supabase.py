@@ -12,4 +12,18 @@ MUTANTS = [
         "return response",
         DATA_API,
     ),
+    Mutant(
+        "a store is opened beside contacts to adopt over HTTPS",
+        "stores/supabase/store.py",
+        "store.ping() if options.ignore_existing else store.require_adopted()",
+        "store.ping()",
+        Suite("store/test_existing_contacts.py", "over_https and published_table"),
+    ),
+    Mutant(
+        "the setting has no effect over HTTPS",
+        "stores/supabase/store.py",
+        "store.ping() if options.ignore_existing else store.require_adopted()",
+        "store.require_adopted()",
+        Suite("store/test_existing_contacts.py", "over_https and setting"),
+    ),
 ]

@@ -18,6 +18,7 @@ MAX_LINES = 60
 
 TABLES = ("identity", "contact_record", "identifier", "event", "tombstone")
 ALL_TENANTS = {
+    "awaits_adoption": "sees whether there is a row of any tenant",
     "scan": "reads all that is stored",
     "sequences": "compares a number of the whole database with the largest one in use",
     "cache_feed": "reads the events of every tenant, and goes on from each row with its own tenant",

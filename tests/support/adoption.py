@@ -43,7 +43,7 @@ def adopted(url: str, **flags: Any) -> tuple[Adopted, list[Repair]]:
 
 def on_store(url: str, work: Callable[[PostgresStore], Awaitable[T]]) -> T:
     async def opened() -> T:
-        store = await PostgresStore.open(url)
+        store = await PostgresStore.open(url, Options(ignore_existing=True))
         try:
             return await work(store)
         finally:

@@ -11,7 +11,8 @@ from bitespeed.stores.protocols import AnyStore
 async def open_store(url: str, options: Options | None = None) -> AnyStore:
     """Open the database behind a URL, migrated to this version unless the options say otherwise.
 
-    Raises `InvalidInput` for a URL of no known kind.
+    Raises `InvalidInput` for a URL of no known kind, and `NotAdopted` for a database with contacts
+    of another program, unless the options ignore them.
     """
     options = options or Options()
     if url.startswith("sqlite:///") and len(url) > len("sqlite:///"):

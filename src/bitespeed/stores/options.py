@@ -22,6 +22,8 @@ class Options(msgspec.Struct, frozen=True):
     """Bring the schema to this version; if False, refuse a schema of an earlier version."""
     creates: bool = True
     """Create a missing SQLite file, and bring its schema to this version; if False, refuse."""
+    ignore_existing: bool = False
+    """Work beside contacts of `public.contact` that are not adopted; if False, refuse to."""
     key: str | None = None
     """The secret key for the Supabase Data API."""
     renew: Renew | None = None

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal, TypeVar
 
 import msgspec
 
-from bitespeed.errors import Conflict, Contention
+from bitespeed.errors import Conflict, Contention, NotAdopted
 from bitespeed.model.api_keys import ApiKey
 from bitespeed.model.changes import Changes, Committed, Tombstones
 from bitespeed.model.identifiers import Email, Phone
@@ -44,6 +44,7 @@ Function = Literal[
     "put_key",
     "sequences",
     "inventory",
+    "awaits_adoption",
 ]
 READS: set[Function] = {
     "read",
@@ -54,6 +55,7 @@ READS: set[Function] = {
     "keys",
     "sequences",
     "inventory",
+    "awaits_adoption",
 }
 """The functions that write nothing, so that a lost call may be repeated."""
 
@@ -226,6 +228,11 @@ class FunctionStore(ABC):
         from bitespeed.model.records import SequenceRecord  # as above
 
         return msgspec.json.decode(await self._fetch("sequences", {}), type=list[SequenceRecord])
+
+    async def require_adopted(self) -> None:
+        """Raise `NotAdopted` if `public.contact` has contacts to adopt and our tables are empty."""
+        if await self._fetch("awaits_adoption", {}) == b"true":
+            raise NotAdopted
 
     async def _fetch(self, function: Function, arguments: Arguments) -> bytes:
         """`_call` of a function that always returns a document."""

@@ -40,6 +40,7 @@ _STATEMENTS: dict[Function, bytes] = {
     "put_key": b"select bitespeed.put_key($1)",
     "sequences": b"select bitespeed.sequences()",
     "inventory": b"select bitespeed.inventory()",
+    "awaits_adoption": b"select bitespeed.awaits_adoption()",
 }
 
 
@@ -55,7 +56,10 @@ class PostgresStore(FunctionStore):
 
     @classmethod
     async def open(cls, url: str, options: Options | None = None) -> "PostgresStore":
-        """Connect, and bring the schema to this version or see that it is."""
+        """Connect, and bring the schema to this version or see that it is.
+
+        Raises `NotAdopted` for a database with contacts to adopt, unless the options ignore them.
+        """
         store = cls(url, options or Options())
         try:
             await store._prepare()
@@ -72,6 +76,8 @@ class PostgresStore(FunctionStore):
                 require_applied(await self._fetch_value(LEDGER, []))
             except DatabaseError:  # no error of ours: a table has other columns
                 raise others_own("migration") from None
+        if not self._options.ignore_existing:
+            await self.require_adopted()
 
     def _migrate(self) -> None:
         from bitespeed.stores.postgres.bulk.migrate import migrate

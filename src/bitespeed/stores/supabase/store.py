@@ -66,10 +66,14 @@ class SupabaseStore(FunctionStore):
 
     @classmethod
     async def open(cls, url: str, options: Options | None = None) -> "SupabaseStore":
-        """Open the store. Raises unless the project responds and has been prepared."""
-        store = cls(url, options or Options())
+        """Open the store. Raises unless the project responds and has been prepared.
+
+        Raises `NotAdopted` if it has contacts to adopt, unless the options ignore them.
+        """
+        options = options or Options()
+        store = cls(url, options)
         try:
-            await store.ping()
+            await (store.ping() if options.ignore_existing else store.require_adopted())
         except BaseException:
             await store.close()
             raise
