@@ -98,7 +98,10 @@ def test_login_without_right_to_call_is_reported(own_url, role):
         with pytest.raises(StoreUnavailable, match="may not do this"):
             await who(store, "a@x")
 
-    on(as_user(own_url, role, "secret"), test, Options(migrate=False))
+    url = as_user(own_url, role, "secret")
+    on(url, test, Options(migrate=False, ignore_existing=True))
+    with pytest.raises(StoreUnavailable, match="may not do this"):
+        on(url, test, Options(migrate=False))
 
 
 HOSTILE = """
