@@ -71,8 +71,9 @@ tables: $(VENV)/installed-dev  ## Write the parts of docs and of template.yaml t
 bench: $(VENV)/installed-dev  ## Measure against the ceilings of this machine, into docs/benchmarks (needs wrk, PostgreSQL)
 	$(BIN)/python -m bench
 
-soak: $(VENV)/installed-dev  ## Watch memory through ten minutes of load (needs wrk)
+soak: $(VENV)/installed-dev  ## Watch memory through ten minutes of load (needs wrk) and a minute of hostile clients
 	$(BIN)/python -m bench soak
+	$(BIN)/python -m bench.hostile
 
 deploy-check: .venv/sam/installed  ## Validate and build what runs on AWS, and list what would be created
 	@.venv/sam/bin/python deploy/check.py

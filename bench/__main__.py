@@ -43,6 +43,9 @@ and on a PostgreSQL server on this machine:
   postgres-cache    repeats with Redis in front, without, and with one that is away
   postgres-merge    a person of 100,000 contacts merged under an older one: time and WAL
 
+`python -m bench.hostile`, a program of its own, watches memory and a healthy client beside hostile
+ones.
+
 Without a PART: all but the soak, half an hour or so. The figures go to docs/benchmarks as JSON, a
 page and charts for each store; a part measured alone replaces its own figures there. `report`
 draws them again without measuring. Needs wrk on the PATH (the package wrk of Debian and Ubuntu),

@@ -3,6 +3,7 @@
 from support.mutants import Mutant, Suite
 
 PIPELINING = Suite("server/test_pipelining.py")
+HOSTILE = Suite("server/test_hostile_clients.py", "together")
 HEADS = Suite("server/test_heads.py", "Trailers or Hosts or zeros or upgrades")
 
 MUTANTS = [
@@ -19,6 +20,13 @@ MUTANTS = [
         "if not self._pipeline and not self._has_stopped:",
         "if not self._has_stopped:",
         PIPELINING,
+    ),
+    Mutant(
+        "bytes go on being read, among hostile clients",
+        "server/reading.py",
+        "if not self._pipeline and not self._has_stopped:",
+        "if not self._has_stopped:",
+        HOSTILE,
     ),
     Mutant(
         "requests behind the last one are carried out",

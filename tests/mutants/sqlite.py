@@ -5,9 +5,17 @@ from support.mutants import Mutant, Suite
 STORE = Suite("store", "sqlite and not first_starts")  # what every store promises, on each of them
 REPLACED = Suite("sqlite/test_replaced_file.py", "overwritten_file or locks or through_sqlite")
 
+FILE = Suite("sqlite/test_sqlite_store.py", "thread")
 NUMBERS = Suite("sqlite/test_numbers_and_clocks.py", "")
 
 MUTANTS = [
+    Mutant(
+        "the thread keeps what it read last",
+        "stores/sqlite/database.py",
+        "            del work  # it has the result, which may be large\n",
+        "",
+        FILE,
+    ),
     Mutant(
         "stamps are not compared",
         "stores/sqlite/sql/commit.sql",

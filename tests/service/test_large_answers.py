@@ -5,7 +5,7 @@ import threading
 
 import pytest
 
-from bitespeed.errors import AnswerTooLarge
+from bitespeed.errors import AnswerTooLarge, StoreUnavailable
 from bitespeed.model.identifiers import observe
 from bitespeed.model.identity import Answer, Contact, Identity, Snapshot
 from bitespeed.rules import identify as rule
@@ -16,7 +16,7 @@ from bitespeed.wire import answers as wire
 from bitespeed.wire.answers import encode_answer, encode_outcomes
 from support.invariants import assert_clean
 from support.service_requests import run, strangers
-from support.stores import service_on, store_at, watched
+from support.stores import failing, service_on, store_at, watched
 
 LARGE = observe("large0@x", None)
 
@@ -60,6 +60,79 @@ def test_large_identity_waits_for_its_turn_alone(path):
                 assert not any(request.done() for request in requests)
             assert await asyncio.gather(*requests) == [first, first, [first]]
             await assert_clean(store)
+
+    run(main())
+
+
+def test_unknown_name_of_large_identity_waits_its_turn(path):
+    async def main():
+        async with store_at(path) as store, service_on(store) as service:
+            await make_large(service)
+            async with service._large.turn:
+                requests = [
+                    asyncio.create_task(work)
+                    for work in (
+                        service.identify(observe("large1@x", None)),
+                        service.look_up("large2@x", None),
+                        service.contact(3),
+                        service.identify_all([observe("large4@x", None)]),
+                    )
+                ]
+                together = [service.identify(observe("large5@x", None))]
+                together += [service.identify(observe("small@x", "2"))]
+                waiting, small = map(asyncio.create_task, together)
+                await small
+                assert (await service.look_up("small@x", None)) == small.result()
+                assert not any(request.done() for request in (*requests, waiting))
+            first, *others, (last,) = await asyncio.gather(*requests)
+            assert others == [first, first]
+            assert last == await waiting == first
+            await service._batching.drain()
+            assert service._batching.is_idle
+            assert service._batching._load.waiting == 0
+            await assert_clean(store)
+
+    run(main())
+
+
+def test_mixed_names_of_large_identity_are_few_reads(path):
+    async def main():
+        async with watched(path) as (store, service):
+            await make_large(service)
+            known = [observe(f"large{n}@x", None) for n in range(0, 200, 2)]
+            answer, *_ = await service.identify_all(known)
+            store.reads.clear()
+            both = [observe(f"large{n}@x", None) for n in range(200)]
+            store.reading.hooks.append(failing(StoreUnavailable()))
+            assert await service.identify_all(both) == [answer] * 200
+            store.reads.clear()
+            both = [observe(f"large{n}@x", None) for n in range(400)]
+            assert await service.identify_all(both) == [answer] * 400
+            assert len(store.reads) <= 5
+
+    run(main())
+
+
+def test_answer_is_made_anew_only_after_a_change(path, monkeypatch):
+    made = []
+
+    def consolidate(members):
+        made.append(members)
+        return original(members)
+
+    original = rule.consolidate
+    monkeypatch.setattr(rule, "consolidate", consolidate)
+
+    async def main():
+        async with store_at(path) as store, service_on(store) as service:
+            await make_large(service)
+            first = await service.identify(LARGE)
+            assert await service.identify(observe("large1@x", None)) is first
+            assert await service.look_up("large2@x", None) is first
+            assert len(made) == 1
+            second = await service.identify(observe("new@x", "1"))
+            assert second.secondary_ids == [*first.secondary_ids, LARGE_ANSWER + 1]
+            assert await service.identify(LARGE) == second
 
     run(main())
 

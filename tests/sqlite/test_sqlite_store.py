@@ -5,11 +5,14 @@ What every store promises is in tests/store.
 
 import asyncio
 import contextlib
+import gc
 import json
 import re
 import sqlite3
 import subprocess
 import sys
+import threading
+import weakref
 
 import pytest
 
@@ -44,6 +47,49 @@ def query(path, sql, *parameters):
 def dump(path):
     with opened(path) as connection:
         return list(connection.iterdump())
+
+
+def test_large_identity_is_read_on_the_thread(path):
+    async def main():
+        async with store_at(path) as store:
+            await write(store, ("a@x", "1"), ("b@x", "1"))
+            threads = []
+            reader = store._waiting_reader
+            reader.snapshot, snapshot = (
+                lambda *wanted: threads.append(threading.current_thread()) or snapshot(*wanted),
+                reader.snapshot,
+            )
+            found = await store.read(DEFAULT_TENANT, phones=["1"], max_contacts=1)
+            assert found.identities[1].members == []
+            assert threads == []
+            found = await store.read(DEFAULT_TENANT, phones=["1"])
+            assert len(found.identities[1].members) == 2
+            (thread,) = threads
+            assert thread is not threading.main_thread()
+
+    asyncio.run(main())
+
+
+def test_thread_keeps_nothing_of_what_it_did():
+    class Result:
+        pass
+
+    async def main():
+        lane = database.Lane("test")
+        with contextlib.closing(lane):
+            result = weakref.ref(await lane.run(Result))
+            await lane.run(lambda: None)
+            gc.collect()
+            assert result() is None
+            last = weakref.ref(await lane.run(Result))
+            while last() is not None:  # noqa: ASYNC110 - nothing says that the thread waits again
+                await asyncio.sleep(0.001)
+
+    async def bounded():
+        async with asyncio.timeout(10):
+            await main()
+
+    asyncio.run(bounded())
 
 
 class Clock:

@@ -174,9 +174,8 @@ def test_memory_stays_within_its_limit(monkeypatch):
         assert set(kept._identities) == set(held.values())
 
 
-def test_identity_above_the_limit_is_not_remembered(monkeypatch):
-    monkeypatch.setattr(recent, "MAX_IDENTITY", 3)
-    kept = Recent()
+def test_identity_above_the_limit_is_not_remembered():
+    kept = Recent(max_identity=3)
     kept.remember("shop", person(1, contacts=3))
     kept.remember("shop", person(2, contacts=4))
     assert remembered(kept) == [1]

@@ -26,6 +26,25 @@ def test_empty_store_returns_empty_snapshots(backend):
     on_one_store(backend, test)
 
 
+def test_large_identity_comes_whole_or_without_members(backend):
+    async def test(store):
+        await write(store, ("a@x", "1"), ("b@x", "1"), ("c@x", "2"))
+
+        async def members(max_contacts):
+            wanted = {"phones": ["1", "2"], "max_contacts": max_contacts}
+            snapshot = await store.read(DEFAULT_TENANT, **wanted)
+            assert snapshot.phones == {"1": 1, "2": 3}
+            assert snapshot.identities[1].contacts == 2
+            assert len(snapshot.identities[3].members) == 1
+            return {contact.id for contact in snapshot.identities[1].members}
+
+        assert await members(1) in (set(), {1, 2})
+        for max_contacts in (2, None):
+            assert await members(max_contacts) == {1, 2}
+
+    on_one_store(backend, test)
+
+
 def test_snapshot_has_versions_primaries_and_live_members(backend):
     async def test(store):
         first = await write(store, ("a@x", "1"), ("b@x", "1"), (None, "2"))

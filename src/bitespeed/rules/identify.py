@@ -72,6 +72,8 @@ class Reply(msgspec.Struct, eq=False):
     contacts: int
     """How many contacts the answer shows, whose work grows with them."""
     primary: Ref
+    stamp: int | None = None
+    """The stamp of the stored identity that the answer shows; None if it has changed since."""
     last_answer: Answer | None = None
 
     def answer(self, committed: Committed | None = None) -> Answer:
@@ -125,7 +127,12 @@ class _Person(msgspec.Struct, eq=False):
     def reply(self) -> Reply:
         if self.last_reply is None:
             self.last_reply = Reply(
-                self.members, self.created, self.is_changed, self.contacts, self.primary
+                self.members,
+                self.created,
+                self.is_changed,
+                self.contacts,
+                self.primary,
+                None if self.is_changed else self.stamp,
             )
         return self.last_reply
 

@@ -89,7 +89,7 @@ class Pending(msgspec.Struct, eq=False):
     budget: Budget | None = None
     """Shared by the observations of one request; None for a request of one."""
     is_set_aside: bool = False
-    """Whether it waits for the turn of a large identity, apart from others."""
+    """Whether it waits for the turn of a large identity, or has it."""
     is_resolved: bool = False
 
     def resolve(self, outcome: Outcome) -> None:
@@ -197,15 +197,12 @@ class Batching:
 
     def continue_with(self, rest: list[Pending], work: Work) -> None:
         """Register the rest of a gathered batch under other work; then `finish` the former work."""
-        self._load.waiting += len(
-            rest
-        )  # once more, since finishing the former work subtracts the whole batch
-        self._begin_gathered(rest, work)
+        self._begin_gathered(rest, work, again=True)
 
-    def _begin_gathered(self, batch: list[Pending], work: Work) -> None:
+    def _begin_gathered(self, batch: list[Pending], work: Work, *, again: bool = False) -> None:
         self._gathered.add(work)
         self._gathered_in_flight += len(batch)
-        self.begin(batch, work)
+        self.begin(batch, work, again=again)
 
     def task(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """A task whose end finishes the batch that is in flight under it."""
@@ -213,8 +210,12 @@ class Batching:
         task.add_done_callback(self.finish)
         return task
 
-    def begin(self, batch: list[Pending], work: Work) -> None:
-        """Register an admitted batch as in flight under `work`."""
+    def begin(self, batch: list[Pending], work: Work, *, again: bool = False) -> None:
+        """Register an admitted batch as in flight under `work`; ``again``, if it is part of one
+        that is in flight under other work, whose end subtracts it too.
+        """
+        if again:
+            self._load.waiting += len(batch)
         self._batches[work] = batch
         self._in_flight += len(batch)
         metrics.queue.set(self._load.waiting)

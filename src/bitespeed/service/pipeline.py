@@ -2,10 +2,9 @@
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import AbstractContextManager
 from functools import partial
-from itertools import groupby
 
 from bitespeed.caches.answers import AnswerCache, Lookup
 from bitespeed.caches.entries import values_of
@@ -23,7 +22,13 @@ from bitespeed.rules.identify import Reply, identify
 from bitespeed.service.attempts import until_committed
 from bitespeed.service.batching import MAX_BATCH, Batching, Limits, Load, Pending, Work
 from bitespeed.service.commits import Commits
-from bitespeed.service.large_answers import LARGE_ANSWER, batch_too_large, too_large
+from bitespeed.service.large_answers import (
+    LARGE_ANSWER,
+    MAX_SMALL,
+    MetLarge,
+    batch_too_large,
+    too_large,
+)
 from bitespeed.stores.protocols import Store
 from bitespeed.telemetry import stages, tracing
 from bitespeed.telemetry.failures import failed
@@ -59,11 +64,37 @@ class Pipeline:
             if not self._are_large(batch):
                 await self._run(batch)
                 continue
-            for _, part in groupby(batch, self._large_identity):
-                async with self._large.turn:
-                    await self._run(list(part))
+            await self._find_large(batch)
+            for part in self._parts(batch):
+                await self._run_large(part, self._run)
 
-    def _set_aside(self, batch: list[Pending]) -> list[Pending]:
+    async def _find_large(self, batch: list[Pending]) -> None:
+        """Remember all large identities of a batch that has one, so that its parts are few."""
+        others = [p.observation for p in batch if self._large_identity(p) is None]
+        if others:
+            emails, phones = emails_and_phones(others)
+            try:
+                snapshot = await self._store.read(
+                    self._tenant, emails=emails, phones=phones, members=False
+                )
+            except Exception:  # noqa: BLE001 - the next read fails too, or all is well
+                return
+            self._large.remember_read(self._tenant, snapshot)
+
+    def _parts(self, batch: list[Pending]) -> Iterator[list[Pending]]:
+        """Parts of the batch, in its order, each with one large identity at most."""
+        part: list[Pending] = []
+        identity: int | None = None
+        for pending in batch:
+            other = self._large_identity(pending)
+            if other is not None and identity is not None and other != identity:
+                yield part
+                part = []
+            part.append(pending)
+            identity = other or identity
+        yield part
+
+    def _set_aside(self, batch: list[Pending], *, is_in_flight: bool = False) -> list[Pending]:
         """Begin to answer those with a large identity, one after the other; return the others."""
         if not self._are_large(batch):
             return batch
@@ -72,15 +103,23 @@ class Pipeline:
             by_identity[self._large_identity(pending)].append(pending)
         others = by_identity.pop(None, [])
         large = [pending for part in by_identity.values() for pending in part]
-        for pending in large:
-            pending.is_set_aside = True
-        self.batching.begin(large, self.batching.task(self._run_large([*by_identity.values()])))
+        if large:
+            task = self.batching.task(self._run_each([*by_identity.values()]))
+            self.batching.begin(large, task, again=is_in_flight)
         return others
 
-    async def _run_large(self, batches: list[list[Pending]]) -> None:
+    async def _run_each(self, batches: list[list[Pending]]) -> None:
         for batch in batches:
-            async with self._large.turn:
-                await self._run_rest(batch, None)
+            await self._run_large(batch, partial(self._run_rest, lookup=None))
+
+    async def _run_large(
+        self, batch: list[Pending], run: Callable[[list[Pending]], Awaitable[None]]
+    ) -> None:
+        """Run a batch with a large identity when it is its turn."""
+        for pending in batch:
+            pending.is_set_aside = True
+        async with self._large.turn:
+            await run(batch)
 
     def _are_large(self, batch: list[Pending]) -> bool:
         """Whether any of the batch is known to have a large identity."""
@@ -167,16 +206,31 @@ class Pipeline:
         batch = [pending for pending in batch if not pending.is_resolved]
         if not batch:
             return
+        has_met_large = False
         try:
             with self._traced(batch, lookup):
                 if self._cache is not None and lookup is not None:
                     await self._cache.lease(self._tenant, lookup)
                 await until_committed(partial(self._decide_and_commit, batch, lookup))
+        except MetLarge:
+            has_met_large = True
         except StoreUnavailable as refusal:
             for pending in batch:
                 pending.resolve(refusal)
         except Exception as error:  # noqa: BLE001 - whatever it is, only its own request may fail
             await self._run_halves(batch, error)
+        if has_met_large:  # no longer while the exception is handled, which holds what was read
+            await self._run_in_turn_at_last(batch)
+
+    async def _run_in_turn_at_last(self, batch: list[Pending]) -> None:
+        """Begin anew with a batch that has turned out to have a large identity."""
+        batch = [pending for pending in batch if not pending.is_resolved]
+        if not batch:
+            return
+        if batch[0].budget is None:
+            await self._run_rest(self._set_aside(batch, is_in_flight=True), None)
+        else:
+            await self.run_in_turn(batch)
 
     async def _run_halves(self, batch: list[Pending], error: Exception) -> None:
         """Try halves of a batch that failed, so that one bad observation fails alone."""
@@ -259,7 +313,8 @@ class Pipeline:
                     continue
                 is_large = reply.contacts >= LARGE_ANSWER
                 if is_large and reply.last_answer is None:
-                    await self._large.make(partial(reply.answer, committed))
+                    make = partial(reply.answer, committed)
+                    reply.last_answer = await self._large.answer(self._tenant, reply.stamp, make)
                 answer = reply.answer(committed)
                 pending.resolve(answer)
                 if not is_large:  # the cache keeps no large ones
@@ -278,10 +333,17 @@ class Pipeline:
         return None if pending.budget.take(reply.contacts) else batch_too_large(primary_id)
 
     async def _read(self, waiting: list[Pending]) -> tuple[Snapshot, list[Pending]]:
-        """The store's snapshot, and those of ``waiting`` that may be decided on it."""
+        """The store's snapshot, and those of ``waiting`` that may be decided on it. Raises
+        `MetLarge` if an identity is large and it is not its turn.
+        """
         emails, phones = emails_and_phones([pending.observation for pending in waiting])
+        limit = None if waiting[0].is_set_aside else MAX_SMALL
         with stage("read"):
-            snapshot = await self._store.read(self._tenant, emails=emails, phones=phones)
+            snapshot = await self._store.read(
+                self._tenant, emails=emails, phones=phones, max_contacts=limit
+            )
+        if limit is not None and self._large.remember_read(self._tenant, snapshot):
+            raise MetLarge
         # Look up tombstones after the read. If an erasure commits later, it has changed an identity
         # that we read, so our commit conflicts and we decide again.
         if waiting[0].made_at is not None:

@@ -14,14 +14,14 @@ from bitespeed.caches.answers import AnswerCache
 from bitespeed.errors import BitespeedError
 from bitespeed.model.changes import Changes, ErasureCounts, Receipt
 from bitespeed.model.identifiers import Email, Observation, Phone
-from bitespeed.model.identity import Answer, Identity
+from bitespeed.model.identity import Answer, Identity, Snapshot
 from bitespeed.rules.answer import consolidate
 from bitespeed.rules.delete import delete
 from bitespeed.rules.look_up import find_contact, identity_of
 from bitespeed.service.attempts import until_committed
 from bitespeed.service.batching import MAX_BATCH_CONTACTS, Budget, Limits, Load, Outcome, Pending
 from bitespeed.service.commits import Commits
-from bitespeed.service.large_answers import LARGE_ANSWER, too_large
+from bitespeed.service.large_answers import LARGE_ANSWER, MAX_SMALL, too_large
 from bitespeed.service.pipeline import Pipeline
 from bitespeed.stores.protocols import Store
 from bitespeed.telemetry.requests import Request
@@ -127,29 +127,36 @@ class Service:
     async def look_up(self, email: Email | None, phone: Phone | None) -> Answer:
         """The identity that the values belong to; writes nothing. Raises `NotFound`."""
         emails, phones = [email] if email else [], [phone] if phone else []
-
-        async def read() -> Answer:
-            snapshot = await self._store.read(self._tenant, emails=emails, phones=phones)
-            return await self._consolidated(identity_of(snapshot, email, phone), *emails, *phones)
-
-        return await self._batching.bounded(self._in_turn(read, *emails, *phones))
+        read = partial(self._store.read, self._tenant, emails=emails, phones=phones)
+        find = partial(identity_of, email=email, phone=phone)
+        return await self._batching.bounded(self._answer_of(read, find, *emails, *phones))
 
     async def contact(self, contact_id: int) -> Answer:
         """The identity that a live contact belongs to by now. Raises `NotFound`."""
+        read = partial(self._store.read, self._tenant, contact=contact_id)
 
-        async def read() -> Answer:
-            snapshot = await self._store.read(self._tenant, contact=contact_id)
+        def find(snapshot: Snapshot) -> Identity:
             identity, _ = find_contact(snapshot, contact_id)
-            return await self._consolidated(identity, contact_id)
+            return identity
 
-        return await self._batching.bounded(self._in_turn(read, contact_id))
+        return await self._batching.bounded(self._answer_of(read, find, contact_id))
 
-    async def _in_turn(self, read: Callable[[], Awaitable[Answer]], *values: str | int) -> Answer:
-        """What ``read`` returns; if the values are those of a large identity, after its turn."""
-        if self._large and self._large.primary_of(self._tenant, values) is not None:
-            async with self._large.turn:
-                return await read()
-        return await read()
+    async def _answer_of(
+        self,
+        read: Callable[..., Awaitable[Snapshot]],
+        find: Callable[[Snapshot], Identity],
+        *values: str | int,
+    ) -> Answer:
+        """The answer for the identity that ``find`` finds by the values in what ``read`` reads. A
+        large one is read in turn.
+        """
+        if not self._large or self._large.primary_of(self._tenant, values) is None:
+            snapshot = await read(max_contacts=MAX_SMALL)
+            if all(identity.contacts <= MAX_SMALL for identity in snapshot.identities.values()):
+                return await self._consolidated(find(snapshot), *values)
+            del snapshot  # perhaps with all contacts, while this waits
+        async with self._large.turn:
+            return await self._consolidated(find(await read()), *values)
 
     async def _consolidated(self, identity: Identity, *values: str | int) -> Answer:
         """The answer for an identity that was found by the values. Raises `AnswerTooLarge`."""
@@ -160,7 +167,8 @@ class Service:
                 raise refusal
         if identity.contacts < LARGE_ANSWER:
             return consolidate(identity.members)
-        return await self._large.make(partial(consolidate, identity.members))
+        make = partial(consolidate, identity.members)
+        return await self._large.answer(self._tenant, identity.stamp, make)
 
     async def delete(self, contact_id: int, request: Request | None = None) -> None:
         """Delete one contact softly, see `rules.delete`. Raises `NotFound`."""

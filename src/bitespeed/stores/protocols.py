@@ -34,12 +34,14 @@ class Store(Protocol):
         phones: Collection[Phone] = (),
         contact: int | None = None,
         members: bool = True,
+        max_contacts: int | None = None,
     ) -> Snapshot:
         """Every live identity that one of the identifiers or the contact belongs to, as of one
         instant that includes all commits acknowledged before the call.
 
         Without ``members`` the identities come without their contacts, which deciding does not
-        need and answering does.
+        need and answering does. An identity of more than ``max_contacts`` may come without them,
+        so that a caller who expects no large one does not wait for it.
         """
         ...
 

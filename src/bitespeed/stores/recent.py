@@ -11,13 +11,15 @@ from collections.abc import Iterable
 from bitespeed.model.identity import Identity
 
 MAX_CONTACTS = 50_000  # in memory, about 30 MB
-MAX_IDENTITY = 10_000  # contacts of a remembered identity; a larger one would replace many others
+MAX_IDENTITY = 25_000  # contacts of a remembered identity; a larger one would replace most others
 
 
 class Recent:
     """The most recently used identities, up to `MAX_CONTACTS` contacts."""
 
-    def __init__(self) -> None:
+    def __init__(self, max_identity: int = MAX_IDENTITY) -> None:
+        """Identities of more than ``max_identity`` contacts are not remembered."""
+        self._max_identity = max_identity
         # Least recently used first. A plain dict would iterate over the places of removed entries.
         self._identities: OrderedDict[int, tuple[str, Identity]] = OrderedDict()
         self._holders: defaultdict[str, dict[str, int]] = defaultdict(
@@ -42,7 +44,7 @@ class Recent:
     def remember(self, tenant: str, identity: Identity) -> None:
         """Remember an identity that was just read with its members."""
         self.forget(identity.id)
-        if identity.contacts > MAX_IDENTITY:
+        if identity.contacts > self._max_identity:
             return
         self._identities[identity.id] = (tenant, identity)
         self._contacts += identity.contacts

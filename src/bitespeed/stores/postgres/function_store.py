@@ -114,6 +114,7 @@ class FunctionStore(ABC):
         phones: Collection[Phone] = (),
         contact: int | None = None,
         members: bool = True,
+        max_contacts: int | None = None,  # noqa: ARG002 - one statement finds and reads
     ) -> Snapshot:
         """See `Store.read`. One call."""
         emails, phones = list(emails), list(phones)

@@ -84,6 +84,7 @@ class Lane:
     def _run(self) -> None:
         while (work := self._work.get()) is not None:
             work()
+            del work  # it has the result, which may be large
 
     async def run(self, work: Callable[[], T]) -> T:
         """The result of the work, done after all earlier work.

@@ -13,16 +13,18 @@ from bitespeed.stores.sqlite.database import roll_back
 
 _SQL = named(text("bitespeed.stores.sqlite", "sql/read.sql"))
 
+_UNLIMITED = 2**62  # contacts; more than there are
+
 _numbers = msgspec.json.Decoder(list[int | None])
 _identities = msgspec.json.Decoder(list[Identity])
 
 
 class Reader:
-    """Reads through one connection, and remembers the identities it read recently."""
+    """Reads through one connection, and remembers in ``recent`` what it has read."""
 
-    def __init__(self, connection: sqlite3.Connection) -> None:
+    def __init__(self, connection: sqlite3.Connection, recent: Recent) -> None:
         self._connection = connection
-        self._recent = Recent()
+        self._recent = recent
 
     def snapshot(
         self,
@@ -30,13 +32,14 @@ class Reader:
         emails: Sequence[Email],
         phones: Sequence[Phone],
         contact: int | None,
-        *,
-        members: bool,
+        max_members: int | None,
     ) -> Snapshot:
-        """See `Store.read`. Raises what SQLite raises."""
+        """See `Store.read`. Identities of more contacts than ``max_members`` come without them.
+        Raises what SQLite raises.
+        """
         self._connection.execute("begin")
         try:
-            known = self._confirmed(tenant, (*emails, *phones)) if members else {}
+            known = self._confirmed(tenant, (*emails, *phones)) if max_members != 0 else {}
             holders = dict(known)
             self._find(holders, "roots_of_emails", tenant, emails)
             self._find(holders, "roots_of_phones", tenant, phones)
@@ -44,7 +47,7 @@ class Reader:
             if contact is not None:
                 roots.update(self._root_of_contact(tenant, contact))
             identities = {root: self._recent.use(root) for root in set(known.values())}
-            self._read(identities, tenant, roots - identities.keys(), members=members)
+            self._read(identities, tenant, roots - identities.keys(), max_members)
         finally:
             roll_back(self._connection)
         return Snapshot(
@@ -88,21 +91,30 @@ class Reader:
         return self._connection.execute(_SQL["root_of_contact"], parameters).fetchone() or ()
 
     def _read(
-        self, identities: dict[int, Identity], tenant: str, roots: Collection[int], *, members: bool
+        self,
+        identities: dict[int, Identity],
+        tenant: str,
+        roots: Collection[int],
+        max_members: int | None,
     ) -> None:
         """Add the identities with these roots."""
         if not roots:
             return
-        query = "identities" if members else "identities_without_members"
-        for identity in _identities.decode(self._one(query, ids=roots)):
+        query = "identities_without_members" if max_members == 0 else "identities"
+        limit = _UNLIMITED if max_members is None else max_members
+        for identity in _identities.decode(self._one(query, limit=limit, ids=roots)):
             identities[identity.id] = identity
-            if members:
+            if identity.members:
                 self._recent.remember(tenant, identity)
 
-    def _one(self, query: str, tenant: str = "", **values: Collection[object]) -> str:
+    def _one(
+        self, query: str, tenant: str = "", limit: int = 0, **values: Collection[object]
+    ) -> str:
         """The single value that the query returns. Collections are passed as JSON."""
-        parameters = {name: msgspec.json.encode(value).decode() for name, value in values.items()}
-        parameters["tenant"] = tenant
+        parameters: dict[str, str | int] = {
+            name: msgspec.json.encode(value).decode() for name, value in values.items()
+        }
+        parameters |= {"tenant": tenant, "max_members": limit}
         return self._connection.execute(_SQL[query], parameters).fetchone()[0]
 
 

@@ -1,13 +1,14 @@
 """The store in one SQLite file.
 
-Reads take microseconds and run on the event loop. Commits write on the event loop too; only what
-may wait for another process's lock or for the disk runs in a thread.
+Reads of small identities take microseconds and run on the event loop. Commits write on the event
+loop too; only what is large, or may wait for another process's lock or for the disk, runs in a
+thread.
 """
 
 import asyncio
 import sqlite3
 from collections.abc import AsyncGenerator, AsyncIterable, Collection
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, suppress
 from functools import partial
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from bitespeed.model.identifiers import Email, Phone
 from bitespeed.model.identity import Snapshot
 from bitespeed.model.records import IdentityRecords, SequenceRecord
 from bitespeed.stores.availability import Availability
+from bitespeed.stores.recent import MAX_CONTACTS, Recent
 from bitespeed.stores.sqlite.database import (
     LOCK_TIMEOUT,
     Lane,
@@ -53,8 +55,10 @@ class SqliteStore:
                 for lock_timeout in (0, LOCK_TIMEOUT, 0)
             ]
             self._opened = opened.pop_all()
-        self._reader, self._waiting_reader = map(Reader, self._connections[:2])
-        self._writer = self._connections[2]
+        reading, waiting, self._writer = self._connections
+        self._reader = Reader(reading, Recent())
+        # It reads what is large, so that a large identity replaces few small ones.
+        self._waiting_reader = Reader(waiting, Recent(max_identity=MAX_CONTACTS))
         self._reading = Lane("read")
         self._writing = Lane("write")
         self._write_turn = asyncio.Lock()
@@ -102,21 +106,21 @@ class SqliteStore:
         phones: Collection[Phone] = (),
         contact: int | None = None,
         members: bool = True,
+        max_contacts: int | None = None,
     ) -> Snapshot:
         """See `Store.read`."""
-        emails, phones = list(emails), list(phones)
+        wanted = tenant, list(emails), list(phones), contact
+        max_members = max_contacts if members else 0
         with self._availability.reads, translated():
             self._file.require_sometimes()
-            try:
-                return self._reader.snapshot(tenant, emails, phones, contact, members=members)
-            except sqlite3.OperationalError:
+            if max_members is not None:
                 # Locked by a recovery or by the last close of another process; or a real failure,
                 # which the second attempt raises again.
-                return await self._reading.run(
-                    lambda: self._waiting_reader.snapshot(
-                        tenant, emails, phones, contact, members=members
-                    )
-                )
+                with suppress(sqlite3.OperationalError):
+                    return self._reader.snapshot(*wanted, max_members)
+            return await self._reading.run(
+                lambda: self._waiting_reader.snapshot(*wanted, max_members)
+            )
 
     async def commit(self, tenant: str, changes: Changes) -> Committed:
         """See `Store.commit`."""
