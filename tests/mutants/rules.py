@@ -78,8 +78,8 @@ MUTANTS = [
     Mutant(
         "no reply waits for the commit",
         "rules/identify.py",
-        "self.members, self.created, self.is_changed, self",
-        "self.members, self.created, False, self",
+        "                self.is_changed,\n                self.contacts,\n",
+        "                False,\n                self.contacts,\n",
         RULES,
     ),
     Mutant(
