@@ -11,16 +11,19 @@ set search_path = pg_catalog, pg_temp
 set lock_timeout = '2s'
 as $$
 declare
-    existing oid := bitespeed.published_contact();
+    existing oid;
 begin
     perform set_config('bitespeed.tenant', '*', true);
-    if existing is null
-        or to_regclass('bitespeed.adopted_contact') is not null
+    if exists (select 1 from bitespeed.identity i)  -- nearly always, so first
         or exists (select 1 from bitespeed.contact_record c)
-        or exists (select 1 from bitespeed.identity i)
         or exists (select 1 from bitespeed.identifier v)
         or exists (select 1 from bitespeed.event e)
+        or to_regclass('bitespeed.adopted_contact') is not null
     then
+        return to_json(false);
+    end if;
+    existing := bitespeed.published_contact();
+    if existing is null then
         return to_json(false);
     end if;
     if not has_schema_privilege('public', 'usage')
