@@ -1,6 +1,7 @@
 """A database file that is replaced, removed or overwritten while a server has it open."""
 
 import asyncio
+import errno
 import os
 import shutil
 import sqlite3
@@ -233,3 +234,20 @@ def test_another_process_that_opens_and_closes_changes_nothing(server: Server) -
             other.execute("pragma wal_checkpoint(truncate)")
         assert server.ask("GET", "/ready").status == 200
         server.identify(fresh_email(), "7001")
+
+
+def test_disk_that_cannot_be_read_is_no_fault_of_ours(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def failing(*_: int) -> bytes:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    async def main() -> None:
+        async with store_at(tmp_path / "people.db") as store:
+            monkeypatch.setattr(os, "pread", failing)
+            with pytest.raises(StoreUnavailable, match="disk"):
+                await write(store, ("a@x", "1"))
+            monkeypatch.undo()
+            await write(store, ("a@x", "1"))
+
+    asyncio.run(main())

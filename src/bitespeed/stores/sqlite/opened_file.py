@@ -73,7 +73,12 @@ class OpenedFile:
 
     def _read_counter(self) -> bytes:
         """The change counter, which is big-endian; nothing of an empty file."""
-        return os.pread(self._main.fileno(), 4, _COUNTER_AT) if self._main else b""
+        if self._main is None:
+            return b""
+        try:
+            return os.pread(self._main.fileno(), 4, _COUNTER_AT)
+        except OSError as error:
+            raise StoreUnavailable("The disk that holds the database reports an error") from error
 
     def close(self) -> None:
         """Close the file, or leave it to the last store of this process to close."""
