@@ -14,7 +14,8 @@ declare
     existing oid;
 begin
     perform set_config('bitespeed.tenant', '*', true);
-    if exists (select 1 from bitespeed.identity i)  -- nearly always, so first
+    if to_regclass('public.contact') is null
+        or exists (select 1 from bitespeed.identity i)  -- nearly always where there is such a table
         or exists (select 1 from bitespeed.contact_record c)
         or exists (select 1 from bitespeed.identifier v)
         or exists (select 1 from bitespeed.event e)
