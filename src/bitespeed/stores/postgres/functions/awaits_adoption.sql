@@ -14,8 +14,10 @@ declare
     existing oid;
 begin
     perform set_config('bitespeed.tenant', '*', true);
-    if to_regclass('public.contact') is null
-        or exists (select 1 from bitespeed.identity i)  -- nearly always where there is such a table
+    if to_regclass('public.contact') is null then
+        return to_json(false);  -- without a lock on any table
+    end if;
+    if exists (select 1 from bitespeed.identity i)  -- nearly always, so first
         or exists (select 1 from bitespeed.contact_record c)
         or exists (select 1 from bitespeed.identifier v)
         or exists (select 1 from bitespeed.event e)
