@@ -236,9 +236,7 @@ def test_another_process_that_opens_and_closes_changes_nothing(server: Server) -
         server.identify(fresh_email(), "7001")
 
 
-def test_disk_that_cannot_be_read_is_a_503(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_disk_that_cannot_be_read_is_a_503(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def failing(*_: int) -> bytes:
         raise OSError(errno.EIO, os.strerror(errno.EIO))
 
