@@ -185,14 +185,19 @@ class TestMerge:
 
 
 class TestNothingNew:
-    def test_email_and_phone_of_different_contacts_write_nothing(self, server):
+    def test_email_and_phone_of_different_contacts_add_no_contact(self, server):
         e1, e2, p1, p2 = fresh_email(), fresh_email(), fresh_phone(), fresh_phone()
         server.identify(e1, p1)
         server.identify(e2, p1)
         answer = server.identify(e1, p2)
         before = server.tables()
         assert server.identify(e2, p2) == answer
-        assert server.tables() == before
+        after = server.tables()
+        changed = {name for name in after if after[name] != before[name]}
+        assert changed - {"sqlite_sequence"} == {"event", "identity"}
+        assert len(after["event"]) == len(before["event"]) + 1
+        assert server.identify(e2, p2) == answer
+        assert server.tables() == after
 
     @pytest.mark.parametrize("absent", [..., None, "", " \t\n"])
     @pytest.mark.parametrize("missing", ["email", "phoneNumber"])

@@ -146,7 +146,8 @@ def test_export_of_one_person_has_everything_stored(tmp_path: Path) -> None:
     assert {i["value"] for i in person["identifiers"]} == {"a@shop.test", "b@shop.test", "11", "2"}
     kinds = [event["kind"] for event in person["events"]]
     assert kinds == ["contact.created", "contact.created", "identities.merged"]
-    assert person["events"][2]["email"] == "a@shop.test"
+    assert person["events"][2]["between"] == [{"email": "a@shop.test"}, {"phoneNumber": "2"}]
+    assert [event["source"] for event in person["events"]] == ["cli"] * 3
     assert person["contacts"][0]["createdAt"].endswith("Z")
     assert everything["deletedElsewhere"] == []
     for arguments in (["--phone", "3"], ["--contact", "77"]):

@@ -10,6 +10,7 @@ from bitespeed.errors import CacheUnavailable
 from bitespeed.model.identifiers import observe
 from bitespeed.model.identity import Answer
 from support.cache_processes import JENNIFER, MARTY, POLL_INTERVAL, Process, on, process
+from support.copies import everything
 from support.log_lines import captured_log_lines
 from support.redis_server import RedisServer
 
@@ -37,6 +38,31 @@ def test_observation_with_a_new_value_is_no_hit(database: str, options: CacheOpt
         assert await one.knows("marty@hillvalley.edu", "111") == both
         merged = await one.service.identify(observe("jennifer@hillvalley.edu", "222"))
         assert merged.phones == ["111", "222"]
+
+    on(database, options, test)
+
+
+def test_new_pair_of_cached_values_is_kept(database: str, options: CacheOptions) -> None:
+    async def pairs(one: Process) -> list[tuple[str | None, str | None]]:
+        (identity,) = await everything(one.store)
+        return [(e.value, e.other) for e in identity.events if e.kind == "pair.seen"]
+
+    seen = [("a@x", "1"), ("b@x", "2"), ("a@x", "2")]
+
+    async def test(one: Process) -> None:
+        for sent in (*seen, *seen):
+            await one.service.identify(observe(*sent))
+            await one.is_filled()
+        known = await one.knows("b@x", None)
+        assert await one.knows(None, "1") == await one.knows("a@x", "2") == known
+        assert await pairs(one) == []
+        assert await one.service.identify(observe("b@x", "1")) == known
+        assert await pairs(one) == [("b@x", "1")]
+        for _ in range(2):
+            await one.is_filled()
+            assert await one.service.identify(observe("b@x", "1")) == known
+        assert await one.knows("b@x", "1") == known
+        assert await pairs(one) == [("b@x", "1")]
 
     on(database, options, test)
 

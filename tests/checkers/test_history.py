@@ -1,133 +1,19 @@
 """The history checker accepts what is right and catches each way of being wrong.
 
-Right histories come from a naive model of the contract, carried out one request after the other,
-with the requests' times then spread so that they overlap. Wrong ones are right ones, damaged.
+Right histories come from a naive model of the contract. Wrong ones are right ones, damaged.
 """
 
 import random
 from collections.abc import Callable
-from functools import cache
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from bitespeed.model.records import ContactRecord, EventRecord, IdentityRecord, IdentityRecords
+from bitespeed.model.records import ContactRecord, EventRecord, IdentityRecords
 from support.history_checker import KINDS, Answer, Operation, check
-
-STEP = 1000  # nanoseconds between two requests of a model
-
-History = list[Operation]
-Final = list[IdentityRecords]
-
-
-class Model:
-    """The contract, as naively as can be."""
-
-    def __init__(self) -> None:
-        self.contacts: list[ContactRecord] = []
-        self.person: dict[int, int] = {}  # of each contact
-        self.events: list[EventRecord] = []
-
-    def identify(self, email: str | None, phone: str | None) -> Answer:
-        touched = sorted(
-            {
-                self.person[c.id]
-                for c in self.contacts
-                if (email and c.email == email) or (phone and c.phone == phone)
-            }
-        )
-        known = {v for c in self.contacts for v in (c.email, c.phone)} | {None}
-        if len(touched) == 2:
-            self._merge(*touched, email, phone)
-        elif not {email, phone} <= known:
-            self._add(touched[0] if touched else None, email, phone)
-        values = {email, phone} - {None}
-        return self.answer(
-            next(self.person[c.id] for c in self.contacts if values & {c.email, c.phone})
-        )
-
-    def _add(self, person: int | None, email: str | None, phone: str | None) -> None:
-        id_ = len(self.contacts) + 1
-        person = person or id_
-        at = 10 * id_
-        self.contacts.append(
-            ContactRecord(id_, "default", person, email, phone, None, None, at, at, None)
-        )
-        self.person[id_] = person
-        self._tell("contact.created", person, id_, None, None, None)
-
-    def _merge(self, elder: int, younger: int, email: str | None, phone: str | None) -> None:
-        for id_, person in self.person.items():
-            if person == younger:
-                self.person[id_] = elder
-        self._tell("identities.merged", elder, None, younger, email, phone)
-
-    def _tell(self, kind: str, identity: int, *rest: object) -> None:
-        self.events.append(
-            EventRecord(len(self.events) + 1, "default", 0, kind, identity, 0, *rest)
-        )
-
-    def answer(self, person: int) -> Answer:
-        members = [c for c in self.contacts if self.person[c.id] == person]
-        return Answer(
-            members[0].id,
-            tuple(dict.fromkeys(c.email for c in members if c.email)),
-            tuple(dict.fromkeys(c.phone for c in members if c.phone)),
-            tuple(c.id for c in members[1:]),
-        )
-
-    def final(self) -> Final:
-        identities = {person: IdentityRecords(person) for person in self.person.values()}
-        for contact in self.contacts:
-            identity = identities[self.person[contact.id]]
-            identity.contacts.append(contact)
-            identity.heads.append(
-                IdentityRecord(contact.id, "default", self.person[contact.id], None, None, 0, 0, 0)
-            )
-        for event in self.events:
-            identities[self.person[event.identity_id]].events.append(event)
-        return list(identities.values())
-
-
-def some_request(rng: random.Random) -> tuple[str | None, str | None]:
-    world = rng.randrange(3)
-    email = f"e{rng.randrange(6)}@w{world}" if rng.random() < 0.85 else None
-    phone = f"{world}00{rng.randrange(6)}" if rng.random() < 0.85 or email is None else None
-    return email, phone
-
-
-@cache
-def serial(seed: int, length: int = 60) -> tuple[History, Final]:
-    """One request after the other."""
-    return overlapping(seed, length, spread=STEP // 3, unknown=0)
-
-
-@cache
-def overlapping(
-    seed: int, length: int = 60, spread: int = 8 * STEP, unknown: float = 0.15
-) -> tuple[History, Final]:
-    """Requests that begin up to ``spread`` before, and end up to ``spread`` after, they are
-    carried out; a share of them without an answer, and half of those not carried out.
-    """
-    rng = random.Random(seed)
-    model = Model()
-    history: History = []
-    for turn in range(length):
-        instant = (turn + 10) * STEP
-        begin, end = instant - rng.randint(1, spread), instant + rng.randint(1, spread)
-        email, phone = some_request(rng)
-        is_known = rng.random() >= unknown
-        is_done = is_known or rng.random() < 0.5
-        answer = model.identify(email, phone) if is_done else None
-        status = 200 if is_known else rng.choice([0, 503])
-        history.append(
-            Operation(turn % 4, begin, end, email, phone, answer if is_known else None, status)
-        )
-    rng.shuffle(history)
-    return history, model.final()
-
+from support.model_histories import STEP, Final, History, Model, overlapping, serial, with_pair
 
 seeds = st.integers(0, 2**32)
 
@@ -391,11 +277,89 @@ def with_contact(
 ) -> Final:
     root = identity.root_id or 0
     contact = ContactRecord(1000, "default", root, email, phone, None, None, 1000, 1000, None)
-    event = EventRecord(1000, "default", 0, "contact.created", root, 0, 1000, None, None, None)
+    event = EventRecord(1000, "default", 0, "contact.created", root, 0, 1000, None)
     more = replace(
         identity, contacts=[*identity.contacts, contact], events=[*identity.events, event]
     )
     return [more if i is identity else i for i in final]
+
+
+def pairs_seen(history: History, final: Final) -> list[tuple[IdentityRecords, EventRecord]]:
+    """Those of requests that were acknowledged."""
+    acknowledged = {(op.email, op.phone) for op in history if op.answer}
+    return [
+        (identity, event)
+        for identity in final
+        for event in identity.events
+        if event.kind == "pair.seen" and (event.value, event.other) in acknowledged
+    ]
+
+
+def with_events(final: Final, identity: IdentityRecords, events: list[EventRecord]) -> Final:
+    return [replace(i, events=events) if i is identity else i for i in final]
+
+
+def drop_a_pair(history: History, final: Final, rng: random.Random):
+    """Two values that were acknowledged are together in the end, but not as what was sent."""
+    found = pairs_seen(history, final)
+    if not found:
+        return None
+    identity, gone = rng.choice(found)
+    rest = [event for event in identity.events if event is not gone]
+    return history, with_events(final, identity, rest)
+
+
+def repeat_a_pair(history: History, final: Final, rng: random.Random):
+    """A pair that a contact or an event has is kept again."""
+    identity = rng.choice(final)
+    known = [(c.email, c.phone) for c in identity.contacts if c.email and c.phone]
+    known += [(e.value, e.other) for e in identity.events if e.value]
+    if not known:
+        return None
+    event = EventRecord(1000, "default", 0, "pair.seen", identity.root_id or 0, 0, None, None)
+    event = with_pair(event, *rng.choice(known))
+    return history, with_events(final, identity, [*identity.events, event])
+
+
+def invent_a_pair(history: History, final: Final, rng: random.Random):
+    """Two values of one identity that no request has had together."""
+    sent = {(op.email, op.phone) for op in history}
+    found = [
+        (i, one.email, other.phone)
+        for i in final
+        for one in i.contacts
+        for other in i.contacts
+        if one.email and other.phone and (one.email, other.phone) not in sent
+    ]
+    if not found:
+        return None
+    identity, email, phone = rng.choice(found)
+    event = EventRecord(1000, "default", 0, "pair.seen", identity.root_id or 0, 0, None, None)
+    event = with_pair(event, email, phone)
+    return history, with_events(final, identity, [*identity.events, event])
+
+
+def keep_a_pair_late(history: History, final: Final, rng: random.Random):
+    """A pair is kept after an event whose request began when the pair had been acknowledged."""
+    first_begin: dict[tuple[str | None, str | None], int] = {}
+    for op in sorted(history, key=lambda op: -op.begin):
+        first_begin[op.email, op.phone] = op.begin
+    ends = {
+        (op.email, op.phone): op.end for op in sorted(history, key=lambda op: -op.end) if op.answer
+    }
+    found = []
+    for identity, event in pairs_seen(history, final):
+        contacts = {c.id: (c.email, c.phone) for c in identity.contacts}
+        last = identity.events[-1]
+        begin = first_begin[contacts.get(last.contact_id or 0, (last.value, last.other))]
+        if ends[event.value, event.other] < begin:
+            found.append((identity, event))
+    if not found:
+        return None
+    identity, event = rng.choice(found)
+    rest = [e for e in identity.events if e is not event]
+    late = event._replace(identity_id=rest[-1].identity_id)
+    return history, with_events(final, identity, [*rest, late])
 
 
 DAMAGES: list[tuple[Damage, str]] = [
@@ -415,6 +379,10 @@ DAMAGES: list[tuple[Damage, str]] = [
     (repeat_a_contact, "repeat"),
     (close_a_ring, "repeat"),
     (invent_a_contact, "invented"),
+    (drop_a_pair, "unkept"),
+    (repeat_a_pair, "repeat"),
+    (invent_a_pair, "invented"),
+    (keep_a_pair_late, "order"),
 ]
 
 

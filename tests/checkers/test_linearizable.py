@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from bitespeed.model.records import ContactRecord, IdentityRecords
+from bitespeed.model.records import ContactRecord, EventRecord, IdentityRecords
 from support.history_checker import Answer, Operation
 from support.linearizability_checker import check
 
@@ -30,6 +30,7 @@ class Shop:
     def __init__(self) -> None:
         self.contacts: list[ContactRecord] = []
         self.person: dict[int, int] = {}  # of each live contact
+        self.events: list[EventRecord] = []  # of pairs
 
     def live(self, person: int | None = None) -> list[ContactRecord]:
         return [
@@ -52,6 +53,16 @@ class Shop:
             )
             self.person[id_] = persons[0] if persons else id_
             persons = [self.person[id_]]
+        if email and phone and (email, phone) not in {(c.email, c.phone) for c in self.contacts}:
+            self.events.append(
+                EventRecord(
+                    *(len(self.events) + 1, "default", 0, "pair.seen", persons[0], 0, None, None),
+                    kind_of_value="email",
+                    value=email,
+                    kind_of_other="phone",
+                    other=phone,
+                )
+            )
         members = self.live(persons[0])
         return Answer(
             members[0].id,
@@ -64,8 +75,9 @@ class Shop:
         return 404 if self.person.pop(id_, None) is None else 204
 
     def final(self) -> Final:
-        """The deleted ones are among those that nobody is with any more."""
+        """The deleted ones are among those that nobody is with any more, as are all pairs."""
         identities = {person: IdentityRecords(person) for person in [*self.person.values(), 0]}
+        identities[0].events += self.events
         for contact in self.contacts:
             is_live = contact.id in self.person
             row = contact if is_live else contact._replace(deleted_at=10_000)
@@ -215,9 +227,27 @@ def split_a_person(history: History, final: Final, rng: random.Random) -> Damage
     )
 
 
+def drop_a_pair(history: History, final: Final, rng: random.Random) -> Damaged:
+    """Two values that were acknowledged are no fact in the end."""
+    acknowledged = {(op.email, op.phone) for op in answered(history)}
+    acknowledged -= {(c.email, c.phone) for i in final for c in i.contacts}
+    found = [e for i in final for e in i.events if (e.value, e.other) in acknowledged]
+    gone = pick(found, rng)
+    return gone and (
+        history,
+        [
+            replace(
+                i, events=[e for e in i.events if (e.value, e.other) != (gone.value, gone.other)]
+            )
+            for i in final
+        ],
+    )
+
+
 @pytest.mark.parametrize(
     "damage",
     [
+        drop_a_pair,
         drop_a_contact,
         show_what_was_deleted,
         delete_twice,
@@ -263,3 +293,14 @@ def test_two_answers_without_a_serial_order_are_both_reported() -> None:
     assert [violation.kind for violation in check(history, final)] == ["order"]
     assert check(history[:-1], final) == []
     assert check([*history[:-2], history[-1]], final) == []
+
+
+def test_pair_of_an_erased_value_need_not_be_kept() -> None:
+    alone = Answer(1, ("a@x",), ("1",), ())
+    history = [
+        Operation(0, 0, 1, "a@x", "1", alone),
+        Operation(0, 2, 3, None, None, None, 200, erases="a@x"),
+    ]
+    contact = ContactRecord(1, "default", 1, "a@x", "1", None, None, 1, 1, None)
+    assert check(history, [], [contact]) == []
+    assert "unkept" in {violation.kind for violation in check(history, [])}

@@ -74,8 +74,10 @@ def test_adopted_contacts_need_bring_nothing_and_are_connected(database: Path) -
     """As if contacts 4, 5 and 6 had come from a table, without values in common, as one person."""
     damage(
         database,
-        "insert into contact_record select 6, tenant, 4, email, phone, null, null, created_at,"
-        " updated_at, null from contact_record where id = 5",
+        "insert into contact_record"
+        " (id, tenant, identity_id, email, phone, created_at, updated_at)"
+        " select 6, tenant, 4, email, phone, created_at, updated_at"
+        " from contact_record where id = 5",
         TOLD.format("contact.created", 4, 6),
         "update contact_record set phone = null where id = 4",
         "update identity set contacts = 3, version = 1 where id = 4",

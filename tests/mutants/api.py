@@ -86,7 +86,7 @@ MUTANTS = [
     ),
     Mutant(
         "the large answer of a state is that of the one before",
-        "rules/identify.py",
+        "rules/draft.py",
         "None if self.is_changed else self.stamp,",
         "self.stamp,",
         LARGE,

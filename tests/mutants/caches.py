@@ -6,6 +6,7 @@ CACHE = Suite(
     "caches",
     "not upstash and (stamp or lease or fence or outcome or licence or late_reply or in_turn)",
 )
+PAIRS = Suite("caches", "not upstash and pair")
 EPOCHS = Suite("caches/test_epochs.py", "restart or clone")
 TENANTS = Suite("api/test_keys.py", "cache and crosses")
 
@@ -46,6 +47,20 @@ MUTANTS = [
         "(other.identity, other.stamp) != (entry.identity, entry.stamp)",
         "other.identity != entry.identity",
         CACHE,
+    ),
+    Mutant(
+        "a pair that was never seen together is a hit",
+        "caches/entries.py",
+        "return entry if _has_seen(entry, observation) else None",
+        "return entry",
+        PAIRS,
+    ),
+    Mutant(
+        "too many pairs are all pairs",
+        "caches/entries.py",
+        'return bytes(entry.secondary_ids) == b"[]"',
+        "return True",
+        Suite("caches/test_entries.py", ""),
     ),
     Mutant(
         "a fence is released although the commit may still happen",

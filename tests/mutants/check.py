@@ -12,15 +12,15 @@ MUTANTS = [
     Mutant(
         "an email in capitals is in canonical form",
         VALUES,
-        "parse_email(email) == email)",
-        "parse_email(email))",
+        "parse(value) == value",
+        "parse(value).casefold() == value.casefold()",
         CHECK,
     ),
     Mutant(
         "a phone number with blanks is in canonical form",
         VALUES,
-        "parse_phone(phone) == phone",
-        "parse_phone(phone) is not None",
+        "parse(value) == value",
+        'parse(value) == value.replace(" ", "")',
         CHECK,
     ),
     Mutant(
@@ -33,8 +33,15 @@ MUTANTS = [
     Mutant(
         "values of contacts are not looked at",
         VALUES,
-        "if not _are_canonical(contact.email, contact.phone):",
+        'if not (_is_canonical("email", contact.email) and _is_canonical("phone", contact.phone)):',
         "if contact.email == contact.phone:",
+        CHECK,
+    ),
+    Mutant(
+        "values of pairs are not looked at",
+        VALUES,
+        "if not all(_is_canonical(kind, value) for kind, value in event.between):",
+        "if event.seq == 0:",
         CHECK,
     ),
     Mutant(

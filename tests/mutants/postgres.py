@@ -12,6 +12,7 @@ RACES = Suite(
     " or idle_connection or cut_while or null_character or quote) and not history",
 )
 
+PAIRS = Suite("store/test_pairs.py", "postgres")
 SEQUENCES = Suite("store/test_sequences.py", "postgres")
 
 EXISTING = Suite("store/test_existing_contacts.py", "direct or pooled")
@@ -223,6 +224,48 @@ MUTANTS = [
         """b"\\0" in value""",
         "False",
         RACES,
+    ),
+    Mutant(
+        "a pair of a freed value stays known on PostgreSQL",
+        f"{FUNCTIONS}/end_values.sql",
+        "and e.value_until is null",
+        "and e.value_until is not null",
+        PAIRS,
+    ),
+    Mutant(
+        "a pair of another freed value stays known on PostgreSQL",
+        f"{FUNCTIONS}/end_values.sql",
+        "and e.other_until is null",
+        "and e.other_until is not null",
+        PAIRS,
+    ),
+    Mutant(
+        "a deleted contact shows a freed email still on PostgreSQL",
+        f"{FUNCTIONS}/end_values.sql",
+        "and c.email_until is null",
+        "and c.email_until is not null",
+        PAIRS,
+    ),
+    Mutant(
+        "a deleted contact shows a freed phone number still on PostgreSQL",
+        f"{FUNCTIONS}/end_values.sql",
+        "and c.phone_until is null",
+        "and c.phone_until is not null",
+        PAIRS,
+    ),
+    Mutant(
+        "pairs of deleted contacts are forgotten on PostgreSQL",
+        f"{FUNCTIONS}/pairs_beside.sql",
+        "c.deleted_at is not null",
+        "c.deleted_at is null",
+        PAIRS,
+    ),
+    Mutant(
+        "pairs of events are forgotten on PostgreSQL",
+        f"{FUNCTIONS}/pairs_beside.sql",
+        "e.value_until is null",
+        "false",
+        PAIRS,
     ),
     Mutant(
         "a store is opened beside contacts to adopt",

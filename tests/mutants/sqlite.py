@@ -3,6 +3,7 @@
 from support.mutants import Mutant, Suite
 
 STORE = Suite("store", "sqlite and not first_starts")  # what every store promises, on each of them
+PAIRS = Suite("store/test_pairs.py", "sqlite")
 REPLACED = Suite("sqlite/test_replaced_file.py", "overwritten_file or locks or through_sqlite")
 
 FILE = Suite("sqlite/test_sqlite_store.py", "thread")
@@ -19,15 +20,15 @@ MUTANTS = [
     Mutant(
         "stamps are not compared",
         "stores/sqlite/sql/commit.sql",
-        "where id = ? and stamp = ? and root_id = id",
-        "where id = ? and ? is not null and root_id = id",
+        "where id = :id and stamp = :stamp and root_id = id",
+        "where id = :id and :stamp is not null and root_id = id",
         STORE,
     ),
     Mutant(
         "an identity that ended is still changed",
         "stores/sqlite/sql/commit.sql",
-        "where id = ? and stamp = ? and root_id = id",
-        "where id = ? and stamp = ?",
+        "where id = :id and stamp = :stamp and root_id = id",
+        "where id = :id and stamp = :stamp",
         STORE,
     ),
     Mutant(
@@ -61,8 +62,8 @@ MUTANTS = [
     Mutant(
         "what was merged earlier is left behind",
         "stores/sqlite/sql/commit.sql",
-        "set root_id = ?\nwhere root_id = ?;",
-        "set root_id = ?\nwhere id = ?;",
+        "set root_id = :root, relabelled_at = :now\nwhere root_id = :id;",
+        "set root_id = :root, relabelled_at = :now\nwhere id = :id;",
         STORE,
     ),
     Mutant(
@@ -71,6 +72,62 @@ MUTANTS = [
         "where tenant = ? and kind = ? and value = ?",
         "where tenant = ? and kind = ? and value = ? and false",
         STORE,
+    ),
+    Mutant(
+        "a pair of a freed value is known to whoever brings the value again",
+        "stores/sqlite/sql/commit.sql",
+        "and value = :value and value_until is null",
+        "and value = :value and value_until is not null",
+        PAIRS,
+    ),
+    Mutant(
+        "a pair of another freed value is known to whoever brings the value again",
+        "stores/sqlite/sql/commit.sql",
+        "and other = :value and other_until is null",
+        "and other = :value and other_until is not null",
+        PAIRS,
+    ),
+    Mutant(
+        "a deleted contact shows a freed email still",
+        "stores/sqlite/sql/commit.sql",
+        "and email = :value and deleted_at is not null and email_until is null",
+        "and email = :value and deleted_at is not null and email_until is not null",
+        PAIRS,
+    ),
+    Mutant(
+        "a deleted contact shows a freed phone number still",
+        "stores/sqlite/sql/commit.sql",
+        "and phone = :value and deleted_at is not null and phone_until is null",
+        "and phone = :value and deleted_at is not null and phone_until is not null",
+        PAIRS,
+    ),
+    Mutant(
+        "a pair of a freed value counts as seen",
+        "stores/sqlite/sql/read.sql",
+        "e.value_until is null and e.other_until is null",
+        "true",
+        PAIRS,
+    ),
+    Mutant(
+        "a pair of a deleted contact whose value was freed counts as seen",
+        "stores/sqlite/sql/read.sql",
+        "and c.email_until is null and c.phone_until is null",
+        "",
+        PAIRS,
+    ),
+    Mutant(
+        "a pair of a deleted contact is forgotten",
+        "stores/sqlite/sql/read.sql",
+        "where born.root_id = r.id and c.deleted_at is not null\n",
+        "where born.root_id = r.id and c.deleted_at = 0\n",
+        PAIRS,
+    ),
+    Mutant(
+        "an identity is not relabelled when its primary changes",
+        "stores/sqlite/sql/commit.sql",
+        "iif(primary_id is :primary and :root = id, relabelled_at, :now)",
+        "relabelled_at",
+        Suite("store/test_view.py", "sqlite"),
     ),
     Mutant(
         "contacts may be older than their primary",

@@ -29,7 +29,8 @@ ALL_TENANTS = {
 def statements(text):
     """The statements of a function, without its comments."""
     code = re.sub(r"--[^\n]*", "", text)
-    return re.split(r";|\bloop\b|\bthen\b|\bbegin\b", code)
+    # A `then` within a line belongs to a `case` of one statement.
+    return re.split(r";|\bloop\b|\bthen$|\bbegin\b", code, flags=re.MULTILINE)
 
 
 def without_tenant(text):

@@ -32,6 +32,9 @@ def fill(first, last):
     union all select 'default', 'phone', n::text, born from n;
     insert into event (tenant, at, kind, identity_id, version)
     select 'default', n, 'contact.created', born, 1 from n;
+    insert into event (
+        tenant, at, kind, identity_id, version, kind_of_value, value, kind_of_other, other)
+    select 'default', n, 'pair.seen', born, 2, 'email', n || '@x', 'phone', n::text from n;
     select setval('contact_id', {last});
     drop table n;
     """
@@ -120,6 +123,13 @@ def asked(values=(), contact=None, members=True, remembered=()):
     }
 
 
+PAIR = ["email", "101@x", "phone", "201", None, None, None]
+
+
+def event(kind, identity, contact=None, merged=None, pair=None):
+    return [kind, identity, 2, contact, merged, identity, pair, "key", "request", "label"]
+
+
 def changes(identities=(), contacts=(), events=(), **others):
     none = {"deleted": [], "freed_emails": [], "freed_phones": []}
     lists = {"identities": list(identities), "contacts": list(contacts), "events": list(events)}
@@ -141,21 +151,21 @@ CALLS = [
                 [-1, "new@x", "new1", None, None, True, True, 0],
                 [101, "new@y", "101", None, None, True, False, 101],
             ],
-            [["contact.created", -1, 1, -1, None, None, None]],
+            [event("contact.created", -1, contact=-1)],
         ),
     ),
     (
         "commit",
         changes(
             [[101, 101, 101, 101, 20, 1], [201, 101, 201, 201, 10, 1]],
-            events=[["identities.merged", 101, 2, None, 201, "101@x", "201"]],
+            events=[event("identities.merged", 101, merged=201, pair=PAIR)],
         ),
     ),
     (
         "commit",
         changes(
             [[101, 101, 101, 101, 9, 1]],
-            events=[["contact.deleted", 101, 2, 102, None, None, None]],
+            events=[event("contact.deleted", 101, contact=102)],
             deleted=[102],
             freed_emails=["102@x"],
             freed_phones=["102"],

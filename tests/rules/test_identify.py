@@ -1,15 +1,17 @@
 """The rule on hand-made snapshots: what it decides, and what each observation is answered."""
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from bitespeed.errors import NotFound
-from bitespeed.model.changes import Committed, Event, NewContact
+from bitespeed.model.changes import Committed, Event, NewContact, Pair
 from bitespeed.model.identifiers import observe
 from bitespeed.model.identity import Answer, Contact, Identity, Snapshot
+from bitespeed.model.sources import Source
 from bitespeed.rules.delete import delete
-from bitespeed.rules.identify import absorb, identify
+from bitespeed.rules.identify import absorb, identify, may_confirm
 from bitespeed.rules.look_up import answer_for_contact, look_up
 
 NOW = 1_000_000
@@ -95,7 +97,7 @@ def test_new_email_with_known_phone_becomes_a_secondary():
     (change,) = changes.identities
     assert (change.id, change.root, change.primary, change.primary_at) == (1, 1, 1, 10)
     assert (change.contacts, change.stamp) == (2, stamp(change.id))
-    assert changes.events == [Event("contact.created", 1, 2, contact=-1)]
+    assert changes.events == [Event("contact.created", 1, 2, contact=-1, primary=1)]
 
 
 def test_new_phone_with_known_email_becomes_a_secondary():
@@ -110,16 +112,57 @@ def test_spelling_sent_is_kept_with_the_contact():
 
 
 TWO_CONTACTS = identity(contact(1, "a@x", "1"), contact(2, "b@x", "2"))
+A2 = ("email", "a@x", "phone", "2")
+B1 = ("email", "b@x", "phone", "1")
 
 
-@pytest.mark.parametrize(
-    "sent", [("a@x", "1"), ("a@x", None), (None, "2"), ("a@x", "2"), ("b@x", "1"), ("B@x", " 1 ")]
-)
+@pytest.mark.parametrize("sent", [("a@x", "1"), ("a@x", None), (None, "2"), ("B@x", " 2 ")])
 def test_nothing_new_writes_nothing(sent):
     changes, (answer,) = decide(snapshot(TWO_CONTACTS), sent)
     assert not changes
     assert (changes.contacts, changes.identities, changes.events) == ([], [], [])
     assert answer == Answer(1, ["a@x", "b@x"], ["1", "2"], [2])
+
+
+def test_values_never_seen_together_are_kept_once():
+    known = snapshot(msgspec.structs.replace(TWO_CONTACTS, pairs=[A2]))
+    sent = [("a@x", "2"), ("B@x", "1"), ("b@x", "1"), ("a@x", "1")]
+    changes, answers = decide(known, *sent)
+    assert answers == [Answer(1, ["a@x", "b@x"], ["1", "2"], [2])] * 4
+    assert changes.contacts == []
+    (change,) = changes.identities
+    assert (change.root, change.primary, change.contacts, change.stamp) == (1, 1, 2, stamp(1))
+    assert changes.events == [
+        Event("pair.seen", 1, 2, primary=1, pair=Pair(*B1, raw_value="B@x")),
+    ]
+
+
+def test_answer_to_a_new_pair_waits_for_commit():
+    _, (reply,) = identify(snapshot(TWO_CONTACTS), [observe("a@x", "2")])
+    assert reply.needs_commit
+
+
+def test_pairs_of_a_batch_are_seen_later():
+    sent = [("n@x", "8"), ("n@x", "9"), ("m@x", "8"), ("m@x", "9"), ("m@x", "9"), ("n@x", "8")]
+    changes, _ = decide(NOBODY, *sent)
+    kinds = [event.kind for event in changes.events]
+    assert kinds == ["contact.created"] * 3 + ["pair.seen"]
+
+
+def test_a_merge_is_the_pair_that_joined_the_two():
+    changes, _ = decide(snapshot(GEORGE, BIFF), ("george@x", "717"), ("george@x", "717"))
+    assert [event.kind for event in changes.events] == ["identities.merged"]
+
+
+def test_the_source_of_each_observation_is_in_its_events():
+    sources = [Source("k1", "r1"), Source("k2", "r2", "shop"), Source("k3", "r3")]
+    observations = [observe(*sent) for sent in (("a@x", "1"), ("new@x", "7"), ("a@x", "2"))]
+    changes, _ = identify(snapshot(TWO_CONTACTS), observations, sources)
+    named = [(e.kind, e.source, e.request, e.label) for e in changes.events]
+    assert named == [
+        ("contact.created", "k2", "r2", "shop"),
+        ("pair.seen", "k3", "r3", None),
+    ]
 
 
 def test_known_email_and_phone_merge_without_new_contact():
@@ -129,7 +172,9 @@ def test_known_email_and_phone_merge_without_new_contact():
     merged = by_id(changes)
     assert (merged[11].root, merged[11].primary, merged[11].contacts) == (11, 11, 2)
     assert (merged[27].root, merged[27].stamp) == (11, stamp(27))
-    joined = Event("identities.merged", 11, 2, merged=27, email="george@x", phone="717")
+    pair = Pair("email", "george@x", "phone", "717")
+    parts = {"merged_primary": 27, "sizes": (1, 1)}
+    joined = Event("identities.merged", 11, 2, merged=27, primary=11, pair=pair, **parts)
     assert changes.events == [joined]
 
 
@@ -231,7 +276,7 @@ def test_merged_pairs_merge_in_the_same_batch():
     merged = by_id(changes)
     (root,) = {change.root for change in merged.values()}
     assert (len(merged), merged[root].contacts, merged[root].primary) == (4, 4, 1)
-    assert [event.kind for event in changes.events] == ["identities.merged"] * 3
+    assert [event.kind for event in changes.events] == ["identities.merged"] * 3 + ["pair.seen"]
 
 
 def test_identity_is_created_and_merged_in_one_batch():
@@ -282,7 +327,7 @@ def test_a_merge_repeated_in_one_batch_happens_once():
     changes, replies = decide(
         snapshot(GEORGE, BIFF), ("george@x", "717"), ("biff@x", "919"), ("george@x", "717")
     )
-    assert len(changes.events) == 1
+    assert [event.kind for event in changes.events] == ["identities.merged", "pair.seen"]
     assert replies[0] == replies[1] == replies[2]
 
 
@@ -402,9 +447,14 @@ OBSERVATIONS = st.builds(
 BATCHES = st.lists(OBSERVATIONS, max_size=12)
 
 
-def without_members(known):
+def with_few_members(known, batch):
+    """The snapshot with the members that `absorb` needs, and no others."""
+    needed = {known.emails[o.email] for o in may_confirm(known, batch)}
     bare = [
-        Identity(i.id, i.version, i.stamp, i.primary_id, i.primary_at, i.contacts) for i in PEOPLE
+        i
+        if i.id in needed
+        else Identity(i.id, i.version, i.stamp, i.primary_id, i.primary_at, i.contacts)
+        for i in PEOPLE
     ]
     return Snapshot({i.id: i for i in bare}, known.emails, known.phones)
 
@@ -414,7 +464,7 @@ def test_absorbing_changes_the_same_as_identifying(batch):
     known = snapshot(*PEOPLE)
     changes, _ = identify(known, batch)
     assert absorb(known, batch) == changes
-    assert absorb(without_members(known), batch) == changes
+    assert absorb(with_few_members(known, batch), batch) == changes
 
 
 @given(BATCHES)
@@ -458,7 +508,7 @@ def test_deleted_secondary_frees_the_values_only_it_carries():
     (change,) = changes.identities
     assert (change.id, change.root, change.primary, change.primary_at) == (1, 1, 1, 10)
     assert (change.contacts, change.stamp) == (1, stamp(change.id))
-    assert changes.events == [Event("contact.deleted", 1, 5, contact=2)]
+    assert changes.events == [Event("contact.deleted", 1, 5, contact=2, primary=1)]
     assert changes.contacts == []
 
 

@@ -8,7 +8,8 @@ import pytest
 from bitespeed.errors import AnswerTooLarge, StoreUnavailable
 from bitespeed.model.identifiers import observe
 from bitespeed.model.identity import Answer, Contact, Identity, Snapshot
-from bitespeed.rules import identify as rule
+from bitespeed.rules import draft
+from bitespeed.rules.identify import identify
 from bitespeed.service import service as service_module
 from bitespeed.service.batching import MAX_BATCH, MAX_BATCH_CONTACTS, Limits
 from bitespeed.service.large_answers import LARGE_ANSWER, MAX_REMEMBERED, LargeAnswers
@@ -120,8 +121,8 @@ def test_answer_is_made_anew_only_after_a_change(path, monkeypatch):
         made.append(members)
         return original(members)
 
-    original = rule.consolidate
-    monkeypatch.setattr(rule, "consolidate", consolidate)
+    original = draft.consolidate
+    monkeypatch.setattr(draft, "consolidate", consolidate)
 
     async def main():
         async with store_at(path) as store, service_on(store) as service:
@@ -158,8 +159,8 @@ def test_only_large_answer_is_made_on_the_thread(path, monkeypatch, contacts):
         threads.append(threading.current_thread())
         return original(members)
 
-    original = rule.consolidate
-    monkeypatch.setattr(rule, "consolidate", consolidate)
+    original = draft.consolidate
+    monkeypatch.setattr(draft, "consolidate", consolidate)
 
     async def main():
         async with store_at(path) as store, service_on(store) as service:
@@ -182,7 +183,7 @@ def test_merges_with_a_large_identity_copy_no_contacts():
     emails = {"large1@x": 1} | {f"o{n}@x": n for n in others}
     phones = {"7": 1}
     observations = [observe(f"o{n}@x", "7") for n in others]
-    changes, replies = rule.identify(Snapshot({1: large} | others, emails, phones), observations)
+    changes, replies = identify(Snapshot({1: large} | others, emails, phones), observations)
     assert len(changes.identities) == 101
     for count, reply in enumerate(replies, 1):
         assert any(part is members for part in reply.members)

@@ -96,14 +96,18 @@ def test_events_are_in_the_order_of_the_changes(backend):
         await write(store, ("a@x", "1"), ("b@x", "2"), ("b@x", "3"))
         await store.commit(DEFAULT_TENANT, await decide(store, ("a@x", "3"), ("c@x", "1")))
         await delete_contact(store, 1)
-        columns = "kind, identity_id, version, contact_id, merged_id, email, phone"
+        columns = "kind, identity_id, version, contact_id, merged_id, primary_id"
         assert backend.query(f"select {columns} from event order by seq") == [
-            ("contact.created", 1, 1, 1, None, None, None),
-            ("contact.created", 2, 1, 2, None, None, None),
-            ("contact.created", 2, 2, 3, None, None, None),
-            ("identities.merged", 2, 3, None, 1, "a@x", "3"),
-            ("contact.created", 2, 3, 4, None, None, None),
-            ("contact.deleted", 2, 4, 1, None, None, None),
+            ("contact.created", 1, 1, 1, None, None),
+            ("contact.created", 2, 1, 2, None, None),
+            ("contact.created", 2, 2, 3, None, 2),
+            ("identities.merged", 2, 3, None, 1, 1),
+            ("contact.created", 2, 3, 4, None, 1),
+            ("contact.deleted", 2, 4, 1, None, 2),
+        ]
+        pair = "kind_of_value, value, kind_of_other, other"
+        assert backend.query(f"select {pair} from event where value is not null") == [
+            ("email", "a@x", "phone", "3")
         ]
         assert {t for (t,) in backend.query("select tenant from event")} == {DEFAULT_TENANT}
         instants = [at for (at,) in backend.query("select at from event order by seq")]

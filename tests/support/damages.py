@@ -54,7 +54,7 @@ ROWS = {
         "I10",
         "update identifier set value = '1 00' where value = '100'",
     ),
-    "an event whose value is no email": ("I10", "update event set email = 'x' where seq = 4"),
+    "an event whose value is no email": ("I10", "update event set value = 'x' where seq = 4"),
     "an event of another tenant": ("I4", "update event set tenant = 'other' where seq = 1"),
     "an identity in the wrong tenant": ("I4", "update identity set tenant = 'other' where id = 4"),
     "a merged identity in the wrong tenant": (
@@ -115,7 +115,7 @@ HARMLESS_ROWS = {
     "a phone number in the form of a region": (
         "update contact_record set phone = '+16502530000' where phone = '300'",
         "update identifier set value = '+16502530000' where value = '300'",
-        "update event set phone = '+16502530000' where phone = '300'",
+        "update event set other = '+16502530000' where other = '300'",
     ),
     "a clock that is a minute ahead": ("update event set at = at + 60000000",),
     "an index of the operator": ("create index theirs on event (at)",),

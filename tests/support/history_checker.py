@@ -31,8 +31,9 @@ KINDS = {
     "torn": "I6: any two answers are nested or disjoint",
     "lost": "I7: what was acknowledged is there and together in the end",
     "welded": "I7: nothing is together in the end that no request connects",
-    "repeat": "I5: every contact brought something new",
-    "invented": "every contact and every merge comes from a request",
+    "unkept": "an email and a phone that were acknowledged are a fact of the store in the end",
+    "repeat": "I5: every contact brought something new, every pair was not known",
+    "invented": "every contact, every merge and every pair comes from a request",
     "order": "every answer is a state of the store at a time between request and arrival",
 }
 
@@ -115,6 +116,7 @@ def check(
             *_not_by_age(answered, contacts),
             *_lost(history, final),
             *_welded(history, final),
+            *unkept(history, final),
             *_repeats(contacts.values()),
             *_out_of_order(history, answered, final),
         ]
@@ -298,8 +300,12 @@ def _holders(final: Sequence[IdentityRecords]) -> dict[str, int | None]:
     return {value: i.root_id for i in final for c in i.contacts for value in _values(c)}
 
 
-def _values(row: ContactRecord | EventRecord) -> list[str]:
+def _values(row: ContactRecord) -> list[str]:
     return [value for value in (row.email, row.phone) if value is not None]
+
+
+def _pair_of(event: EventRecord) -> _Pair:
+    return event.value, event.other
 
 
 def _lost(history: Sequence[Operation], final: Sequence[IdentityRecords]) -> Iterator[Violation]:
@@ -309,6 +315,24 @@ def _lost(history: Sequence[Operation], final: Sequence[IdentityRecords]) -> Ite
             found = {holders.get(value) for value in op.values()}
             if len(found) != 1 or None in found:
                 yield Violation("lost", "acknowledged, but not together in the end", (op,))
+
+
+def unkept(
+    history: Sequence[Operation],
+    final: Sequence[IdentityRecords],
+    erased: Iterable[ContactRecord] = (),
+) -> Iterator[Violation]:
+    """Acknowledged pairs that neither a contact, live or deleted, nor an event has.
+
+    An erasure removes the pairs of the values that it erases, so those are not missed.
+    """
+    facts = {(c.email, c.phone) for i in final for c in i.contacts}
+    facts |= {_pair_of(event) for i in final for event in i.events}
+    gone = {value for contact in erased for value in _values(contact)}
+    for op in history:
+        is_pair = op.answer is not None and not op.is_look_up and len(op.values()) == 2
+        if is_pair and (op.email, op.phone) not in facts and gone.isdisjoint(op.values()):
+            yield Violation("unkept", "acknowledged, but nothing says so in the end", (op,))
 
 
 def _welded(history: Sequence[Operation], final: Sequence[IdentityRecords]) -> Iterator[Violation]:
@@ -357,6 +381,17 @@ def _repeats(contacts: Iterable[ContactRecord]) -> Iterator[Violation]:
 # The events replayed
 
 
+class _Requests:
+    """When each pair was first sent, and the first request with it that was acknowledged."""
+
+    def __init__(self, history: Sequence[Operation]) -> None:
+        sent = [op for op in history if not op.is_look_up]
+        latest_first = sorted(sent, key=lambda op: -op.begin)
+        self.first_begins: dict[_Pair, int] = {(o.email, o.phone): o.begin for o in latest_first}
+        last_end_first = sorted((op for op in sent if op.answer), key=lambda op: -op.end)
+        self.first_ends: dict[_Pair, Operation] = {(o.email, o.phone): o for o in last_end_first}
+
+
 @dataclass(eq=False, slots=True)
 class _Point:
     """When one event can have happened: not before ``earliest``, not after ``latest``."""
@@ -390,6 +425,8 @@ class _State:
     since: _Point
     digest: int
     until: _Point | None = None
+    seen: list[_Point] = field(default_factory=list)
+    """The pairs that were seen meanwhile, which change no answer."""
 
     def was_seen_by(self, operation: Operation) -> None:
         self.since.not_after(operation.end, operation)
@@ -410,6 +447,7 @@ class _Replay:
     violations: list[Violation] = field(default_factory=list)
     _current: dict[int, _State] = field(default_factory=dict)
     _known: set[str] = field(default_factory=set)
+    _facts: set[_Pair] = field(default_factory=set)
     _codes: dict[Node, int] = field(default_factory=dict)
     _random: random.Random = field(default_factory=lambda: random.Random(0))
 
@@ -422,17 +460,33 @@ class _Replay:
             result ^= code
         return result
 
-    def run(self, identity: IdentityRecords, begun: dict[_Pair, int]) -> None:
+    def run(self, identity: IdentityRecords, requests: "_Requests") -> None:
         """Take in the events of one identity and of all that were merged into it."""
         contacts = {contact.id: contact for contact in identity.contacts}
         for event in identity.events:
             contact = contacts.get(event.contact_id or 0)
-            source = contact or event
-            begin = begun.get((source.email, source.phone))
+            pair = _pair_of(event) if contact is None else (contact.email, contact.phone)
+            begin = requests.first_begins.get(pair)
             if begin is None:
                 self._object("invented", f"no request explains event {event.seq}")
-            new = [] if contact is None else self._brought(contact)
-            self._change(_Point(event, [], begin or 0), new)
+            point = _Point(event, [], begin or 0)
+            acknowledged = requests.first_ends.get(pair)
+            if acknowledged is not None and None not in pair and pair not in self._facts:
+                point.not_after(acknowledged.end, acknowledged)
+            if event.kind == "pair.seen":
+                self._see(point, pair)
+            else:
+                self._change(point, [] if contact is None else self._brought(contact))
+            self._facts.add(pair)
+
+    def _see(self, point: _Point, pair: _Pair) -> None:
+        if pair in self._facts:
+            self._object("repeat", f"the pair of event {point.event.seq} was known")
+        state = self._current.get(point.event.identity_id)
+        if state is not None:
+            point.parents += [state.since, *state.seen[-1:]]
+            state.seen.append(point)
+        self.points.append(point)
 
     def _brought(self, contact: ContactRecord) -> list[Node]:
         values = [value for value in _values(contact) if value not in self._known]
@@ -451,7 +505,7 @@ class _Replay:
             before = self._current.pop(id_, None)
             if before is not None:
                 before.until = point
-                point.parents.append(before.since)
+                point.parents += [before.since, *before.seen[-1:]]
                 digest ^= before.digest
         state = _State(point, digest)
         self._current[event.identity_id] = self.states[digest] = state
@@ -468,9 +522,9 @@ def _out_of_order(
     one another; those of two identities that have not met yet may come in any order.
     """
     replay = _Replay()
-    begun = _first_begins(history)
+    requests = _Requests(history)
     for identity in final:
-        replay.run(identity, begun)
+        replay.run(identity, requests)
     yield from replay.violations
     for operation, _, nodes in answered:
         state = replay.states.get(replay.digest(nodes))
@@ -483,9 +537,3 @@ def _out_of_order(
             involved = tuple(op for op in (point.before, point.after) if op is not None)
             what = f"event {point.event.seq} was seen by one before it had happened for the other"
             yield Violation("order", what, involved)
-
-
-def _first_begins(history: Sequence[Operation]) -> dict[_Pair, int]:
-    """When each observation was first sent."""
-    latest_first = sorted(history, key=lambda op: -op.begin)
-    return {(op.email, op.phone): op.begin for op in latest_first if not op.is_look_up}

@@ -9,7 +9,8 @@ nobody can tell that it was not so; if there is none, something was wrong.
 
 Values that no request connects have nothing to do with each other, so there is a search for each
 group of values, its requests and its contacts. It says nothing of I7, the final partition of all
-histories: deletions make that depend on the order.
+histories: deletions make that depend on the order. What was acknowledged must be kept all the same,
+see `unkept`.
 """
 
 from collections import defaultdict
@@ -18,7 +19,7 @@ from itertools import count
 from typing import NamedTuple
 
 from bitespeed.model.records import ContactRecord, IdentityRecords
-from support.history_checker import Answer, Blobs, Node, Operation, Violation
+from support.history_checker import Answer, Blobs, Node, Operation, Violation, unkept
 
 BUDGET = 200_000  # steps of one search; those of histories that are right take some dozens
 
@@ -31,8 +32,10 @@ def check(
     final: Sequence[IdentityRecords],
     erased: Sequence[ContactRecord] = (),
 ) -> list[Violation]:
-    """Every group of requests that no order explains. ``erased`` are the contacts that were."""
-    violations: list[Violation] = []
+    """Every group of requests that no order explains, and every pair that is not kept. ``erased``
+    are the contacts that were.
+    """
+    violations = [*unkept(history, final, erased)]
     for operations, contacts, persons in _groups(history, final, erased):
         search = _Search(operations, contacts, persons)
         if not search.succeeds():

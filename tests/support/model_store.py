@@ -20,8 +20,9 @@ from bitespeed.model.records import (
     IdentityRecords,
 )
 from bitespeed.rules.delete import delete
+from bitespeed.rules.draft import Reply
 from bitespeed.rules.erase import Subject, erase, erasure_of, subject_records
-from bitespeed.rules.identify import Reply, identify
+from bitespeed.rules.identify import identify
 
 TENANT = "default"
 
@@ -73,6 +74,7 @@ class Database:
                 head.primary_at or 0,
                 head.contacts,
                 [Contact(c.id, c.created_at, c.email, c.phone) for c in self.members(head.id)],
+                self.pairs(head.id),
             )
             for head in self.rows.heads
             if head.id in roots and head.id == head.root_id and head.primary_id is not None
@@ -83,6 +85,26 @@ class Database:
         live = (contact for contact in self.contacts.values() if contact.deleted_at is None)
         members = [contact for contact in live if self.home(contact.id) == root]
         return sorted(members, key=lambda contact: (contact.created_at, contact.id))
+
+    def pairs(self, root: int) -> list[tuple[str, str, str, str]]:
+        """The pairs that its live contacts do not show, of values that somebody still has."""
+        seen = [
+            (e.kind_of_value, e.value, e.kind_of_other, e.other)
+            for e in self.rows.events
+            if e.value is not None
+            and self.heads[e.identity_id].root_id == root
+            and (e.value_until, e.other_until) == (None, None)
+        ]
+        said = [
+            ("email", c.email, "phone", c.phone)
+            for c in self.contacts.values()
+            if c.deleted_at is not None
+            and self.home(c.id) == root
+            and c.email is not None
+            and c.phone is not None
+            and (c.email_until, c.phone_until) == (None, None)
+        ]
+        return seen + said
 
     def identities(self) -> list[IdentityRecords]:
         """Everything, as `Store.scan` gives it."""
@@ -247,7 +269,7 @@ class Writing:
             tuple(sorted(self._heads.values())),
             tuple(sorted(c for c in self._contacts.values() if c.identity_id not in gone)),
             tuple(sorted(self._identifiers.items())),
-            tuple(sorted((*kept_events, *self._events(first_event)))),
+            tuple(sorted(self._with_values_ended([*kept_events, *self._events(first_event)]))),
         )
         return database(rows)
 
@@ -288,8 +310,31 @@ class Writing:
     def _delete(self) -> None:
         for id_ in self._changes.deleted:
             self._contacts[id_] = self._contacts[id_]._replace(deleted_at=self._at)
+        for id_, contact in self._contacts.items():
+            if contact.deleted_at is not None:
+                freed = freed_keys(self._changes)
+                self._contacts[id_] = contact._replace(
+                    email_until=contact.email_until
+                    or (self._at if ("email", contact.email) in freed else None),
+                    phone_until=contact.phone_until
+                    or (self._at if ("phone", contact.phone) in freed else None),
+                )
         for key in freed_keys(self._changes):
             self._identifiers.pop(key, None)
+
+    def _with_values_ended(self, events: list[EventRecord]) -> list[EventRecord]:
+        """The events, those about a value that nobody has any more marked by the last one."""
+        freed = freed_keys(self._changes)
+        last = max((event.seq for event in events), default=0)
+        return [
+            event._replace(
+                value_until=event.value_until
+                or (last if (event.kind_of_value, event.value) in freed else None),
+                other_until=event.other_until
+                or (last if (event.kind_of_other, event.other) in freed else None),
+            )
+            for event in events
+        ]
 
     def _events(self, first: int) -> list[EventRecord]:
         return [
@@ -302,8 +347,11 @@ class Writing:
                 version=event.version,
                 contact_id=self._id_or_none(event.contact),
                 merged_id=self._id_or_none(event.merged),
-                email=event.email,
-                phone=event.phone,
+                primary_id=self._id_or_none(event.primary),
+                kind_of_value=event.pair and event.pair.kind,
+                value=event.pair and event.pair.value,
+                kind_of_other=event.pair and event.pair.other_kind,
+                other=event.pair and event.pair.other_value,
             )
             for n, event in enumerate(self._changes.events)
         ]

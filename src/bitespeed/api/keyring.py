@@ -16,6 +16,7 @@ import msgspec
 from bitespeed.api.rates import Bucket, Rates, SharedBucket
 from bitespeed.errors import Overloaded
 from bitespeed.model.api_keys import SCOPES, ApiKey, Scope
+from bitespeed.model.sources import NO_SOURCE, Source
 from bitespeed.stores.protocols import KeyStore
 from bitespeed.tenant import DEFAULT_TENANT
 
@@ -32,6 +33,8 @@ class Caller(msgspec.Struct, frozen=True, eq=False):
 
     tenant: str
     scopes: frozenset[Scope]
+    source: Source = NO_SOURCE
+    """What the facts that the caller brings are kept under."""
     bucket: Bucket | SharedBucket | None = None
     """Limits the rate of the key; None without a limit."""
 
@@ -168,5 +171,5 @@ class Keyring:
         is_same = before is not None and before.key == key
         caller = before.caller if before is not None and is_same else None
         bucket = self._rates.bucket(id_, caller and caller.bucket)
-        caller = caller or Caller(key.tenant, frozenset(key.scopes), bucket)
+        caller = caller or Caller(key.tenant, frozenset(key.scopes), Source(id_), bucket)
         return Entry(key, caller, fresh_until, min(trusted_until, read_at + left))

@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 from importlib import import_module
 from typing import Literal, NamedTuple
 
-from bitespeed.api.calls import Backend, Call, flag
+from bitespeed.api.calls import Backend, Call, flag, text_parameter
 from bitespeed.api.http import HttpReply
 from bitespeed.errors import MethodNotAllowed, UnknownPath
 from bitespeed.model.api_keys import Scope
@@ -41,6 +41,8 @@ class Operation(NamedTuple):
     served_by: Place = "both"
     flag_scopes: Mapping[str, Scope] = {}
     """The scope needed instead when the query has the flag, such as ``dryRun=true``."""
+    parameter_scopes: Mapping[str, Scope] = {}
+    """The scope needed instead when the query has the parameter, with whatever value."""
     is_open: bool = False
     """Whether every page in a browser may use it, by every name: see `origins.py`."""
     opens_in_browser: bool = False
@@ -50,6 +52,9 @@ class Operation(NamedTuple):
         """The scope that a request with this query needs. Raises `InvalidInput` for a bad flag."""
         for name, scope in self.flag_scopes.items():
             if flag(query, name):
+                return scope
+        for name, scope in self.parameter_scopes.items():
+            if text_parameter(query, name) is not None:
                 return scope
         return self.scope
 
@@ -80,8 +85,26 @@ OPERATIONS = (
     ),
     Operation("enqueue", "POST", "/observations", "observations.enqueue", "identify", MAX_MESSAGE),
     Operation("look_up", "GET", "/contacts", "contacts.look_up", "read"),
-    Operation("get_contact", "GET", "/contacts/{id}", "contacts.get_contact", "read"),
+    Operation(
+        "get_contact",
+        "GET",
+        "/contacts/{id}",
+        "contacts.get_contact",
+        "read",
+        parameter_scopes={"asOf": "explain"},
+    ),
     Operation("delete_contact", "DELETE", "/contacts/{id}", "contacts.delete_contact", "delete"),
+    Operation(
+        "look_up_values",
+        "POST",
+        "/contacts/lookup",
+        "contacts.look_up_values",
+        "read",
+        MAX_SMALL_BODY,
+    ),
+    Operation("why", "POST", "/why", "explanations.why", "explain", MAX_SMALL_BODY),
+    Operation("history", "GET", "/contacts/{id}/history", "explanations.history", "explain"),
+    Operation("merges", "GET", "/merges", "explanations.merges", "explain"),
     Operation("erase", "POST", "/erase", "erasure.erase", "admin", MAX_SMALL_BODY),
     Operation("health", "GET", "/health", "process.health", is_open=True),
     Operation("ready", "GET", "/ready", "process.ready", is_open=True),

@@ -13,6 +13,7 @@ from bitespeed.model.identity import Answer, Identity, KeptAnswer, Snapshot
 from bitespeed.model.pseudonyms import Pseudonyms
 
 MAX_CONTACTS = 200  # of a cached identity; a write must fence each of its values
+MAX_PAIRS = 400  # in an entry, two for each contact; beyond it an email with a phone is a miss
 MIN_COMPRESSED_BYTES = 1024  # a shorter answer would hardly get shorter
 DIGEST_BYTES = 16  # of a key; two of a billion billion values may have the same
 MAX_TENANTS = 1000  # whose key prefixes are remembered
@@ -52,19 +53,26 @@ def counts_of(epoch: str) -> bytes:
 
 
 def hit(observation: Observation, entries: Mapping[str, bytes | None]) -> KeptAnswer | None:
-    """The answer, if all values of the observation are of one identity at one stamp.
+    """The answer, if all values of the observation are of one identity at one stamp, which has seen
+    them together: else the pair is new and has to be kept.
 
     Raises `Unreadable`.
     """
     first, *others = [entries[value] for value in values_of(observation)]
     entry = _entry(first)
-    if entry is None:
-        return None
-    if others and others[0] != first:
+    if entry is None or not others:
+        return entry
+    if others[0] != first:
         other = _entry(others[0])
         if other is None or (other.identity, other.stamp) != (entry.identity, entry.stamp):
             return None
-    return entry
+    return entry if _has_seen(entry, observation) else None
+
+
+def _has_seen(entry: KeptAnswer, observation: Observation) -> bool:
+    if entry.pairs is None:
+        return bytes(entry.secondary_ids) == b"[]"
+    return (observation.email, observation.phone) in entry.pairs
 
 
 def _entry(text: bytes | None) -> KeptAnswer | None:
@@ -79,11 +87,18 @@ def _entry(text: bytes | None) -> KeptAnswer | None:
 
 def text_of(identity: Identity, answer: Answer) -> bytes:
     """The entry of an answer, in ASCII, since the REST API of Upstash stores text only."""
-    kept = (identity.id, identity.stamp, *msgspec.structs.astuple(answer))
-    text = _encode(kept)
+    pairs = _pairs(identity) if answer.secondary_ids else None
+    text = _encode((identity.id, identity.stamp, *msgspec.structs.astuple(answer), pairs))
     return (
         b"E" + text if len(text) < MIN_COMPRESSED_BYTES else b"Z" + b64encode(zlib.compress(text))
     )
+
+
+def _pairs(identity: Identity) -> list[tuple[str | None, str | None]] | None:
+    """The pairs that the identity has seen; None for too many."""
+    pairs = {(c.email, c.phone) for c in identity.members if c.email and c.phone}
+    pairs |= {(one, other) for _, one, _, other in identity.pairs}
+    return sorted(pairs) if len(pairs) <= MAX_PAIRS else None
 
 
 def is_cacheable(identity: Identity) -> bool:

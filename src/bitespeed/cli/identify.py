@@ -5,6 +5,7 @@ import click
 from bitespeed.cli.answers import print_answer
 from bitespeed.cli.common import as_json, awaiting, database, opened, region, tenant
 from bitespeed.model.identifiers import observe
+from bitespeed.model.sources import CLI, Source
 
 
 @click.command(short_help="Identify a customer, and remember what is new.")
@@ -29,5 +30,5 @@ async def identify(
     to a known one, and two identities that turn out to be one customer are merged.
     """
     async with opened(database, region, tenant) as (service, settings):
-        answer = await service.identify(observe(email, phone, settings.region))
+        answer = await service.identify(observe(email, phone, settings.region), source=Source(CLI))
     print_answer(answer, as_json=as_json)

@@ -28,8 +28,10 @@ from bitespeed.cli.common import (
 from bitespeed.cli.private_file import PrivateFile
 from bitespeed.cli.progress import progress_bar
 from bitespeed.jobs.csv_cells import escaped
-from bitespeed.jobs.import_file import Columns, Reject, Tally, import_rows, instant, read_rows
+from bitespeed.jobs.import_file import Columns, Reject, Tally, import_rows, read_rows
+from bitespeed.model.sources import IMPORT, Source
 from bitespeed.settings import Settings
+from bitespeed.wire.instants import parse_instant
 
 
 @click.command("import", short_help="Identify every row of a CSV or NDJSON file.")
@@ -82,7 +84,7 @@ async def import_(
     unless its date shows that it is from after the erasure. With --since every row needs a date.
     """
     columns = Columns(email_column, phone_column, date_column, needs_date=since is not None)
-    begin = instant(since) if since is not None else None
+    begin = parse_instant(since) if since is not None else None
     rejects = rejects or _rejects_of(file)
     tally = Tally()
     async with opened(database, region, tenant) as (service, settings):
@@ -101,6 +103,7 @@ async def import_(
                     since=begin,
                     on_reject=on_reject,
                     on_chunk=on_chunk,
+                    source=Source(IMPORT + Path(file).name),
                 )
             except asyncio.CancelledError:
                 err.print(

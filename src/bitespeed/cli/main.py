@@ -10,6 +10,7 @@ from bitespeed.cli.cache import cache
 from bitespeed.cli.check import check
 from bitespeed.cli.copy import copy
 from bitespeed.cli.erase import erase
+from bitespeed.cli.explain import history, merges, why
 from bitespeed.cli.export import export
 from bitespeed.cli.identify import identify
 from bitespeed.cli.import_ import import_
@@ -58,6 +59,9 @@ _COMMANDS: Iterable[click.Command] = (
     serve,
     identify,
     lookup,
+    why,
+    history,
+    merges,
     pseudonym,
     import_,
     export,

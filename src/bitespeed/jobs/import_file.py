@@ -4,7 +4,6 @@ import csv
 import io
 from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
 from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple, TextIO
 
@@ -15,7 +14,9 @@ from bitespeed.jobs.csv_cells import unescaped
 from bitespeed.jobs.exported_rows import EMAILS, HEADER, PHONES, ExportedRow, exported_row_of
 from bitespeed.model.changes import Changes
 from bitespeed.model.identifiers import Observation
+from bitespeed.model.sources import NO_SOURCE, Source
 from bitespeed.service.service import Service
+from bitespeed.wire.instants import parse_instant
 from bitespeed.wire.observations import convert_observation
 
 CHUNK = 5_000  # rows read, decided and committed together: a few megabytes, a fifth of a second;
@@ -92,6 +93,7 @@ async def import_rows(
     since: int | None = None,
     on_reject: Callable[[Reject], None],
     on_chunk: Callable[[Tally], None],
+    source: Source = NO_SOURCE,
 ) -> None:
     """Bring all rows in, chunk by chunk; each is durable before ``tally`` counts it.
 
@@ -126,7 +128,7 @@ async def import_rows(
                 break
         is_end = count == 0
         if not is_end:
-            changes, erased = await service.absorb(observations, made_at, rows_of)
+            changes, erased = await service.absorb(observations, made_at, rows_of, source)
             tally.rows += count
             tally.erased += erased
             tally.repeats += _rows_without_news(observations, rows_of, changes) - erased
@@ -135,9 +137,9 @@ async def import_rows(
 
 
 def _rows_without_news(observations: list[Observation], rows: list[int], changes: Changes) -> int:
-    """How many rows have brought neither a contact nor a merge."""
+    """How many rows have brought no contact, no merge and no pair."""
     news = {(contact.email, contact.phone) for contact in changes.contacts}
-    news |= {(e.email, e.phone) for e in changes.events if e.kind == "identities.merged"}
+    news |= {(e.pair.value, e.pair.other_value) for e in changes.events if e.pair is not None}
     without = set(rows)
     for observation, row in zip(observations, rows, strict=True):
         pair = observation.email, observation.phone
@@ -147,23 +149,10 @@ def _rows_without_news(observations: list[Observation], rows: list[int], changes
     return len(without)
 
 
-def instant(text: str) -> int:
-    """Microseconds since 1970 of an ISO 8601 date or date and time; UTC if it names no zone.
-
-    Raises `InvalidInput`.
-    """
-    try:
-        at = datetime.fromisoformat(text.strip())
-    except ValueError:
-        raise InvalidInput("The date is not in ISO 8601, such as 2026-11-22T09:30:00Z") from None
-    since = (at if at.tzinfo else at.replace(tzinfo=UTC)) - datetime(1970, 1, 1, tzinfo=UTC)
-    return since // timedelta(microseconds=1)
-
-
 def _made_at(row: Row | ExportedRow, *, is_needed: bool) -> int | None:
     """When a row was made; None where the row has no valid date and needs none."""
     try:
-        return instant(row.date if isinstance(row.date, str) else "")
+        return parse_instant(row.date if isinstance(row.date, str) else "")
     except InvalidInput:
         if is_needed:
             raise

@@ -17,7 +17,7 @@ import msgspec
 from bitespeed.errors import InvalidInput
 from bitespeed.tenant import tenant_name
 
-Scope = Literal["identify", "read", "delete", "admin", "metrics"]
+Scope = Literal["identify", "read", "explain", "delete", "admin", "metrics"]
 SCOPES: tuple[Scope, ...] = get_args(Scope)
 
 _ID = 6  # bytes

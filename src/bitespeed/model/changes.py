@@ -18,11 +18,28 @@ from bitespeed.model.identifiers import Email, Phone
 Ref = int
 
 
+class Pair(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """Two values that were seen together, each by its kind.
+
+    ``raw_value`` and ``raw_other`` are the texts that were sent, if they differ. ``country`` is the
+    one whose numbers could be written without a country code, if the phone number was.
+    """
+
+    kind: str
+    value: str
+    other_kind: str
+    other_value: str
+    raw_value: str | None = None
+    raw_other: str | None = None
+    country: str | None = None
+
+
 class NewContact(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """A contact to be created in ``identity``.
 
     ``new_email`` and ``new_phone`` say which of its values belong to no identity yet. Its
-    ``created_at`` will be the instant of the commit, but not below ``not_before``.
+    ``created_at`` will be the instant of the commit, but not below ``not_before``. For ``country``
+    see `Pair`.
     """
 
     identity: Ref
@@ -33,6 +50,7 @@ class NewContact(msgspec.Struct, frozen=True, array_like=True, gc=False):
     new_email: bool
     new_phone: bool
     not_before: int
+    country: str | None = None
 
 
 class IdentityChange(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -55,15 +73,20 @@ class IdentityChange(msgspec.Struct, frozen=True, array_like=True, gc=False):
 class Event(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """One thing that happened to ``identity``, which got ``version`` by it.
 
-    In a merge, ``merged`` is the identity that ended, and ``email`` and ``phone`` are the
-    observation that joined the two. An adopted contact was a contact of ``identity`` in a table of
-    others, so it need not have brought anything new. An erasure removes all other events of what
-    it erases.
+    In a merge, ``merged`` is the identity that ended, ``merged_primary`` was the younger of the two
+    primary contacts, and ``sizes`` are the numbers of contacts of the older one's identity and of
+    the younger one's. ``pair`` are the two values that joined them, or that were seen together.
+    ``primary`` is the primary contact afterwards; None where that is ``contact``, or nobody.
+    ``source``, ``request`` and ``label`` are those of a `Source`.
+
+    An adopted contact was a contact of ``identity`` in a table of others, so it need not have
+    brought anything new. An erasure removes all other events of what it erases.
     """
 
     kind: Literal[
         "contact.created",
         "contact.adopted",
+        "pair.seen",
         "identities.merged",
         "contact.deleted",
         "contact.erased",
@@ -73,8 +96,13 @@ class Event(msgspec.Struct, frozen=True, array_like=True, gc=False):
     version: int
     contact: Ref | None = None
     merged: Ref | None = None
-    email: Email | None = None
-    phone: Phone | None = None
+    primary: Ref | None = None
+    pair: Pair | None = None
+    source: str | None = None
+    request: str | None = None
+    label: str | None = None
+    merged_primary: Ref | None = None
+    sizes: tuple[int, int] | None = None
 
 
 class Erasure(msgspec.Struct, frozen=True):

@@ -35,13 +35,14 @@ class Observation(msgspec.Struct, frozen=True, gc=False):
     """What one request says about a person: an email, a phone, or both.
 
     ``raw_email`` and ``raw_phone`` are the texts that were sent, if they differ from the canonical
-    values.
+    values. ``country`` is the one that a phone number without a country code was read as one of.
     """
 
     email: Email | None
     phone: Phone | None
     raw_email: str | None = None
     raw_phone: str | None = None
+    country: str | None = None
 
 
 def emails_and_phones(observations: Sequence[Observation]) -> tuple[list[Email], list[Phone]]:
@@ -72,7 +73,12 @@ def observe(email: str | None, phone: str | int | None, region: str | None = Non
         canonical_phone,
         email if canonical_email is not None and email != canonical_email else None,
         phone if canonical_phone is not None and phone != canonical_phone else None,
+        region if region and _has_got_country_code(phone, canonical_phone) else None,
     )
+
+
+def _has_got_country_code(sent: str | None, phone: Phone | None) -> bool:
+    return sent is not None and phone is not None and phone[0] == "+" and "+" not in sent
 
 
 def parse_email(text: str) -> Email | None:

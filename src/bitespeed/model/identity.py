@@ -25,7 +25,8 @@ class Identity(msgspec.Struct, frozen=True, array_like=True):
     Every change raises ``version`` by one and draws another ``stamp``, a random number of 53 bits,
     so that no two states of an identity share a stamp, whatever was restored from a backup.
     ``contacts`` is the number of live contacts; ``members`` are those contacts in no particular
-    order, or nothing if the snapshot was read without members.
+    order, or nothing if the snapshot was read without members. ``pairs`` are the pairs of values
+    seen together that no member shows, also nothing without members.
     """
 
     id: int
@@ -35,6 +36,8 @@ class Identity(msgspec.Struct, frozen=True, array_like=True):
     primary_at: int
     contacts: int
     members: list[Contact] = []
+    pairs: list[tuple[str, str, str, str]] = []
+    """Each as the kind and the value of the one, then of the other."""
 
 
 class Snapshot(msgspec.Struct, frozen=True):
@@ -60,7 +63,8 @@ class Answer(msgspec.Struct, frozen=True, weakref=True):
 
 class KeptAnswer(msgspec.Struct, frozen=True, array_like=True):
     """An `Answer` as the cache keeps it, with its identity and stamp. Its lists are JSON still,
-    since most callers only pass them on.
+    since most callers only pass them on. ``pairs`` are the emails and phone numbers that were seen
+    together; None for too many, and for one contact, which shows its only pair.
     """
 
     identity: int
@@ -69,6 +73,7 @@ class KeptAnswer(msgspec.Struct, frozen=True, array_like=True):
     emails: msgspec.Raw
     phones: msgspec.Raw
     secondary_ids: msgspec.Raw
+    pairs: list[tuple[str, str]] | None = None
 
     def answer(self) -> Answer:
         """The same answer with its lists decoded."""

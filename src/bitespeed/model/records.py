@@ -4,11 +4,16 @@ from typing import NamedTuple
 
 import msgspec
 
+from bitespeed.model.facts import Node
 from bitespeed.model.identifiers import Email, Phone
 
 
 class ContactRecord(NamedTuple):
-    """A contact row, live or deleted; instants in microseconds since 1970, UTC."""
+    """A contact row, live or deleted; instants in microseconds since 1970, UTC.
+
+    ``email_until`` and ``phone_until`` are the numbers of the events that deleted the last live
+    contact with the value; None as long as somebody has had it since.
+    """
 
     id: int
     tenant: str
@@ -20,6 +25,18 @@ class ContactRecord(NamedTuple):
     created_at: int
     updated_at: int
     deleted_at: int | None
+    country: str | None = None
+    email_until: int | None = None
+    phone_until: int | None = None
+    anchor: str | None = None
+    """The kind of the value it goes with, if that is not its email."""
+
+    @property
+    def nodes(self) -> tuple[Node, ...]:
+        """The values that it shows or showed."""
+        emails = () if self.email is None else (Node("email", self.email, self.email_until),)
+        phones = () if self.phone is None else (Node("phone", self.phone, self.phone_until),)
+        return (*emails, *phones)
 
 
 class IdentifierRecord(NamedTuple):
@@ -42,12 +59,41 @@ class EventRecord(NamedTuple):
     version: int
     contact_id: int | None
     merged_id: int | None
-    email: Email | None
-    phone: Phone | None
+    primary_id: int | None = None
+    kind_of_value: str | None = None
+    value: str | None = None
+    kind_of_other: str | None = None
+    other: str | None = None
+    raw_value: str | None = None
+    raw_other: str | None = None
+    country: str | None = None
+    value_until: int | None = None
+    other_until: int | None = None
+    source: str | None = None
+    request: str | None = None
+    label: str | None = None
+    merged_primary_id: int | None = None
+    size: int | None = None
+    merged_size: int | None = None
+
+    @property
+    def nodes(self) -> tuple[Node, ...]:
+        """The values of `between`."""
+        untils = self.value_until, self.other_until
+        return tuple(
+            Node(kind, value, until)
+            for (kind, value), until in zip(self.between, untils, strict=False)
+        )
+
+    @property
+    def between(self) -> list[tuple[str, str]]:
+        """The two values that were seen together, each with its kind; none for most kinds."""
+        pairs = (self.kind_of_value, self.value), (self.kind_of_other, self.other)
+        return [(kind, value) for kind, value in pairs if kind is not None and value is not None]
 
 
 class IdentityRecord(NamedTuple):
-    """The row of an identity."""
+    """The row of an identity; ``relabelled_at`` is when its root or primary last changed."""
 
     id: int
     tenant: str
@@ -57,6 +103,7 @@ class IdentityRecord(NamedTuple):
     contacts: int
     version: int
     stamp: int
+    relabelled_at: int | None = None
 
 
 class TombstoneRecord(NamedTuple):

@@ -15,6 +15,7 @@ from bitespeed.errors import (
 )
 from bitespeed.model.identifiers import Observation
 from bitespeed.model.identity import Answer
+from bitespeed.model.sources import QUEUE, Source
 from bitespeed.queues.messages import MAX_OBSERVATIONS, Message
 from bitespeed.queues.sqs import Received, SqsQueue
 from bitespeed.service.batching import MAX_BATCH
@@ -122,7 +123,8 @@ async def _identified(
     """
     made_at = [item.message.sent_at for item in part]
     try:
-        outcomes = await service.identify_all([item.observation for item in part], None, made_at)
+        observations = [item.observation for item in part]
+        outcomes = await service.identify_all(observations, None, made_at, Source(QUEUE))
     except Unavailable as error:
         log.warning("queue.retried", messages=len(part), message=str(error))
         return [(item.message.id, error) for item in part]

@@ -2,11 +2,12 @@
 
 from bitespeed.model.changes import Changes, Event, IdentityChange
 from bitespeed.model.identity import Snapshot
+from bitespeed.model.sources import NO_SOURCE, Source
 from bitespeed.rules.answer import by_age
 from bitespeed.rules.look_up import find_contact
 
 
-def delete(snapshot: Snapshot, contact_id: int) -> Changes:
+def delete(snapshot: Snapshot, contact_id: int, source: Source = NO_SOURCE) -> Changes:
     """Delete one live contact.
 
     Values that no other live contact of its identity carries become free. If it was the primary,
@@ -29,7 +30,20 @@ def delete(snapshot: Snapshot, contact_id: int) -> Changes:
             )
         ],
         contacts=[],
-        events=[Event("contact.deleted", identity.id, identity.version + 1, contact.id)],
+        events=[
+            Event(
+                "contact.deleted",
+                identity.id,
+                identity.version + 1,
+                contact.id,
+                None,
+                primary and primary.id,
+                None,
+                source.name,
+                source.request,
+                source.label,
+            )
+        ],
         deleted=[contact.id],
         freed_emails=[email] if email and all(c.email != email for c in rest) else [],
         freed_phones=[phone] if phone and all(c.phone != phone for c in rest) else [],

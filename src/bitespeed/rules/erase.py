@@ -235,5 +235,5 @@ def _events_elsewhere(person: SubjectRecords) -> list[EventRecord]:
         event
         for identity, _ in person.contacts_elsewhere
         for event in identity.events
-        if not person.values.isdisjoint((event.email, event.phone))
+        if not person.values.isdisjoint(value for _, value in event.between)
     ]

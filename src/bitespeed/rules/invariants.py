@@ -2,8 +2,8 @@
 
 I1 every live identity has exactly one primary; I2 it is the oldest contact; I3 every
 secondary points straight at it; I4 no identifier in two identities, none without a live
-contact, no live contact's value without its identifier; I5 every contact brought something
-new; I7 an identity is what its observations connect, no more; I8 counts and versions are
+contact, no live contact's value without its identifier; I5 every contact and every pair
+brought something new; I7 an identity is what its facts connect, no more; I8 counts and versions are
 true; I9 no id or number in use is given out again; I10 and I11 are about values and times,
 see `record_values.py`; I12 is about the schema, which the store inspects itself. I6 is about
 answers at the time they are given, so stored rows cannot show it.
@@ -18,6 +18,7 @@ from collections.abc import Iterable, Iterator
 from itertools import pairwise
 from typing import NamedTuple
 
+from bitespeed.model.facts import Node
 from bitespeed.model.records import (
     ContactRecord,
     EventRecord,
@@ -33,8 +34,8 @@ INVARIANTS = {
     "I2": "the primary is the oldest contact",
     "I3": "every secondary points straight at the primary",
     "I4": "identifiers and the values of live contacts agree",
-    "I5": "every contact brought something new",
-    "I7": "every identity is connected by its observations",
+    "I5": "every contact and every pair brought something new",
+    "I7": "every identity is connected by its facts",
     "I8": "counts and versions are true",
     "I9": "no id or number in use is given out again",
     "I10": "values are in canonical form",
@@ -72,6 +73,7 @@ def violations_of(identity: IdentityRecords) -> Iterator[Violation]:
         *_events(identity),
         *_novelty(identity),
         *_connection(identity),
+        *_pairs(identity),
         *_numbers(head, identity, live),
     ]
     for invariant, what in broken:
@@ -150,7 +152,8 @@ def _events(identity: IdentityRecords) -> Iterator[tuple[str, str]]:
     recorded = Counter(
         (event.kind, event.contact_id or event.merged_id)
         for event in identity.events
-        if event.contact_id is None or event.contact_id not in erased
+        if event.kind != "pair.seen"
+        and (event.contact_id is None or event.contact_id not in erased)
     )
     expected: Counter[tuple[str, int | None]] = Counter()
     adopted = _adopted(identity)
@@ -184,38 +187,53 @@ def _novelty(identity: IdentityRecords) -> Iterator[tuple[str, str]]:
 
 
 def _connection(identity: IdentityRecords) -> Iterator[tuple[str, str]]:
-    """The contacts, deleted ones too, and the observations that merged identities must connect
-    all of its contacts.
+    """The facts, deleted contacts' too, must connect all contacts. A value that nobody had for a
+    while is another one afterwards.
     """
     if _erased(identity):
         return
-    values: dict[Value, int] = {}
+    nodes: dict[Node, int] = {}
     partition = Partition()
 
-    def place(value: Value) -> int:
-        if value not in values:
-            values[value] = partition.add()
-        return values[value]
+    def place(node: Node) -> int:
+        if node not in nodes:
+            nodes[node] = partition.add()
+        return nodes[node]
 
-    for one, other in _connected_values(identity):
+    for one, other in _connected_nodes(identity):
         partition.join(place(one), place(other))
     first_contacts: dict[int, int] = {}
     for contact in identity.contacts:
-        for value in _values(contact)[:1]:
-            first_contacts.setdefault(partition.oldest(place(value)), contact.id)
+        for node in contact.nodes[:1]:
+            first_contacts.setdefault(partition.oldest(place(node)), contact.id)
     if len(first_contacts) > 1:
         yield "I7", f"nothing connects contacts {_some(sorted(first_contacts.values()))}"
 
 
-def _connected_values(identity: IdentityRecords) -> Iterator[tuple[Value, Value]]:
-    """Pairs of values from one observation, and from contacts adopted into one identity."""
+def _connected_nodes(identity: IdentityRecords) -> Iterator[tuple[Node, Node]]:
+    """Pairs of nodes of one fact, and of contacts adopted into one identity."""
     for row in (*identity.contacts, *identity.events):
-        yield from pairwise(_values(row))
+        yield from pairwise(row.nodes)
     adopted = _adopted(identity)
     for contact in identity.contacts:
         if contact.id in adopted:
-            for value in _values(contact)[:1]:
-                yield value, ("adopted into", str(contact.identity_id))
+            for node in contact.nodes[:1]:
+                yield node, Node("adopted into", str(contact.identity_id))
+
+
+def _pairs(identity: IdentityRecords) -> Iterator[tuple[str, str]]:
+    """A pair that is kept must be of two values that were never seen together before."""
+    adopted = _adopted(identity)
+    seen = {
+        contact.nodes: f"contact {contact.id}"
+        for contact in identity.contacts
+        if contact.id not in adopted
+    }
+    for event in identity.events:
+        if len(event.nodes) == 2:
+            before = seen.setdefault(event.nodes, f"event {event.seq}")
+            if before != f"event {event.seq}":
+                yield "I5", f"event {event.seq} keeps the pair of {before} again"
 
 
 def _adopted(identity: IdentityRecords) -> set[int | None]:
@@ -237,6 +255,8 @@ def _numbers(
 
 
 def _values(row: ContactRecord | EventRecord) -> list[Value]:
+    if isinstance(row, EventRecord):
+        return row.between
     values: list[Value] = []
     if row.email is not None:
         values.append(("email", row.email))

@@ -21,22 +21,20 @@ Fault = tuple[str, str]
 def faults_of_values(identity: IdentityRecords) -> Iterator[Fault]:
     """Values that no observation can have brought."""
     for contact in identity.contacts:
-        if not _are_canonical(contact.email, contact.phone):
+        if not (_is_canonical("email", contact.email) and _is_canonical("phone", contact.phone)):
             yield "I10", f"a value of contact {contact.id} is not in canonical form"
     for event in identity.events:
-        if not _are_canonical(event.email, event.phone):
+        if not all(_is_canonical(kind, value) for kind, value in event.between):
             yield "I10", f"a value of event {event.seq} is not in canonical form"
     for row in identity.identifiers:
-        email, phone = (row.value, None) if row.kind == "email" else (None, row.value)
-        if not _are_canonical(email, phone):
+        if not _is_canonical(row.kind, row.value):
             yield "I10", f"an identifier ({row.kind}) is not in canonical form"
 
 
-def _are_canonical(email: str | None, phone: str | None) -> bool:
+def _is_canonical(kind: str, value: str | None) -> bool:
+    parse = parse_email if kind == "email" else parse_phone
     try:
-        return (email is None or parse_email(email) == email) and (
-            phone is None or parse_phone(phone) == phone
-        )
+        return value is None or parse(value) == value
     except InvalidInput:
         return False
 

@@ -14,6 +14,7 @@ import msgspec
 from bitespeed.errors import DeadlineExceeded, Overloaded, TooManyRequests, Unavailable
 from bitespeed.model.identifiers import Observation
 from bitespeed.model.identity import Answer, KeptAnswer
+from bitespeed.model.sources import NO_SOURCE, Source
 from bitespeed.service.large_answers import LargeAnswers
 from bitespeed.telemetry import metrics
 from bitespeed.telemetry.large_identities import LARGE_IDENTITY
@@ -86,6 +87,8 @@ class Pending(msgspec.Struct, eq=False):
     request: Request | None
     made_at: int | None = None
     """When the observation was made, if that was earlier: see `Service.identify_all`."""
+    source: Source = NO_SOURCE
+    """Where it comes from, but for the request."""
     budget: Budget | None = None
     """Shared by the observations of one request; None for a request of one."""
     is_set_aside: bool = False
@@ -152,10 +155,11 @@ class Batching:
         observation: Observation,
         on_done: Callable[[Outcome], None],
         request: Request | None,
+        source: Source = NO_SOURCE,
     ) -> Pending:
         """Queue an observation for the next batch. Raises what `admit` raises."""
         self.admit(1)
-        pending = Pending(observation, on_done, self.deadline(), request)
+        pending = Pending(observation, on_done, self.deadline(), request, None, source)
         self._queue.append(pending)
         self._start_soon()
         return pending

@@ -2,42 +2,67 @@
 
 from collections.abc import Sequence
 
+from bitespeed.errors import Conflict
 from bitespeed.model.changes import Changes
 from bitespeed.model.identifiers import Observation, emails_and_phones
+from bitespeed.model.identity import Snapshot
+from bitespeed.model.sources import SameSource, Source
 from bitespeed.rules.erase import erased_rows, not_erased
-from bitespeed.rules.identify import absorb as decide
+from bitespeed.rules.identify import absorb, may_confirm
 from bitespeed.service.attempts import until_committed
 from bitespeed.service.commits import Commits
 from bitespeed.service.erasures import read_erasures
 from bitespeed.stores.protocols import Store
 
 
-async def absorb(
-    store: Store,
-    commits: Commits,
-    tenant: str,
-    observations: Sequence[Observation],
-    made_at: Sequence[int | None],
-    rows: Sequence[int] | None,
-) -> tuple[Changes, int]:
-    """See `Service.absorb`."""
-    emails, phones = emails_and_phones(observations)
+class Absorbing:
+    """Writes observations of one source, many at a time."""
 
-    async def attempt() -> tuple[Changes, int]:
-        snapshot = await store.read(tenant, emails=emails, phones=phones, members=False)
-        # Look up tombstones after the read. If an erasure commits later, it has changed an
-        # identity that we read, so our commit conflicts and we decide again.
-        erased_at = await read_erasures(store, tenant, observations)
-        if rows is None:
-            kept = not_erased(observations, made_at, erased_at)
-            left_out = len(observations) - len(kept)
-        else:
-            erased = erased_rows(observations, made_at, rows, erased_at)
-            kept = [o for o, row in zip(observations, rows, strict=True) if row not in erased]
-            left_out = len(erased)
-        changes = decide(snapshot, kept)
-        if changes:
-            await commits.commit_without_cache(changes)
-        return changes, left_out
+    def __init__(self, store: Store, commits: Commits, tenant: str, source: Source) -> None:
+        self._store = store
+        self._commits = commits
+        self._tenant = tenant
+        self._sources = SameSource(source)
 
-    return await until_committed(attempt)
+    async def absorb(
+        self,
+        observations: Sequence[Observation],
+        made_at: Sequence[int | None],
+        rows: Sequence[int] | None,
+    ) -> tuple[Changes, int]:
+        """See `Service.absorb`."""
+
+        async def attempt() -> tuple[Changes, int]:
+            snapshot = await self._read(observations)
+            # Look up tombstones after the read. If an erasure commits later, it has changed an
+            # identity that we read, so our commit conflicts and we decide again.
+            erased_at = await read_erasures(self._store, self._tenant, observations)
+            if rows is None:
+                kept = not_erased(observations, made_at, erased_at)
+                left_out = len(observations) - len(kept)
+            else:
+                erased = erased_rows(observations, made_at, rows, erased_at)
+                kept = [o for o, row in zip(observations, rows, strict=True) if row not in erased]
+                left_out = len(erased)
+            changes = absorb(snapshot, kept, self._sources)
+            if changes:
+                await self._commits.commit_without_cache(changes)
+            return changes, left_out
+
+        return await until_committed(attempt)
+
+    async def _read(self, observations: Sequence[Observation]) -> Snapshot:
+        """A snapshot that has members only where deciding needs them. Raises `Conflict` when an
+        identity changes between its two reads.
+        """
+        emails, phones = emails_and_phones(observations)
+        snapshot = await self._store.read(self._tenant, emails=emails, phones=phones, members=False)
+        emails, phones = emails_and_phones(may_confirm(snapshot, observations))
+        if not emails:
+            return snapshot
+        whole = await self._store.read(self._tenant, emails=emails, phones=phones)
+        for id_, identity in whole.identities.items():
+            before = snapshot.identities.get(id_)
+            if before is None or before.stamp != identity.stamp:
+                raise Conflict("An identity has changed since it was read")
+        return Snapshot(snapshot.identities | whole.identities, snapshot.emails, snapshot.phones)

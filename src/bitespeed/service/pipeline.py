@@ -18,7 +18,9 @@ from bitespeed.errors import (
 from bitespeed.model.changes import Committed
 from bitespeed.model.identifiers import Observation, emails_and_phones
 from bitespeed.model.identity import Answer, KeptAnswer, Snapshot
-from bitespeed.rules.identify import Reply, identify
+from bitespeed.model.sources import Source
+from bitespeed.rules.draft import Reply
+from bitespeed.rules.identify import identify
 from bitespeed.service.attempts import until_committed
 from bitespeed.service.batching import MAX_BATCH, Batching, Limits, Load, Pending, Work
 from bitespeed.service.commits import Commits
@@ -29,10 +31,22 @@ from bitespeed.service.large_answers import (
     batch_too_large,
     too_large,
 )
+from bitespeed.service.sources import of_request
 from bitespeed.stores.protocols import Store
 from bitespeed.telemetry import stages, tracing
 from bitespeed.telemetry.failures import failed
 from bitespeed.telemetry.stages import stage
+
+
+class _Sources:
+    """The source of each observation of a batch, made when one is asked for."""
+
+    def __init__(self, batch: list[Pending]) -> None:
+        self._batch = batch
+
+    def __getitem__(self, place: int, /) -> Source:
+        pending = self._batch[place]
+        return of_request(pending.source, pending.request)
 
 
 class Pipeline:
@@ -252,7 +266,8 @@ class Pipeline:
             return
         snapshot, waiting = await self._read(waiting)
         with stage("rule"):
-            changes, replies = identify(snapshot, [p.observation for p in waiting])
+            observations = [pending.observation for pending in waiting]
+            changes, replies = identify(snapshot, observations, _Sources(waiting))
         certain: list[tuple[Pending, Reply]] = []
         uncommitted: list[tuple[Pending, Reply]] = []
         for pending, reply in zip(waiting, replies, strict=True):

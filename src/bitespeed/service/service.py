@@ -15,6 +15,7 @@ from bitespeed.errors import BitespeedError
 from bitespeed.model.changes import Changes, ErasureCounts, Receipt
 from bitespeed.model.identifiers import Email, Observation, Phone
 from bitespeed.model.identity import Answer, Identity, Snapshot
+from bitespeed.model.sources import NO_SOURCE, Source
 from bitespeed.rules.answer import consolidate
 from bitespeed.rules.delete import delete
 from bitespeed.rules.look_up import find_contact, identity_of
@@ -23,12 +24,15 @@ from bitespeed.service.batching import MAX_BATCH_CONTACTS, Budget, Limits, Load,
 from bitespeed.service.commits import Commits
 from bitespeed.service.large_answers import LARGE_ANSWER, MAX_SMALL, too_large
 from bitespeed.service.pipeline import Pipeline
+from bitespeed.service.sources import of_request
 from bitespeed.stores.protocols import Store
 from bitespeed.telemetry.requests import Request
 from bitespeed.tenant import DEFAULT_TENANT
 
 if TYPE_CHECKING:
+    from bitespeed.model.facts import Happening
     from bitespeed.rules.erase import Subject, SubjectRecords
+    from bitespeed.service.explanations import End, Explanations, Why
 
 
 class Service:
@@ -54,14 +58,22 @@ class Service:
         self._pipeline = Pipeline(store, cache, self._commits, tenant, limits, load)
         self._batching = self._pipeline.batching
 
-    async def identify(self, observation: Observation, request: Request | None = None) -> Answer:
+    async def identify(
+        self,
+        observation: Observation,
+        request: Request | None = None,
+        source: Source = NO_SOURCE,
+    ) -> Answer:
         """The identity of the observation, once everything that had to be written is durable.
+
+        What is new is kept as of ``source``, and of ``request``.
 
         Raises `Unavailable`; the observation may have been written all the same, and repeating it
         adds nothing.
         """
         answer: asyncio.Future[Answer] = self._loop.create_future()
-        pending = self._batching.accept(observation, partial(_resolve, answer), request)
+        on_done = partial(_resolve, answer)
+        pending = self._batching.accept(observation, on_done, request, source)
         try:
             return await answer
         finally:
@@ -72,19 +84,21 @@ class Service:
         observation: Observation,
         on_done: Callable[[Outcome], None],
         request: Request | None = None,
+        source: Source = NO_SOURCE,
     ) -> None:
         """`identify` with a callback, which gets the outcome at a later turn of the event loop.
 
         ``on_done`` must not raise. Raises `Unavailable` or `TooManyRequests` when the observation
         cannot be accepted.
         """
-        self._batching.accept(observation, on_done, request)
+        self._batching.accept(observation, on_done, request, source)
 
     async def identify_all(
         self,
         observations: Sequence[Observation],
         request: Request | None = None,
         made_at: Sequence[int] = (),
+        source: Source = NO_SOURCE,
     ) -> list[Answer | BitespeedError]:
         """`identify` for many, one after the other: an answer or a refusal for each. It is
         `AnswerTooLarge` where the answers before it leave no room.
@@ -97,7 +111,7 @@ class Service:
         budget = Budget(MAX_BATCH_CONTACTS)
         deadline = self._batching.deadline()
         pending = [
-            Pending(observation, partial(_resolve, answer), deadline, request, at, budget)
+            Pending(observation, partial(_resolve, answer), deadline, request, at, source, budget)
             for observation, answer, at in zip_longest(observations, answers, made_at)
         ]
         self._batching.begin(pending, self._batching.task(self._pipeline.run_in_turn(pending)))
@@ -112,6 +126,7 @@ class Service:
         observations: Sequence[Observation],
         made_at: Sequence[int | None] = (),
         rows: Sequence[int] | None = None,
+        source: Source = NO_SOURCE,
     ) -> tuple[Changes, int]:
         """Write what the observations bring, without answers; for imports.
 
@@ -120,9 +135,10 @@ class Service:
         is from, whole rows are left out and counted. All of them are one read and one commit, so
         the caller chooses the size of the batch.
         """
-        from bitespeed.service.imports import absorb  # not at a cold start of a Lambda function
+        from bitespeed.service.imports import Absorbing  # not at a cold start of a Lambda function
 
-        return await absorb(self._store, self._commits, self._tenant, observations, made_at, rows)
+        absorbing = Absorbing(self._store, self._commits, self._tenant, source)
+        return await absorbing.absorb(observations, made_at, rows)
 
     async def look_up(self, email: Email | None, phone: Phone | None) -> Answer:
         """The identity that the values belong to; writes nothing. Raises `NotFound`."""
@@ -170,12 +186,36 @@ class Service:
         make = partial(consolidate, identity.members)
         return await self._large.answer(self._tenant, identity.stamp, make)
 
-    async def delete(self, contact_id: int, request: Request | None = None) -> None:
+    async def why(self, one: "End", other: "End", as_of: int | None = None) -> "Why":
+        """See `Explanations.why`."""
+        return await self._batching.bounded(self._explanations().why(one, other, as_of))
+
+    async def contact_as_of(self, contact: int, as_of: int) -> Answer:
+        """See `Explanations.contact_as_of`."""
+        return await self._batching.bounded(self._explanations().contact_as_of(contact, as_of))
+
+    async def history(self, contact: int, after: int, limit: int) -> "list[Happening]":
+        """See `Explanations.history`."""
+        return await self._batching.bounded(self._explanations().history(contact, after, limit))
+
+    async def merges(self, before: int, since: int, limit: int) -> "list[Happening]":
+        """See `Explanations.merges`."""
+        return await self._batching.bounded(self._explanations().merges(before, since, limit))
+
+    def _explanations(self) -> "Explanations":
+        from bitespeed.service.explanations import Explanations  # as above
+
+        return Explanations(self._store, self._tenant)
+
+    async def delete(
+        self, contact_id: int, request: Request | None = None, source: Source = NO_SOURCE
+    ) -> None:
         """Delete one contact softly, see `rules.delete`. Raises `NotFound`."""
 
         async def attempt() -> None:
             snapshot = await self._store.read(self._tenant, contact=contact_id)
-            await self._commits.commit(delete(snapshot, contact_id), snapshot, request=request)
+            changes = delete(snapshot, contact_id, of_request(source, request))
+            await self._commits.commit(changes, snapshot, request=request)
 
         await self._batching.bounded(until_committed(attempt))
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from bitespeed.model.api_keys import ApiKey
 from bitespeed.model.changes import Changes, Committed, Tombstones
+from bitespeed.model.facts import Fact, Happening, Value
 from bitespeed.model.identifiers import Email, Phone
 from bitespeed.model.identity import Snapshot
 from bitespeed.stores.epochs import CacheState, Feed
@@ -68,6 +69,36 @@ class Store(Protocol):
 
     async def secret(self) -> str:
         """A secret that only this database has; the same for all processes that use it."""
+        ...
+
+    async def facts(
+        self,
+        tenant: str,
+        values: Collection[Value],
+        *,
+        contacts: Collection[int] = (),
+        as_of: int | None = None,
+        limit: int,
+    ) -> list[Fact]:
+        """The facts about the values and of the contacts, at most ``limit``, in no order.
+
+        With ``as_of``, in microseconds since 1970, those committed by that instant, with values
+        that were given up later as somebody's.
+        """
+        ...
+
+    async def history(
+        self, tenant: str, contact: int, *, after: int, limit: int
+    ) -> list[Happening]:
+        """The events of the identity that a contact, live or deleted, belongs to by now, whose
+        numbers are above ``after``, in their order.
+        """
+        ...
+
+    async def merges(self, tenant: str, *, before: int, since: int, limit: int) -> list[Happening]:
+        """The merges with numbers below ``before`` that were not before the instant ``since``,
+        newest first.
+        """
         ...
 
     async def ping(self) -> None:

@@ -88,4 +88,6 @@ def _values(changes: Changes, event: Event) -> Values:
     if event.contact is not None and event.contact < 0:
         contact = changes.contacts[-1 - event.contact]
         return contact.email, contact.phone
-    return event.email, event.phone
+    if event.pair is not None:
+        return Email(event.pair.value), Phone(event.pair.other_value)
+    return None, None

@@ -116,6 +116,10 @@ def _theirs(contact: dict[str, Any], person: SubjectRecords) -> dict[str, Any]:
     return contact
 
 
+_NAMES = {"phone": "phoneNumber"}
+"""Of kinds of values in the published JSON, where they differ."""
+
+
 def _event(event: EventRecord) -> dict[str, Any]:
     return {
         "number": event.seq,
@@ -125,6 +129,9 @@ def _event(event: EventRecord) -> dict[str, Any]:
         "version": event.version,
         "contact": event.contact_id,
         "mergedIdentity": event.merged_id,
-        "email": event.email,
-        "phoneNumber": event.phone,
+        "between": [{_NAMES.get(kind, kind): value} for kind, value in event.between],
+        "primary": event.primary_id,
+        "source": event.source,
+        "request": event.request,
+        "label": event.label,
     }

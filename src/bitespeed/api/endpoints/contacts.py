@@ -1,11 +1,15 @@
 """/contacts: look up and delete."""
 
-from bitespeed.api.calls import Backend, Call
-from bitespeed.api.http import NO_CONTENT, NO_STORE, HttpReply, reply
-from bitespeed.errors import InvalidInput
+from bitespeed.api.calls import Backend, Call, text_parameter
+from bitespeed.api.http import NDJSON, NO_CONTENT, NO_STORE, HttpReply, content_type, reply
+from bitespeed.errors import InvalidInput, UnsupportedMediaType
 from bitespeed.model.identifiers import observe
 from bitespeed.wire.answers import encode_answer
+from bitespeed.wire.instants import parse_instant
+from bitespeed.wire.observations import decode_observation
 from bitespeed.wire.subjects import MAX_ID, parse_contact_id
+
+AS_OF = "asOf"
 
 
 async def look_up(backend: Backend, call: Call) -> HttpReply:
@@ -15,19 +19,34 @@ async def look_up(backend: Backend, call: Call) -> HttpReply:
     return reply(encode_answer(answer), NO_STORE)
 
 
+async def look_up_values(backend: Backend, call: Call) -> HttpReply:
+    """POST /contacts/lookup: as GET /contacts, with no value in the address."""
+    if content_type(call.headers) is NDJSON:
+        raise UnsupportedMediaType("Name one person as application/json")
+    wanted = decode_observation(call.body, backend.region)
+    answer = await call.service(backend).look_up(wanted.email, wanted.phone)
+    return reply(encode_answer(answer), NO_STORE)
+
+
 async def get_contact(backend: Backend, call: Call) -> HttpReply:
-    """GET /contacts/{id}"""
-    answer = await call.service(backend).contact(_contact_id(call))
+    """GET /contacts/{id}, and with ``?asOf=`` as it was at an instant"""
+    service = call.service(backend)
+    as_of = text_parameter(call.query, AS_OF)
+    if as_of is None:
+        answer = await service.contact(contact_id(call))
+    else:
+        answer = await service.contact_as_of(contact_id(call), parse_instant(as_of))
     return reply(encode_answer(answer), NO_STORE)
 
 
 async def delete_contact(backend: Backend, call: Call) -> HttpReply:
     """DELETE /contacts/{id}"""
-    await call.service(backend).delete(_contact_id(call), call.request)
+    await call.service(backend).delete(contact_id(call), call.request, call.source)
     return NO_CONTENT
 
 
-def _contact_id(call: Call) -> int:
+def contact_id(call: Call) -> int:
+    """The contact that the path names."""
     text = call.path_parameters["id"]
     if not (text.isascii() and text.isdigit()):
         raise InvalidInput("A contact id is a whole number")

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from bitespeed.api.calls import Backend, Call
+from bitespeed.api.calls import Backend, Call, source_of
 from bitespeed.api.endpoints.batches import Item, charge, items_in
 from bitespeed.api.http import NDJSON, Headers, HttpReply, content_type, reply
 from bitespeed.api.keyring import Caller
@@ -17,7 +17,7 @@ from bitespeed.wire.observations import decode_observation
 async def identify(backend: Backend, call: Call) -> HttpReply:
     """POST /identify"""
     observation = _observation(call.headers, call.body, backend.region)
-    answer = await call.service(backend).identify(observation, call.request)
+    answer = await call.service(backend).identify(observation, call.request, call.source)
     return reply(encode_answer(answer))
 
 
@@ -35,7 +35,8 @@ def submit(
     not called then.
     """
     observation = _observation(headers, body, backend.region)
-    backend.tenants.of(caller.tenant).submit(observation, on_done, request)
+    source = source_of(caller, headers)
+    backend.tenants.of(caller.tenant).submit(observation, on_done, request, source)
 
 
 async def identify_batch(backend: Backend, call: Call) -> HttpReply:
@@ -45,7 +46,8 @@ async def identify_batch(backend: Backend, call: Call) -> HttpReply:
     await charge(call.caller, items)
     decoded = [_decode(item, backend.region) for item in items]
     good = [item for item in decoded if isinstance(item, Observation)]
-    answers = iter(await call.service(backend).identify_all(good, call.request))
+    service = call.service(backend)
+    answers = iter(await service.identify_all(good, call.request, source=call.source))
     outcomes = encode_outcomes(
         [next(answers) if isinstance(item, Observation) else item for item in decoded]
     )

@@ -11,7 +11,8 @@ begin
         grant execute on function bitespeed.read, bitespeed.commit, bitespeed.scan, bitespeed.records,
             bitespeed.tombstones, bitespeed.keys, bitespeed.put_key, bitespeed.cache_state,
             bitespeed.cache_resume, bitespeed.cache_suspend, bitespeed.cache_feed, bitespeed.sequences,
-            bitespeed.inventory, bitespeed.awaits_adoption
+            bitespeed.inventory, bitespeed.awaits_adoption, bitespeed.facts, bitespeed.history,
+            bitespeed.merges
             to service_role;
     end if;
 end

@@ -27,6 +27,7 @@ from bitespeed.stores.epochs import (
 from bitespeed.stores.recent import Recent
 
 if TYPE_CHECKING:
+    from bitespeed.model.facts import Fact, Happening, Value
     from bitespeed.model.records import IdentityRecords, SequenceRecord
 
 T = TypeVar("T", Email, Phone)
@@ -44,6 +45,9 @@ Function = Literal[
     "put_key",
     "sequences",
     "inventory",
+    "facts",
+    "history",
+    "merges",
     "awaits_adoption",
 ]
 READS: set[Function] = {
@@ -55,6 +59,9 @@ READS: set[Function] = {
     "keys",
     "sequences",
     "inventory",
+    "facts",
+    "history",
+    "merges",
     "awaits_adoption",
 }
 """The functions that write nothing, so that a lost call may be repeated."""
@@ -229,6 +236,52 @@ class FunctionStore(ABC):
         from bitespeed.model.records import SequenceRecord  # as above
 
         return msgspec.json.decode(await self._fetch("sequences", {}), type=list[SequenceRecord])
+
+    async def facts(
+        self,
+        tenant: str,
+        values: "Collection[Value]",
+        *,
+        contacts: Collection[int] = (),
+        as_of: int | None = None,
+        limit: int,
+    ) -> "list[Fact]":
+        """See `Store.facts`. One call."""
+        from bitespeed.model.facts import Fact  # as above
+
+        wanted = {
+            "values": list(values),
+            "contacts": list(contacts),
+            "as_of": as_of,
+            "limit": limit,
+        }
+        return msgspec.json.decode(await self._wanted("facts", tenant, wanted), type=list[Fact])
+
+    async def history(
+        self, tenant: str, contact: int, *, after: int, limit: int
+    ) -> "list[Happening]":
+        """See `Store.history`. One call."""
+        wanted = {"contact": contact, "after": after, "limit": limit}
+        return await self._happenings("history", tenant, wanted)
+
+    async def merges(
+        self, tenant: str, *, before: int, since: int, limit: int
+    ) -> "list[Happening]":
+        """See `Store.merges`. One call."""
+        wanted = {"before": before, "since": since, "limit": limit}
+        return await self._happenings("merges", tenant, wanted)
+
+    async def _happenings(
+        self, function: Function, tenant: str, wanted: Mapping[str, object]
+    ) -> "list[Happening]":
+        from bitespeed.model.facts import Happening  # as above
+
+        document = await self._wanted(function, tenant, wanted)
+        return msgspec.json.decode(document, type=list[Happening])
+
+    async def _wanted(self, function: Function, tenant: str, wanted: Mapping[str, object]) -> bytes:
+        arguments = {"tenant": tenant, "wanted": msgspec.Raw(_encode(wanted))}
+        return await self._fetch(function, arguments)
 
     async def require_adopted(self) -> None:
         """Raise `NotAdopted` if `public.contact` has contacts to adopt and our tables are empty."""

@@ -40,6 +40,9 @@ _STATEMENTS: dict[Function, bytes] = {
     "put_key": b"select bitespeed.put_key($1)",
     "sequences": b"select bitespeed.sequences()",
     "inventory": b"select bitespeed.inventory()",
+    "facts": b"select bitespeed.facts($1, $2)",
+    "history": b"select bitespeed.history($1, $2)",
+    "merges": b"select bitespeed.merges($1, $2)",
     "awaits_adoption": b"select bitespeed.awaits_adoption()",
 }
 

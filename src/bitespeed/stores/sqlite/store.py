@@ -15,6 +15,7 @@ from pathlib import Path
 from bitespeed.errors import InvalidInput
 from bitespeed.model.api_keys import ApiKey
 from bitespeed.model.changes import Changes, Committed, Tombstones
+from bitespeed.model.facts import Fact, Happening, Value
 from bitespeed.model.identifiers import Email, Phone
 from bitespeed.model.identity import Snapshot
 from bitespeed.model.records import IdentityRecords, SequenceRecord
@@ -31,6 +32,7 @@ from bitespeed.stores.sqlite.database import (
     translated,
 )
 from bitespeed.stores.sqlite.erased_log import ErasedLog
+from bitespeed.stores.sqlite.explain import facts, history, merges
 from bitespeed.stores.sqlite.faults import faults
 from bitespeed.stores.sqlite.keys import keys, put_key
 from bitespeed.stores.sqlite.load import Loading, size
@@ -151,6 +153,37 @@ class SqliteStore:
     async def tombstones(self, tenant: str, pseudonyms: Collection[str] = ()) -> Tombstones:
         """See `Store.tombstones`."""
         work = partial(tombstones, self._connections[1], tenant, pseudonyms)
+        with self._availability.reads, translated():
+            self._file.require()
+            return await self._reading.run(work)
+
+    async def facts(
+        self,
+        tenant: str,
+        values: Collection[Value],
+        *,
+        contacts: Collection[int] = (),
+        as_of: int | None = None,
+        limit: int,
+    ) -> list[Fact]:
+        """See `Store.facts`."""
+        work = partial(facts, self._connections[1], tenant, values, contacts, as_of, limit)
+        with self._availability.reads, translated():
+            self._file.require()
+            return await self._reading.run(work)
+
+    async def history(
+        self, tenant: str, contact: int, *, after: int, limit: int
+    ) -> list[Happening]:
+        """See `Store.history`."""
+        work = partial(history, self._connections[1], tenant, contact, after, limit)
+        with self._availability.reads, translated():
+            self._file.require()
+            return await self._reading.run(work)
+
+    async def merges(self, tenant: str, *, before: int, since: int, limit: int) -> list[Happening]:
+        """See `Store.merges`."""
+        work = partial(merges, self._connections[1], tenant, before, since, limit)
         with self._availability.reads, translated():
             self._file.require()
             return await self._reading.run(work)

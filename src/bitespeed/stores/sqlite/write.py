@@ -3,9 +3,12 @@
 import sqlite3
 import time
 from collections.abc import Iterable, Mapping
+from itertools import groupby
+
+import msgspec
 
 from bitespeed.errors import Conflict, SequenceBehind
-from bitespeed.model.changes import Changes, Committed, Erasure, Ref
+from bitespeed.model.changes import Changes, Committed, Erasure, Event, Pair, Ref
 from bitespeed.resources import named, text
 
 _SQL = named(text("bitespeed.stores.sqlite", "sql/commit.sql"))
@@ -48,6 +51,8 @@ class _Writing:
         if self._changes.erasure is not None:
             self._erase(self._changes.erasure)
         self._insert_events()
+        if self._changes.freed_emails or self._changes.freed_phones:
+            self._end_values()
         return Committed(ids, ages, self._now)
 
     def _id(self, ref: Ref) -> int:
@@ -61,7 +66,18 @@ class _Writing:
 
     def _advance_identities(self) -> None:
         stored = [change for change in self._changes.identities if change.id > 0]
-        rows = [(c.primary, c.primary_at, c.contacts, c.id, c.stamp) for c in stored]
+        rows = [
+            {
+                "id": c.id,
+                "root": self._id(c.root),
+                "primary": c.primary and self._id(c.primary),
+                "primary_at": c.primary_at,
+                "contacts": c.contacts,
+                "stamp": c.stamp,
+                "now": self._now,
+            }
+            for c in stored
+        ]
         if stored and self._run("advance_identity", rows) != len(stored):
             raise Conflict("An identity has changed since it was read")
 
@@ -79,6 +95,8 @@ class _Writing:
                     c.raw_phone,
                     at,
                     at,
+                    c.country,
+                    "phone" if c.new_phone and c.email and not c.new_email else None,
                 )
                 for id_, at, c in zip(ids, ages, self._changes.contacts, strict=True)
             ],
@@ -119,7 +137,7 @@ class _Writing:
 
     def _end_identities(self) -> None:
         rows = [
-            (self._id(c.root), c.id)
+            {"root": self._id(c.root), "id": c.id, "now": self._now}
             for c in self._changes.identities
             if c.root != c.id and c.id > 0
         ]
@@ -150,20 +168,40 @@ class _Writing:
         self._run("insert_erasure_in_log", [(erasure.id,)])
 
     def _insert_events(self) -> None:
-        self._run(
-            "insert_event",
-            [
-                (
-                    self._tenant,
-                    self._now,
-                    e.kind,
-                    self._id(e.identity),
-                    e.version,
-                    None if e.contact is None else self._id(e.contact),
-                    None if e.merged is None else self._id(e.merged),
-                    e.email,
-                    e.phone,
-                )
-                for e in self._changes.events
-            ],
-        )
+        """Insert in order: facts are numbered by it."""
+        for has_pair, events in groupby(self._changes.events, lambda e: e.pair is not None):
+            self._run(
+                "insert_event_with_pair" if has_pair else "insert_event",
+                [
+                    (
+                        self._tenant,
+                        self._now,
+                        e.kind,
+                        self._id(e.identity),
+                        e.version,
+                        None if e.contact is None else self._id(e.contact),
+                        None if e.merged is None else self._id(e.merged),
+                        None if e.primary is None else self._id(e.primary),
+                        e.source,
+                        e.request,
+                        e.label,
+                        *(() if e.pair is None else self._pair(e, e.pair)),
+                    )
+                    for e in events
+                ],
+            )
+
+    def _pair(self, event: Event, pair: Pair) -> tuple[object, ...]:
+        merged_primary = None if event.merged_primary is None else self._id(event.merged_primary)
+        size, merged_size = event.sizes or (None, None)
+        return (merged_primary, size, merged_size, *msgspec.structs.astuple(pair))
+
+    def _end_values(self) -> None:
+        """Facts about a value that nobody has any more are not about whoever brings it again."""
+        emails, phones = self._changes.freed_emails, self._changes.freed_phones
+        freed = [("email", v) for v in emails] + [("phone", v) for v in phones]
+        rows = [{"tenant": self._tenant, "kind": kind, "value": value} for kind, value in freed]
+        self._run("end_email_of_contacts", [row for row in rows if row["kind"] == "email"])
+        self._run("end_phone_of_contacts", [row for row in rows if row["kind"] == "phone"])
+        self._run("end_value_of_pairs", rows)
+        self._run("end_other_of_pairs", rows)

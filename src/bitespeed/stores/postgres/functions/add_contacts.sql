@@ -26,10 +26,11 @@ begin
     end;
 
     insert into bitespeed.contact_record (
-        id, tenant, identity_id, email, phone, raw_email, raw_phone, created_at, updated_at)
+        id, tenant, identity_id, email, phone, raw_email, raw_phone, created_at, updated_at, country, anchor)
     select ids[place], add_contacts.tenant,
            case when (c ->> 0)::bigint < 0 then ids[-(c ->> 0)::bigint] else (c ->> 0)::bigint end,
-           c ->> 1, c ->> 2, c ->> 3, c ->> 4, ages[place], ages[place]
+           c ->> 1, c ->> 2, c ->> 3, c ->> 4, ages[place], ages[place], c ->> 8,
+           case when c ->> 1 is not null and not (c -> 5)::boolean then 'phone' end
     from jsonb_array_elements(contacts) with ordinality as n (c, place);
 
     insert into bitespeed.identity (id, tenant, root_id, primary_id, primary_at, contacts, version)

@@ -21,7 +21,7 @@ begin
     perform set_config('bitespeed.tenant', '*', true);
     select array_agg(e.identity_id),
            count(*) <= max_events and coalesce(bool_and(e.kind = any (array[
-               'contact.created', 'contact.adopted', 'contact.deleted', 'identities.merged'])), true)
+               'contact.created', 'contact.adopted', 'contact.deleted', 'pair.seen', 'identities.merged'])), true)
     into changed, is_known
     from (select e.identity_id, e.kind
           from bitespeed.event e

@@ -1,6 +1,6 @@
 -- Bring identities that are locked to what [id, root, primary, primary_at, contacts, stamp] says, at
 -- the next version and another stamp; a part of `commit`.
-create or replace function bitespeed.change_identities(tenant text, stored jsonb)
+create or replace function bitespeed.change_identities(tenant text, stored jsonb, at bigint)
 returns void
 language plpgsql volatile
 as $$
@@ -9,7 +9,9 @@ declare
 begin
     for change in select * from jsonb_array_elements(stored) loop
         update bitespeed.identity i
-        set primary_id = (change ->> 2)::bigint, primary_at = (change ->> 3)::bigint,
+        set relabelled_at = case when i.primary_id is distinct from (change ->> 2)::bigint
+                                 then change_identities.at else i.relabelled_at end,
+            primary_id = (change ->> 2)::bigint, primary_at = (change ->> 3)::bigint,
             contacts = (change ->> 4)::integer, version = i.version + 1, stamp = default
         where i.id = (change ->> 0)::bigint and i.tenant = change_identities.tenant;
     end loop;
@@ -17,7 +19,7 @@ begin
     -- An identity that ends in a merge hands over all that had it as root, its own row included.
     for change in select c from jsonb_array_elements(stored) as i (c) where c -> 0 <> c -> 1 loop
         update bitespeed.identity i
-        set root_id = (change ->> 1)::bigint
+        set root_id = (change ->> 1)::bigint, relabelled_at = change_identities.at
         where i.root_id = (change ->> 0)::bigint and i.tenant = change_identities.tenant;
     end loop;
 end

@@ -5,8 +5,7 @@
 --
 -- Each list in the changes holds arrays, in the order of the fields of the Python structs: identities
 -- [id, root, primary, primary_at, contacts, stamp], contacts [identity, email, phone, raw_email,
--- raw_phone, new_email, new_phone, not_before], events [kind, identity, version, contact, merged,
--- email, phone]. A reference -n means the n-th new contact. For the erasure, see `erase`.
+-- raw_phone, new_email, new_phone, not_before, country]; for events see `add_events`. A reference -n means the n-th new contact. For the erasure, see `erase`.
 create or replace function bitespeed.commit(tenant text, changes jsonb, epoch text default null)
 returns json
 language plpgsql volatile
@@ -42,12 +41,15 @@ begin
         perform bitespeed.add_contacts(commit.tenant, changes, ids, ages);
     end if;
     if stored is not null then
-        perform bitespeed.change_identities(commit.tenant, stored);
+        perform bitespeed.change_identities(commit.tenant, stored, now_);
     end if;
     if changes -> 'deleted' <> '[]' or changes -> 'erasure' <> 'null' then
         perform bitespeed.remove(commit.tenant, changes, now_);
     end if;
     perform bitespeed.add_events(commit.tenant, changes -> 'events', ids, now_);
+    if changes -> 'freed_emails' <> '[]' or changes -> 'freed_phones' <> '[]' then
+        perform bitespeed.end_values(commit.tenant, changes);
+    end if;
     -- The fence of its writer stands for two minutes; see docs/decisions/0009-cache.md.
     if clock_timestamp() > statement_timestamp() + interval '100 s' then
         raise query_canceled using message = 'the commit has waited too long for others';

@@ -24,7 +24,8 @@ begin
     delete from bitespeed.contact_record c where c.id = any (contacts) and c.tenant = erase.tenant;
     delete from bitespeed.event e where e.identity_id = any (family) and e.tenant = erase.tenant;
     update bitespeed.event e
-    set email = null, phone = null
+    set kind_of_value = null, value = null, kind_of_other = null, other = null,
+        raw_value = null, raw_other = null, country = null
     where e.seq = any (events) and e.tenant = erase.tenant;
     delete from bitespeed.identity i where i.id = any (family) and i.tenant = erase.tenant;
 

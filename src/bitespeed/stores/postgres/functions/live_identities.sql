@@ -1,5 +1,6 @@
 -- The live identities among `ids`, without those confirmed: [[id, version, stamp, primary_id,
--- primary_at, contacts, [[id, created_at, email, phone]]]], with their live contacts if `members`; a part of `read`.
+-- primary_at, contacts, [[id, created_at, email, phone]], [[kind, value, other kind, other value]]]], with
+-- their live contacts, and the pairs that these do not show, if `members`; a part of `read`.
 create or replace function bitespeed.live_identities(
     tenant text, ids bigint[], confirmed bigint[], members boolean)
 returns json
@@ -25,6 +26,9 @@ begin
                                      where m.identity_id = born.id and m.deleted_at is null
                                        and m.tenant = live_identities.tenant
                                      offset 0) as c)
+                   end,
+                   case when not live_identities.members or r.contacts = 1 then '[]'
+                   else bitespeed.pairs_beside(live_identities.tenant, r.id)
                    end)), '[]')
         from bitespeed.identity r
         where r.id = any (ids) and r.id <> all (confirmed) and r.contacts > 0

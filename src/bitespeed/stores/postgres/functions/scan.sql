@@ -17,13 +17,15 @@ begin
     return json_build_object(
         'heads', (
             select coalesce(json_agg(json_build_array(
-                       i.root_id, i.id, i.tenant, i.root_id, i.primary_id, i.primary_at, i.contacts, i.version, i.stamp)
+                       i.root_id, i.id, i.tenant, i.root_id, i.primary_id, i.primary_at, i.contacts, i.version, i.stamp,
+                       i.relabelled_at)
                        order by i.root_id, i.id), '[]')
             from bitespeed.identity i),
         'contacts', (
             select coalesce(json_agg(json_build_array(
                        coalesce(born.root_id, 0), c.id, c.tenant, c.identity_id, c.email, c.phone,
-                       c.raw_email, c.raw_phone, c.created_at, c.updated_at, c.deleted_at)
+                       c.raw_email, c.raw_phone, c.created_at, c.updated_at, c.deleted_at,
+                       c.country, c.email_until, c.phone_until, c.anchor)
                        order by coalesce(born.root_id, 0), c.created_at, c.id), '[]')
             from bitespeed.contact_record c
             left join bitespeed.identity born on born.id = c.identity_id),
@@ -36,7 +38,9 @@ begin
         'events', (
             select coalesce(json_agg(json_build_array(
                        coalesce(named.root_id, 0), e.seq, e.tenant, e.at, e.kind, e.identity_id, e.version,
-                       e.contact_id, e.merged_id, e.email, e.phone)
+                       e.contact_id, e.merged_id, e.primary_id,
+                       e.kind_of_value, e.value, e.kind_of_other, e.other, e.raw_value, e.raw_other, e.country, e.value_until, e.other_until,
+                       e.source, e.request, e.label, e.merged_primary_id, e.size, e.merged_size)
                        order by coalesce(named.root_id, 0), e.seq), '[]')
             from bitespeed.event e
             left join bitespeed.identity named on named.id = e.identity_id),

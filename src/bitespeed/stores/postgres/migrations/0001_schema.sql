@@ -11,12 +11,13 @@ create table bitespeed.identity (
     version    integer not null,
     -- Drawn anew by every change. After a restore or a failover that lost commits a version comes twice,
     -- a stamp does not: see docs/decisions/0026-stamps.md.
-    stamp      bigint  not null default (random() * 9007199254740992)::bigint
+    stamp      bigint  not null default (random() * 9007199254740992)::bigint,
+    relabelled_at bigint          -- when its root or primary last changed; null: never
 );
 
 create index identity_root on bitespeed.identity (root_id);
 
--- A fact: the row never changes when identities merge.
+-- A fact: its values, as they were first seen. The row does not change when identities merge.
 create table bitespeed.contact_record (
     id          bigint primary key,
     tenant      text   not null collate "C",
@@ -27,10 +28,17 @@ create table bitespeed.contact_record (
     raw_phone   text   collate "C",
     created_at  bigint not null,
     updated_at  bigint not null,
-    deleted_at  bigint
+    deleted_at  bigint,
+    country     text   collate "C",  -- of a phone number that was sent without a country code
+    email_until bigint,              -- the event after which nobody had the value any more: who
+    phone_until bigint,              -- brings it again is somebody else
+    anchor      text   collate "C"   -- the kind of the value it goes with, if that is not its email
 );
 
 create index contact_record_identity on bitespeed.contact_record (identity_id);
+-- The first contact of an identity is found by its id.
+create index contact_record_email on bitespeed.contact_record (tenant, email) where id <> identity_id;
+create index contact_record_phone on bitespeed.contact_record (tenant, phone) where id <> identity_id;
 create index contact_record_deleted_email on bitespeed.contact_record (tenant, email) where deleted_at is not null;
 create index contact_record_deleted_phone on bitespeed.contact_record (tenant, phone) where deleted_at is not null;
 
@@ -60,14 +68,36 @@ create table bitespeed.event (
     version     integer not null,  -- of that identity, after the event
     contact_id  bigint,
     merged_id   bigint,            -- the identity that a merge ended
-    email       text    collate "C",  -- the observation that joined the two
-    phone       text    collate "C"
+    primary_id  bigint,            -- afterwards; null where that is the contact
+    -- A fact that no contact says: two values seen together. As in contact_record otherwise.
+    kind_of_value text  collate "C",
+    value         text  collate "C",
+    kind_of_other text  collate "C",
+    other         text  collate "C",
+    raw_value     text  collate "C",
+    raw_other     text  collate "C",
+    country       text  collate "C",
+    value_until   bigint,
+    other_until   bigint,
+    source      text    collate "C",  -- the id of an API key, cli, queue, import:NAME
+    request     text    collate "C",
+    label       text    collate "C",  -- in the caller's words
+    -- Of a merge: the younger of the two primary contacts, and the contacts of the older's identity
+    -- and of the younger's before it.
+    merged_primary_id bigint,
+    size              integer,
+    merged_size       integer
 );
+
+create index event_merge on bitespeed.event (tenant, seq) where kind = 'identities.merged';
 
 create index event_unpublished on bitespeed.event (xact) where not is_published;
 
 -- The events of one identity are read without a walk through everybody's.
-create index event_identity on bitespeed.event (identity_id);
+create index event_identity on bitespeed.event (identity_id, contact_id);
+create index event_pair on bitespeed.event (identity_id) where value is not null;
+create index event_value on bitespeed.event (value, kind_of_value, tenant) where value is not null;
+create index event_other on bitespeed.event (other, kind_of_other, tenant) where other is not null;
 
 -- Whether answers are cached elsewhere, and in which epoch. One row.
 --
@@ -95,7 +125,7 @@ select c.id,
        nullif(r.primary_id, c.id) as linkedid,
        case when coalesce(r.primary_id, c.id) = c.id then 'primary' else 'secondary' end as linkprecedence,
        timestamp '1970-01-01' + c.created_at * interval '1 microsecond' as createdat,
-       timestamp '1970-01-01' + c.updated_at * interval '1 microsecond' as updatedat,
+       timestamp '1970-01-01' + greatest(c.updated_at, r.relabelled_at, born.relabelled_at) * interval '1 microsecond' as updatedat,
        timestamp '1970-01-01' + c.deleted_at * interval '1 microsecond' as deletedat
 from bitespeed.contact_record c
 join bitespeed.identity born on born.id = c.identity_id

@@ -10,12 +10,13 @@ create table identity (
     version    integer not null,
     -- Drawn anew by every change. After a restore a version comes twice, a stamp does not: see
     -- docs/decisions/0026-stamps.md.
-    stamp      integer not null default (random() & 9007199254740991)
+    stamp      integer not null default (random() & 9007199254740991),
+    relabelled_at integer         -- when its root or primary last changed; null: never
 ) strict;
 
 create index identity_root on identity (root_id);
 
--- A fact: the row never changes when identities merge.
+-- A fact: its values, as they were first seen. The row does not change when identities merge.
 create table contact_record (
     id          integer primary key autoincrement,
     tenant      text    not null,
@@ -26,7 +27,11 @@ create table contact_record (
     raw_phone   text,
     created_at  integer not null,
     updated_at  integer not null,
-    deleted_at  integer
+    deleted_at  integer,
+    country     text,              -- of a phone number that was sent without a country code
+    email_until integer,           -- the event after which nobody had the value any more: who brings
+    phone_until integer,           -- it again is somebody else
+    anchor      text               -- the kind of the value it goes with, if that is not its email
 ) strict;
 
 create index contact_record_identity on contact_record (identity_id);
@@ -49,9 +54,32 @@ create table event (
     version     integer not null,  -- of that identity, after the event
     contact_id  integer,
     merged_id   integer,           -- the identity that a merge ended
-    email       text,              -- the observation that joined the two
-    phone       text
+    primary_id  integer,           -- afterwards; null where that is the contact
+    -- A fact that no contact says: two values seen together. As in contact_record otherwise.
+    kind_of_value text,
+    value         text,
+    kind_of_other text,
+    other         text,
+    raw_value     text,
+    raw_other     text,
+    country       text,
+    value_until   integer,
+    other_until   integer,
+    source      text,              -- the id of an API key, cli, queue, import:NAME
+    request     text,
+    label       text,              -- in the caller's words
+    -- Of a merge: the younger of the two primary contacts, and the contacts of the older's identity
+    -- and of the younger's before it.
+    merged_primary_id integer,
+    size              integer,
+    merged_size       integer
 ) strict;
+
+create index event_merge on event (tenant, seq) where kind = 'identities.merged';
+
+create index event_pair on event (identity_id) where value is not null;
+create index event_value on event (value, kind_of_value, tenant) where value is not null;
+create index event_other on event (other, kind_of_other, tenant) where other is not null;
 
 -- The published shape.
 create view contact as
@@ -61,7 +89,7 @@ select c.id,
        nullif(r.primary_id, c.id) as linkedid,
        iif(coalesce(r.primary_id, c.id) = c.id, 'primary', 'secondary') as linkprecedence,
        strftime('%Y-%m-%d %H:%M:%f', c.created_at / 1e6, 'unixepoch') as createdat,
-       strftime('%Y-%m-%d %H:%M:%f', c.updated_at / 1e6, 'unixepoch') as updatedat,
+       strftime('%Y-%m-%d %H:%M:%f', max(c.updated_at, coalesce(r.relabelled_at, 0), coalesce(born.relabelled_at, 0)) / 1e6, 'unixepoch') as updatedat,
        strftime('%Y-%m-%d %H:%M:%f', c.deleted_at / 1e6, 'unixepoch') as deletedat
 from contact_record c
 join identity born on born.id = c.identity_id
@@ -88,7 +116,10 @@ create table erasure_in_log (
 ) strict, without rowid;
 
 -- The rows of one person are read without a walk through everybody's.
-create index event_identity on event (identity_id);
+create index event_identity on event (identity_id, contact_id);
+-- The first contact of an identity is found by its id.
+create index contact_record_email on contact_record (tenant, email) where id <> identity_id;
+create index contact_record_phone on contact_record (tenant, phone) where id <> identity_id;
 create index contact_record_deleted_email on contact_record (tenant, email) where deleted_at is not null;
 create index contact_record_deleted_phone on contact_record (tenant, phone) where deleted_at is not null;
 

@@ -3,15 +3,16 @@
 -- name: advance_identity
 -- Compare and swap: updates no row if the identity has changed, or was merged, since it was read.
 update identity
-set primary_id = ?, primary_at = ?, contacts = ?, version = version + 1,
+set relabelled_at = iif(primary_id is :primary and :root = id, relabelled_at, :now),
+    primary_id = :primary, primary_at = :primary_at, contacts = :contacts, version = version + 1,
     stamp = random() & 9007199254740991
-where id = ? and stamp = ? and root_id = id;
+where id = :id and stamp = :stamp and root_id = id;
 
 -- name: end_identity
 -- Every row that has the merged identity as its root, the identity itself included.
 update identity
-set root_id = ?
-where root_id = ?;
+set root_id = :root, relabelled_at = :now
+where root_id = :id;
 
 -- name: last_numbers
 -- The id given out last, the highest one in use, and the instant of the newest event.
@@ -25,8 +26,9 @@ values (?, ?, ?, ?, ?, ?, 1);
 
 -- name: insert_contact
 insert into contact_record (
-    id, tenant, identity_id, email, phone, raw_email, raw_phone, created_at, updated_at)
-values (?, ?, ?, ?, ?, ?, ?, ?, ?);
+    id, tenant, identity_id, email, phone, raw_email, raw_phone, created_at, updated_at,
+    country, anchor)
+values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
 
 -- name: insert_identifier
 -- The unique key turns a race for a new value into a conflict.
@@ -66,7 +68,8 @@ where identity_id in (select id from identity where root_id = ?);
 
 -- name: erase_values_of_event
 update event
-set email = null, phone = null
+set kind_of_value = null, value = null, kind_of_other = null, other = null,
+    raw_value = null, raw_other = null, country = null
 where seq = ?;
 
 -- name: erase_identities
@@ -84,5 +87,34 @@ insert into erasure_in_log (erasure)
 values (?);
 
 -- name: insert_event
-insert into event (tenant, at, kind, identity_id, version, contact_id, merged_id, email, phone)
-values (?, ?, ?, ?, ?, ?, ?, ?, ?);
+insert into event (
+    tenant, at, kind, identity_id, version, contact_id, merged_id, primary_id, source, request, label)
+values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
+
+-- name: insert_event_with_pair
+insert into event (
+    tenant, at, kind, identity_id, version, contact_id, merged_id, primary_id, source, request, label,
+    merged_primary_id, size, merged_size,
+    kind_of_value, value, kind_of_other, other, raw_value, raw_other, country)
+values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
+
+-- name: end_email_of_contacts
+-- Of deleted contacts, since no live one has the value.
+update contact_record
+set email_until = (select max(seq) from event)
+where tenant = :tenant and email = :value and deleted_at is not null and email_until is null;
+
+-- name: end_phone_of_contacts
+update contact_record
+set phone_until = (select max(seq) from event)
+where tenant = :tenant and phone = :value and deleted_at is not null and phone_until is null;
+
+-- name: end_value_of_pairs
+update event
+set value_until = (select max(seq) from event)
+where tenant = :tenant and kind_of_value = :kind and value = :value and value_until is null;
+
+-- name: end_other_of_pairs
+update event
+set other_until = (select max(seq) from event)
+where tenant = :tenant and kind_of_other = :kind and other = :value and other_until is null;

@@ -8,13 +8,14 @@ select not exists (select 1 from identity)
    and not exists (select 1 from erasure_secret);
 
 -- name: heads
-insert into identity (id, tenant, root_id, primary_id, primary_at, contacts, version, stamp)
-values (?, ?, ?, ?, ?, ?, ?, ?);
+insert into identity (id, tenant, root_id, primary_id, primary_at, contacts, version, stamp, relabelled_at)
+values (?, ?, ?, ?, ?, ?, ?, ?, ?);
 
 -- name: contacts
 insert into contact_record (
-    id, tenant, identity_id, email, phone, raw_email, raw_phone, created_at, updated_at, deleted_at)
-values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
+    id, tenant, identity_id, email, phone, raw_email, raw_phone, created_at, updated_at, deleted_at,
+    country, email_until, phone_until, anchor)
+values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
 
 -- name: identifiers
 insert into identifier (tenant, kind, value, identity_id)
@@ -22,8 +23,10 @@ values (?, ?, ?, ?);
 
 -- name: events
 insert into event (
-    seq, tenant, at, kind, identity_id, version, contact_id, merged_id, email, phone)
-values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
+    seq, tenant, at, kind, identity_id, version, contact_id, merged_id, primary_id,
+    kind_of_value, value, kind_of_other, other, raw_value, raw_other, country, value_until, other_until, source, request, label,
+    merged_primary_id, size, merged_size)
+values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
 
 -- name: tombstones
 insert into tombstone (tenant, pseudonym, at, erasure)

@@ -34,7 +34,20 @@ select json_group_array(json_array(
            (select json_group_array(json_array(c.id, c.created_at, c.email, c.phone))
             from identity born
             cross join contact_record c on c.identity_id = born.id
-            where born.root_id = r.id and c.deleted_at is null and r.contacts <= :max_members)))
+            where born.root_id = r.id and c.deleted_at is null and r.contacts <= :max_members),
+           json(iif(r.contacts = 1 or r.contacts > :max_members, '[]', (
+               select json_group_array(json_array(p.kind_of_value, p.value, p.kind_of_other, p.other))
+               from (select e.kind_of_value, e.value, e.kind_of_other, e.other
+                     from identity born
+                     cross join event e on e.identity_id = born.id and e.value is not null
+                     where born.root_id = r.id and e.value_until is null and e.other_until is null
+                     union all
+                     select 'email', c.email, 'phone', c.phone
+                     from identity born
+                     cross join contact_record c on c.identity_id = born.id
+                     where born.root_id = r.id and c.deleted_at is not null
+                       and c.email is not null and c.phone is not null
+                       and c.email_until is null and c.phone_until is null) as p)))))
 from json_each(:ids) wanted
 cross join identity r on r.id = wanted.value
 where r.contacts > 0;

@@ -24,14 +24,15 @@ cross join identity born on born.id = c.identity_id
 where c.id = :contact and c.tenant = :tenant;
 
 -- name: heads
-select i.root_id as root, i.id, i.tenant, i.root_id, i.primary_id, i.primary_at, i.contacts, i.version, i.stamp
+select i.root_id as root, i.id, i.tenant, i.root_id, i.primary_id, i.primary_at, i.contacts, i.version, i.stamp, i.relabelled_at
 from json_each(:roots) wanted
 cross join identity i on i.root_id = wanted.value
 order by root, i.id;
 
 -- name: contacts
 select born.root_id as root, c.id, c.tenant, c.identity_id, c.email, c.phone,
-       c.raw_email, c.raw_phone, c.created_at, c.updated_at, c.deleted_at
+       c.raw_email, c.raw_phone, c.created_at, c.updated_at, c.deleted_at,
+       c.country, c.email_until, c.phone_until, c.anchor
 from json_each(:roots) wanted
 cross join identity born on born.root_id = wanted.value
 cross join contact_record c on c.identity_id = born.id
@@ -54,7 +55,8 @@ order by root;
 
 -- name: events
 select born.root_id as root, e.seq, e.tenant, e.at, e.kind, e.identity_id, e.version,
-       e.contact_id, e.merged_id, e.email, e.phone
+       e.contact_id, e.merged_id, e.primary_id,
+       e.kind_of_value, e.value, e.kind_of_other, e.other, e.raw_value, e.raw_other, e.country, e.value_until, e.other_until, e.source, e.request, e.label, e.merged_primary_id, e.size, e.merged_size
 from json_each(:roots) wanted
 cross join identity born on born.root_id = wanted.value
 cross join event e on e.identity_id = born.id

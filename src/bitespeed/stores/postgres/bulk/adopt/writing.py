@@ -24,6 +24,7 @@ def write(connection: psycopg.Connection[Any], tenant: str, max_id: int, on_step
     next_id, next_seq, number_step = connection.execute(ADOPT["sequences"]).fetchall()[0]
     parameters = {"tenant": tenant, "next": next_seq, "step": number_step}
     events = connection.execute(ADOPT["write_events"], parameters).rowcount
+    connection.execute(ADOPT["end_values"])
     # The first of the numbers that this server gives out above the highest id of the table.
     above = max(0, max_id + 1 - next_id)
     _restart(connection, "contact_id", next_id + -(-above // number_step) * number_step)

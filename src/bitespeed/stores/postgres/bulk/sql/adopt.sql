@@ -178,6 +178,18 @@ join pg_temp.adopting_member m on m.id = a.id
 cross join lateral (values (1, 'contact.adopted'), (2, 'contact.deleted')) as e (step, kind)
 where step = 1 or a.deleted_at is not null
 
+-- name: end_values
+-- Values of deleted contacts that no live one has: as if the last deletion had freed all of them.
+update bitespeed.contact_record c
+set email_until = case when not exists (
+        select 1 from bitespeed.identifier i
+        where i.tenant = c.tenant and i.kind = 'email' and i.value = c.email) then last.seq end,
+    phone_until = case when not exists (
+        select 1 from bitespeed.identifier i
+        where i.tenant = c.tenant and i.kind = 'phone' and i.value = c.phone) then last.seq end
+from (select max(e.seq) as seq from bitespeed.event e) as last
+where c.deleted_at is not null
+
 -- name: sequences
 -- The next contact id, the next event number, and the step of both.
 select (select last_value + case when is_called then s.seqincrement else 0 end from bitespeed.contact_id),

@@ -24,12 +24,13 @@ select not exists (select 1 from bitespeed.identity)
    and not exists (select 1 from bitespeed.erasure_secret)
 
 -- name: heads
-copy bitespeed.identity (id, tenant, root_id, primary_id, primary_at, contacts, version, stamp)
+copy bitespeed.identity (id, tenant, root_id, primary_id, primary_at, contacts, version, stamp, relabelled_at)
 from stdin
 
 -- name: contacts
 copy bitespeed.contact_record (
-    id, tenant, identity_id, email, phone, raw_email, raw_phone, created_at, updated_at, deleted_at)
+    id, tenant, identity_id, email, phone, raw_email, raw_phone, created_at, updated_at, deleted_at,
+    country, email_until, phone_until, anchor)
 from stdin
 
 -- name: identifiers
@@ -38,7 +39,10 @@ from stdin
 
 -- name: events
 copy bitespeed.event (
-    seq, tenant, at, kind, identity_id, version, contact_id, merged_id, email, phone)
+    seq, tenant, at, kind, identity_id, version, contact_id, merged_id, primary_id,
+    kind_of_value, value, kind_of_other, other, raw_value, raw_other, country, value_until, other_until,
+    source, request, label,
+    merged_primary_id, size, merged_size)
 from stdin
 
 -- name: tombstones

@@ -2,13 +2,14 @@
 -- root is 0 for rows without an identity.
 
 -- name: heads
-select root_id, id, tenant, root_id, primary_id, primary_at, contacts, version, stamp
+select root_id, id, tenant, root_id, primary_id, primary_at, contacts, version, stamp, relabelled_at
 from bitespeed.identity
 order by root_id, id
 
 -- name: contacts
 select coalesce(born.root_id, 0) as root, c.id, c.tenant, c.identity_id, c.email, c.phone,
-       c.raw_email, c.raw_phone, c.created_at, c.updated_at, c.deleted_at
+       c.raw_email, c.raw_phone, c.created_at, c.updated_at, c.deleted_at,
+       c.country, c.email_until, c.phone_until, c.anchor
 from bitespeed.contact_record c
 left join bitespeed.identity born on born.id = c.identity_id
 order by root, c.created_at, c.id
@@ -21,7 +22,9 @@ order by root
 
 -- name: events
 select coalesce(named.root_id, 0) as root, e.seq, e.tenant, e.at, e.kind, e.identity_id, e.version,
-       e.contact_id, e.merged_id, e.email, e.phone
+       e.contact_id, e.merged_id, e.primary_id,
+       e.kind_of_value, e.value, e.kind_of_other, e.other, e.raw_value, e.raw_other, e.country, e.value_until, e.other_until,
+       e.source, e.request, e.label, e.merged_primary_id, e.size, e.merged_size
 from bitespeed.event e
 left join bitespeed.identity named on named.id = e.identity_id
 order by root, e.seq

@@ -1,0 +1,90 @@
+"""Facts as a store finds them: what was seen together, when, and by whose word."""
+
+from typing import NamedTuple
+
+import msgspec
+
+Value = tuple[str, str]
+"""An identifier: its kind, ``email`` or ``phone``, and its canonical form."""
+
+
+class Node(NamedTuple):
+    """A value from when somebody brings it until nobody has it any more.
+
+    ``until`` is the number of the event after which nobody had it; None as long as somebody has.
+    """
+
+    kind: str
+    value: str
+    until: int | None = None
+
+
+class Fact(msgspec.Struct, frozen=True, array_like=True):
+    """One observation that was new, by the number of its event.
+
+    It is about two values, or one: that of a contact that shows no other. ``identity`` is the one
+    it was filed under, ``contact`` the contact that was created by it; a pair of known values has
+    none. ``at`` is in microseconds since 1970, UTC. Untils are as in `Node`, the anchor as in
+    `anchor_node`.
+    """
+
+    number: int
+    at: int
+    identity: int
+    contact: int | None
+    kind: str | None
+    value: str | None
+    until: int | None
+    other_kind: str | None
+    other_value: str | None
+    other_until: int | None
+    source: str | None = None
+    label: str | None = None
+    anchor: str | None = None
+    created_at: int = 0
+    """Of the contact, as for ``deleted_at``."""
+    deleted_at: int | None = None
+
+    @property
+    def nodes(self) -> tuple[Node, ...]:
+        """Its two values, or the one."""
+        pairs = (
+            (self.kind, self.value, self.until),
+            (self.other_kind, self.other_value, self.other_until),
+        )
+        return tuple(
+            Node(kind, value, until) for kind, value, until in pairs if kind and value is not None
+        )
+
+    @property
+    def anchor_node(self) -> Node:
+        """The value that the contact goes with: its email, unless it brought only the other one."""
+        first, *others = self.nodes
+        return others[0] if others and others[0].kind == self.anchor else first
+
+
+class Happening(msgspec.Struct, frozen=True, array_like=True):
+    """One event as it is shown; see `model.records.EventRecord`."""
+
+    number: int
+    at: int
+    kind: str
+    identity: int
+    contact: int | None
+    merged: int | None
+    primary: int | None
+    kind_of_value: str | None
+    value: str | None
+    kind_of_other: str | None
+    other: str | None
+    source: str | None
+    label: str | None
+    merged_primary: int | None
+    size: int | None
+    merged_size: int | None
+
+    @property
+    def between(self) -> list[Value]:
+        """The values that were seen in it."""
+        pairs = (self.kind_of_value, self.value), (self.kind_of_other, self.other)
+        return [(kind, value) for kind, value in pairs if kind is not None and value is not None]

@@ -1,0 +1,54 @@
+-- The facts about some values and contacts, up to a limit: a list of arrays of the fields of the Python
+-- struct `Fact`.
+--
+-- wanted is {"values": [[kind, value]], "contacts": [id], "as_of": instant, "limit": number}. As of an
+-- instant, unless that is null, nobody had given up a value that was given up later.
+create or replace function bitespeed.facts(tenant text, wanted jsonb)
+returns json
+language plpgsql stable
+security definer
+set search_path = pg_catalog, pg_temp
+set enable_seqscan = off
+set enable_bitmapscan = off
+set plan_cache_mode = force_generic_plan
+set jit = off
+as $$
+declare
+    as_of    bigint := wanted ->> 'as_of';
+    emails   text[] := array(select v ->> 1 from jsonb_array_elements(wanted -> 'values') as w (v) where v ->> 0 = 'email');
+    phones   text[] := array(select v ->> 1 from jsonb_array_elements(wanted -> 'values') as w (v) where v ->> 0 = 'phone');
+    contacts bigint[];
+begin
+    perform set_config('bitespeed.tenant', facts.tenant, true);
+    contacts := bitespeed.contacts_with(facts.tenant, emails, phones)
+        || array(select c::bigint from jsonb_array_elements_text(wanted -> 'contacts') as w (c));
+    return (
+        select coalesce(json_agg(json_build_array(
+                   f.seq, f.at, f.identity_id, f.contact, f.kind, f.value,
+                   case when as_of is null or (select e.at from bitespeed.event e where e.seq = f.until and e.tenant = facts.tenant) <= as_of
+                        then f.until end,
+                   f.other_kind, f.other,
+                   case when as_of is null or (select e.at from bitespeed.event e where e.seq = f.other_until and e.tenant = facts.tenant) <= as_of
+                        then f.other_until end,
+                   f.source, f.label, f.anchor, f.created_at, f.deleted_at)), '[]')
+        from (select e.seq, e.at, e.identity_id, c.id as contact, 'email' as kind, c.email as value, c.email_until as until,
+                     'phone' as other_kind, c.phone as other, c.phone_until as other_until, e.source, e.label, c.anchor,
+                     c.created_at, c.deleted_at
+              from unnest(contacts) as named (id)
+              join bitespeed.contact_record c on c.id = named.id and c.tenant = facts.tenant
+              join bitespeed.event e on e.identity_id = c.identity_id and e.contact_id = c.id and e.tenant = facts.tenant
+                                    and e.kind in ('contact.created', 'contact.adopted')
+              union all
+              select e.seq, e.at, e.identity_id, null, e.kind_of_value, e.value, e.value_until, e.kind_of_other, e.other,
+                     e.other_until, e.source, e.label, null, 0, null
+              from bitespeed.event e
+              where e.value = any (emails || phones) and e.kind_of_value = any ('{email,phone}') and e.tenant = facts.tenant
+              union all
+              select e.seq, e.at, e.identity_id, null, e.kind_of_value, e.value, e.value_until, e.kind_of_other, e.other,
+                     e.other_until, e.source, e.label, null, 0, null
+              from bitespeed.event e
+              where e.other = any (emails || phones) and e.kind_of_other = any ('{email,phone}') and e.tenant = facts.tenant
+              limit (wanted ->> 'limit')::integer) as f
+        where as_of is null or f.at <= as_of);
+end
+$$;

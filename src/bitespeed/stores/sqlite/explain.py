@@ -1,0 +1,49 @@
+"""Read facts and events, to explain identities."""
+
+import sqlite3
+from collections.abc import Collection
+
+import msgspec
+
+from bitespeed.model.facts import Fact, Happening, Value
+from bitespeed.resources import named, text
+
+_SQL = named(text("bitespeed.stores.sqlite", "sql/explain.sql"))
+
+_facts = msgspec.json.Decoder(list[Fact])
+_happenings = msgspec.json.Decoder(list[Happening])
+
+
+def facts(
+    connection: sqlite3.Connection,
+    tenant: str,
+    values: Collection[Value],
+    contacts: Collection[int],
+    as_of: int | None,
+    limit: int,
+) -> list[Fact]:
+    """See `Store.facts`."""
+    parameters = {
+        "tenant": tenant,
+        "values": msgspec.json.encode(list(values)).decode(),
+        "contacts": msgspec.json.encode(list(contacts)).decode(),
+        "as_of": as_of,
+        "limit": limit,
+    }
+    return _facts.decode(connection.execute(_SQL["facts"], parameters).fetchone()[0])
+
+
+def history(
+    connection: sqlite3.Connection, tenant: str, contact: int, after: int, limit: int
+) -> list[Happening]:
+    """See `Store.history`."""
+    parameters = {"tenant": tenant, "contact": contact, "after": after, "limit": limit}
+    return _happenings.decode(connection.execute(_SQL["history"], parameters).fetchone()[0])
+
+
+def merges(
+    connection: sqlite3.Connection, tenant: str, before: int, since: int, limit: int
+) -> list[Happening]:
+    """See `Store.merges`."""
+    parameters = {"tenant": tenant, "before": before, "since": since, "limit": limit}
+    return _happenings.decode(connection.execute(_SQL["merges"], parameters).fetchone()[0])

@@ -1,0 +1,95 @@
+-- Facts and events, to explain identities. `cross join` makes the planner use the keys.
+
+-- name: facts
+-- Of the wanted values and contacts, as arrays of the fields of `Fact`; as of an instant, unless that is
+-- null: then nobody had given up a value that was given up later.
+with wanted as (
+    select json_extract(w.value, '$[0]') as kind, json_extract(w.value, '$[1]') as value
+    from json_each(:values) w
+),
+named as (
+    select c.id
+    from wanted w
+    cross join contact_record c on c.tenant = :tenant and c.email = w.value and c.id <> c.identity_id
+    where w.kind = 'email'
+    union
+    select c.id
+    from wanted w
+    cross join contact_record c on c.tenant = :tenant and c.phone = w.value and c.id <> c.identity_id
+    where w.kind = 'phone'
+    union
+    select c.id
+    from wanted w
+    cross join identifier i on i.tenant = :tenant and i.kind = w.kind and i.value = w.value
+    cross join contact_record c on c.id = i.identity_id
+    where w.value in (c.email, c.phone)
+    union
+    select c.id
+    from wanted w
+    cross join contact_record c on c.tenant = :tenant and c.email = w.value and c.deleted_at is not null
+    where w.kind = 'email'
+    union
+    select c.id
+    from wanted w
+    cross join contact_record c on c.tenant = :tenant and c.phone = w.value and c.deleted_at is not null
+    where w.kind = 'phone'
+    union
+    select c.id
+    from json_each(:contacts) w
+    cross join contact_record c on c.id = w.value and c.tenant = :tenant
+),
+fact (number, at, identity, contact, kind, value, until, other_kind, other, other_until, source, label, anchor,
+      created_at, deleted_at) as (
+    select e.seq, e.at, e.identity_id, c.id, 'email', c.email, c.email_until, 'phone', c.phone, c.phone_until,
+           e.source, e.label, c.anchor, c.created_at, c.deleted_at
+    from named
+    cross join contact_record c on c.id = named.id
+    cross join event e on e.identity_id = c.identity_id and e.contact_id = c.id
+                      and e.kind in ('contact.created', 'contact.adopted')
+    union all
+    select e.seq, e.at, e.identity_id, null, e.kind_of_value, e.value, e.value_until, e.kind_of_other, e.other,
+           e.other_until, e.source, e.label, null, 0, null
+    from wanted w
+    cross join event e on e.value = w.value and e.kind_of_value = w.kind and e.tenant = :tenant
+    union all
+    select e.seq, e.at, e.identity_id, null, e.kind_of_value, e.value, e.value_until, e.kind_of_other, e.other,
+           e.other_until, e.source, e.label, null, 0, null
+    from wanted w
+    cross join event e on e.other = w.value and e.kind_of_other = w.kind and e.tenant = :tenant
+)
+select json_group_array(json_array(
+           number, at, identity, contact, kind, value,
+           iif(:as_of is null or (select e.at from event e where e.seq = f.until) <= :as_of, f.until, null),
+           other_kind, other,
+           iif(:as_of is null or (select e.at from event e where e.seq = f.other_until) <= :as_of, f.other_until, null),
+           source, label, anchor, created_at, deleted_at))
+from (select * from fact where :as_of is null or at <= :as_of limit :limit) f;
+
+-- name: history
+-- The events of a contact's identity behind a number, in order; one that created a contact with the
+-- values of that.
+select json_group_array(json_array(
+           h.seq, h.at, h.kind, h.identity_id, h.contact_id, h.merged_id, h.primary_id,
+           coalesce(h.kind_of_value, iif(c.email is null, null, 'email')), coalesce(h.value, c.email),
+           coalesce(h.kind_of_other, iif(c.phone is null, null, 'phone')), coalesce(h.other, c.phone),
+           h.source, h.label, h.merged_primary_id, h.size, h.merged_size))
+from (select e.*
+      from contact_record c
+      cross join identity born on born.id = c.identity_id
+      cross join identity family on family.root_id = born.root_id
+      cross join event e on e.identity_id = family.id
+      where c.id = :contact and c.tenant = :tenant and e.seq > :after
+      order by e.seq
+      limit :limit) h
+left join contact_record c on c.id = h.contact_id and h.kind in ('contact.created', 'contact.adopted');
+
+-- name: merges
+-- The merges of a tenant before a number, newest first.
+select json_group_array(json_array(
+           seq, at, kind, identity_id, contact_id, merged_id, primary_id, kind_of_value, value, kind_of_other, other,
+           source, label, merged_primary_id, size, merged_size))
+from (select e.*
+      from event e
+      where e.tenant = :tenant and e.kind = 'identities.merged' and e.seq < :before and e.at >= :since
+      order by e.seq desc
+      limit :limit);

@@ -1,0 +1,114 @@
+"""Every store, beside a model that works everything out from scratch."""
+
+import asyncio
+import time
+from itertools import product
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from bitespeed.errors import NotFound
+from bitespeed.model.facts import Fact
+from bitespeed.model.identifiers import observe
+from bitespeed.model.identity import Answer
+from bitespeed.service.explanations import End
+from bitespeed.service.service import Service
+from support.backends import SqliteBackend, cleared
+from support.invariants import assert_clean
+from support.slow_model import SlowModel
+from support.stores import service_on
+
+EMAILS = [f"{letter}@x.co" for letter in "abcd"]
+PHONES = ["1", "2", "3", "4"]
+PAIRS = st.tuples(st.sampled_from(EMAILS), st.sampled_from(PHONES))
+LONE = st.tuples(st.sampled_from(EMAILS + PHONES))
+DELETED = st.integers(0, 20)
+STEPS = st.lists(PAIRS | PAIRS | LONE | DELETED, max_size=14)
+
+
+def values_of(fact: Fact) -> tuple[str, ...]:
+    return tuple(node.value for node in fact.nodes)
+
+
+def end_of(value: str) -> End:
+    return End(value=("email" if "@" in value else "phone", value))
+
+
+async def take(service: Service, model: SlowModel, step: Any) -> None:
+    """Take a step in both; the answers must be the same."""
+    if not isinstance(step, int):
+        email = next((value for value in step if "@" in value), None)
+        phone = next((value for value in step if "@" not in value), None)
+        assert await service.identify(observe(email, phone)) == model.observe(*step)
+    elif live := [contact.id for contact in model.live()]:
+        model.delete(live[step % len(live)])
+        await service.delete(live[step % len(live)])
+
+
+async def compare(service: Service, steps: list[Any]) -> None:
+    """Take the steps in both, then compare every state there was, and the chains of the last."""
+    model = SlowModel()
+    states: list[tuple[int, dict[int, Answer]]] = []
+    for step in steps:
+        await take(service, model, step)
+        answers = {contact.id: model.answer(contact.anchor) for contact in model.live()}
+        states.append((time.time_ns() // 1000, answers))
+    for at, answers in states:
+        for contact in model.contacts:
+            if contact.id in answers:
+                assert await service.contact_as_of(contact.id, at) == answers[contact.id]
+            else:
+                with pytest.raises(NotFound):
+                    await service.contact_as_of(contact.id, at)
+    held = sorted(node.value for node in model.held())
+    for one, other in product(held, held):
+        await compare_chain(service, model, one, other)
+
+
+async def compare_chain(service: Service, model: SlowModel, one: str, other: str) -> None:
+    why = await service.why(end_of(one), end_of(other))
+    expected = model.why(one, other)
+    assert why.are_together == (expected is not None)
+    if expected is not None:
+        chain = [values_of(fact) for fact in why.chain or []]
+        assert chain == [tuple(n.value for n in fact.nodes) for fact in expected]
+
+
+@settings(
+    suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=60
+)
+@given(STEPS)
+def test_sqlite_agrees_with_the_model(tmp_path_factory, steps):
+    backend = SqliteBackend(tmp_path_factory.mktemp("model") / "identities.db")
+
+    async def main() -> None:
+        store = await backend.open()
+        try:
+            async with service_on(store) as service:
+                await compare(service, steps)
+            await assert_clean(store)
+        finally:
+            await store.close()
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("backend", ["postgres", "pgbouncer", "data api"], indirect=True)
+@settings(
+    suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=8
+)
+@given(STEPS)
+def test_other_stores_agree_with_the_model(backend, steps):
+    async def main() -> None:
+        cleared(backend.direct)
+        store = await backend.open()
+        try:
+            async with service_on(store) as service:
+                await compare(service, steps)
+            await assert_clean(store)
+        finally:
+            await store.close()
+
+    asyncio.run(main())
