@@ -122,6 +122,7 @@ def test_import_counts_what_is_new_and_writes_rejects(tmp_path: Path) -> None:
         "primaries": 2,
         "secondaries": 1,
         "merges": 1,
+        "pairs": 0,
         "older": 0,
         "erased": 0,
         "repeats": 1,
@@ -140,7 +141,14 @@ def test_second_import_of_a_file_adds_nothing(tmp_path: Path) -> None:
     before = contacts(tmp_path)
     printed = succeed("import", "people.csv", cwd=tmp_path)
     assert contacts(tmp_path) == before
-    assert "0 new customers, 0 new contacts of known ones, 0 merges, 5 with nothing new" in printed
+    assert "0 new customers, 0 new contacts of known ones, 0 merges, 0 new pairs" in printed
+    assert "5 with nothing new" in printed
+
+
+def test_import_counts_pairs_of_known_values(tmp_path: Path) -> None:
+    (tmp_path / "people.csv").write_text(f"{CSV}c@x.example,1\nc@x.example,1\n")
+    printed = json.loads(succeed("import", "people.csv", "--json", cwd=tmp_path))
+    assert (printed["merges"], printed["pairs"], printed["repeats"]) == (1, 1, 2)
 
 
 def test_corrected_rejects_can_be_imported(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from support.mutants import Mutant, Suite
 SERVICE = Suite("service")
 REFUSALS = Suite("telemetry/test_refusals.py")
 QUEUE = Suite("aws/test_queue_worker.py", "logged")
+COUNTS = Suite("telemetry/test_metrics.py", "changes_are_counted")
 
 MUTANTS = [
     Mutant(
@@ -34,6 +35,13 @@ MUTANTS = [
         "except StoreUnavailable as refusal:",
         "except Exception as refusal:",
         SERVICE,
+    ),
+    Mutant(
+        "merges are counted as pairs",
+        "model/changes.py",
+        'if event.kind == "pair.seen"]',
+        "if event.pair is not None]",
+        COUNTS,
     ),
     Mutant(
         "the queue has no bound",

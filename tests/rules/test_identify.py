@@ -331,6 +331,15 @@ def test_a_merge_repeated_in_one_batch_happens_once():
     assert replies[0] == replies[1] == replies[2]
 
 
+def test_pairs_of_merged_identities_stay_known():
+    couple = identity(contact(11, "george@x", "919"), contact(12, "biff@x", "717"))
+    couple = msgspec.structs.replace(couple, pairs=[("email", "biff@x", "phone", "919")])
+    crowd = identity(*(contact(n, f"crowd{n}@x", "7") for n in range(30, 34)))
+    changes, _ = decide(snapshot(couple, crowd), ("george@x", "7"), ("biff@x", "919"))
+    assert by_id(changes)[11].root == 30
+    assert [event.kind for event in changes.events] == ["identities.merged"]
+
+
 def test_value_is_known_to_later_observations_of_batch():
     changes, (_, second, third) = decide(
         snapshot(LORRAINE), ("new@x", "123"), ("new@x", "7"), ("x@x", "7")

@@ -25,7 +25,7 @@ from support.telemetry_of_server import (
 def test_requests_and_changes_are_counted(tmp_path: Path) -> None:
     with serve(tmp_path) as server:
         one, other = (fresh_email(), fresh_phone()), (fresh_email(), fresh_phone())
-        for email, phone in (one, other, one, (one[0], other[1])):
+        for email, phone in (one, other, one, (one[0], other[1]), (other[0], one[1])):
             post(server, email, phone)
         post(server, None, None)
         server.ask("DELETE", "/contacts/2")
@@ -33,19 +33,20 @@ def test_requests_and_changes_are_counted(tmp_path: Path) -> None:
         server.raw(b"nonsense\r\n\r\n")
         found = counted(server)
     expected = {
-        ("bitespeed_requests_total", "identify", "200"): 4,
+        ("bitespeed_requests_total", "identify", "200"): 5,
         ("bitespeed_requests_total", "identify", "400"): 1,
         ("bitespeed_requests_total", "delete_contact", "204"): 1,
         ("bitespeed_requests_total", "other", "404"): 1,
         ("bitespeed_requests_total", "other", "400"): 1,
-        ("bitespeed_request_seconds_count", "identify"): 5,
-        ("bitespeed_request_seconds_bucket", "identify", "+Inf"): 5,
-        ("bitespeed_batch_observations_sum",): 4,
+        ("bitespeed_request_seconds_count", "identify"): 6,
+        ("bitespeed_request_seconds_bucket", "identify", "+Inf"): 6,
+        ("bitespeed_batch_observations_sum",): 5,
         ("bitespeed_contacts_created_total",): 2,
         ("bitespeed_contacts_deleted_total",): 1,
         ("bitespeed_identities_created_total",): 2,
         ("bitespeed_identities_merged_total",): 1,
-        ("bitespeed_stage_seconds_count", "commit"): 4,
+        ("bitespeed_pairs_seen_total",): 1,
+        ("bitespeed_stage_seconds_count", "commit"): 5,
         ("bitespeed_queue_observations",): 0,
         ("bitespeed_queue_limit_observations",): MAX_WAITING,
         ("bitespeed_workers",): 1,

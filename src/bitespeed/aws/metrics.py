@@ -17,6 +17,7 @@ _UNITS = {
     "PrimaryContactsCreated": "Count",
     "ContactsLinked": "Count",
     "IdentitiesMerged": "Count",
+    "PairsSeen": "Count",
     "ContactsDeleted": "Count",
     "CacheHits": "Count",
 }
@@ -24,6 +25,7 @@ _MESSAGES = {
     "PrimaryContactsCreated": "Created new primary contact",
     "ContactsLinked": "Linked contact",
     "IdentitiesMerged": "Merged identities",
+    "PairsSeen": "Kept a pair of known values",
     "ContactsDeleted": "Deleted contact",
     "CacheHits": "Cache hit",
 }
@@ -39,6 +41,7 @@ def current_counts() -> Counts:
         "PrimaryContactsCreated": int(primaries),
         "ContactsLinked": int(metrics.contacts_created.value - primaries),
         "IdentitiesMerged": int(metrics.identities_merged.value),
+        "PairsSeen": int(metrics.pairs_seen.value),
         "ContactsDeleted": int(metrics.contacts_deleted.value),
         "CacheHits": int(metrics.cache_lookups["hit"].value),
     }

@@ -177,7 +177,7 @@ def _report(tally: Tally, rejects: str, *, as_json: bool) -> None:
     click.echo(
         f"{counted(tally.rows, 'row')}: {counted(tally.primaries, 'new customer')},"
         f" {counted(tally.secondaries, 'new contact')} of known ones,"
-        f" {counted(tally.merges, 'merge')},"
+        f" {counted(tally.merges, 'merge')}, {counted(tally.pairs, 'new pair')} of known values,"
         f" {tally.repeats:,} with nothing new,"
         + (f" {tally.older:,} from before that time," if tally.older else "")
         + (f" {tally.erased:,} of customers erased since," if tally.erased else "")

@@ -69,6 +69,8 @@ class Tally:
     primaries: int = 0
     secondaries: int = 0
     merges: int = 0
+    pairs: int = 0
+    """Rows with two known values of one customer, seen together for the first time."""
     older: int = 0
     """Left out, since they are from before the time that was asked for."""
     erased: int = 0
@@ -82,6 +84,7 @@ class Tally:
         self.primaries += created
         self.secondaries += len(changes.contacts) - created
         self.merges += len(changes.ended_identities)
+        self.pairs += len(changes.pairs_seen)
 
 
 async def import_rows(

@@ -149,6 +149,11 @@ class Changes(msgspec.Struct, frozen=True):
         """The identities that these changes merge into another one."""
         return [change.id for change in self.identities if change.root != change.id]
 
+    @property
+    def pairs_seen(self) -> list[Event]:
+        """The events of pairs that are kept without a contact and without a merge."""
+        return [event for event in self.events if event.kind == "pair.seen"]
+
 
 class Committed(msgspec.Struct, frozen=True):
     """The outcome of a commit: an id and a ``created_at`` for each contact of the changes, in their

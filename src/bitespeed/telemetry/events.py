@@ -29,6 +29,7 @@ def report_commit(
     metrics.contacts_deleted.add(len(changes.deleted))
     metrics.identities_created.add(len(changes.created_identities))
     metrics.identities_merged.add(len(changes.ended_identities))
+    metrics.pairs_seen.add(len(changes.pairs_seen))
     if logs.is_enabled("info"):
         log_lines = _log_lines(tenant, changes, committed, _requests_by_values(origins), request)
         logs.emit(log_lines)

@@ -201,6 +201,11 @@ identities_created = _single(Counter, "bitespeed_identities_created_total", "Ide
 identities_merged = _single(
     Counter, "bitespeed_identities_merged_total", "Identities ended by a merge with another"
 )
+pairs_seen = _single(
+    Counter,
+    "bitespeed_pairs_seen_total",
+    "Pairs of known values of one identity, kept as facts without a contact",
+)
 cache_lookups = _by(
     Counter,
     "bitespeed_cache_lookups_total",
