@@ -82,7 +82,7 @@ def test_adopted_contacts_need_bring_nothing_and_are_connected(database: Path) -
         "update contact_record set phone = null where id = 4",
         "update identity set contacts = 3, version = 1 where id = 4",
     )
-    assert {violation.invariant for violation in violations(database)} == {"I5", "I7", "I8", "I11"}
+    assert {violation.invariant for violation in violations(database)} == {"I5", "I9", "I8", "I11"}
     damage(database, ADOPTED.format(4, "4, 5, 6"))
     assert violations(database) == []
 

@@ -5,10 +5,90 @@ from support.mutants import Mutant, Suite
 CHECK = Suite("jobs/test_check.py", "")
 SCHEMA = Suite("postgres/test_schema_faults.py", "not command")
 
+PARTS = Suite("rules/test_record_parts.py", "")
+
+RECORD_PARTS = "rules/record_parts.py"
 VALUES = "rules/record_values.py"
 FAULTS = "stores/postgres/faults.py"
 
 MUTANTS = [
+    Mutant(
+        "a value alone links",
+        "rules/partition.py",
+        "    for fact in links(facts):\n        parts.link(*fact.nodes)\n",
+        "    for fact in facts:\n        parts.link(fact.nodes[-1], Node('', ''))\n",
+        PARTS,
+    ),
+    Mutant(
+        "two strangers may be one identity",
+        RECORD_PARTS,
+        "if len(firsts) > 1 + lost:",
+        "if len(firsts) > 2 + lost:",
+        PARTS,
+    ),
+    Mutant(
+        "a pair may be stored anywhere",
+        RECORD_PARTS,
+        "parts.of(event.nodes[0]) not in firsts and",
+        "event.seq == 0 and",
+        PARTS,
+    ),
+    Mutant(
+        "an erasure excuses every link",
+        RECORD_PARTS,
+        "return 2 * contacts + pairs if contacts else 0",
+        "return 100 if contacts else 0",
+        PARTS,
+    ),
+    Mutant(
+        "an erasure excuses no link of a pair",
+        RECORD_PARTS,
+        "return 2 * contacts + pairs if contacts else 0",
+        "return 2 * contacts",
+        PARTS,
+    ),
+    Mutant(
+        "a pair without values excuses a link although nothing was erased",
+        RECORD_PARTS,
+        "return 2 * contacts + pairs if contacts else 0",
+        "return 2 * contacts + pairs",
+        PARTS,
+    ),
+    Mutant(
+        "a contact may go with either value",
+        RECORD_PARTS,
+        'if contact.anchor != ("phone" if is_by_phone else None):',
+        'if contact.anchor not in {"phone", None}:',
+        PARTS,
+    ),
+    Mutant(
+        "a value that somebody has is brought",
+        RECORD_PARTS,
+        "brought[contact.id] = [value for value in values if carriers[value] <= 0]",
+        "brought[contact.id] = values",
+        PARTS,
+    ),
+    Mutant(
+        "a value ends with the deletion of any contact that has it",
+        RECORD_PARTS,
+        "                if carriers[value] <= 0:\n                    freed",
+        "                if carriers[value] < 9:\n                    freed",
+        PARTS,
+    ),
+    Mutant(
+        "a value that comes again is the old one",
+        RECORD_PARTS,
+        " if seq > number)",
+        ")",
+        PARTS,
+    ),
+    Mutant(
+        "an adopted contact belongs wherever it is stored",
+        RECORD_PARTS,
+        "str(event.identity_id)",
+        "str(contact.identity_id)",
+        PARTS,
+    ),
     Mutant(
         "an email in capitals is in canonical form",
         VALUES,

@@ -16,6 +16,7 @@ PAIRS = Suite("store/test_pairs.py", "postgres")
 SEQUENCES = Suite("store/test_sequences.py", "postgres")
 
 EXISTING = Suite("store/test_existing_contacts.py", "direct or pooled")
+REPAIRS = Suite("adopt/test_repairs.py", "")
 TAKEN_BY_ADOPT = Suite("adopt/test_existing_contacts.py", "shapes or rows")
 
 FUNCTIONS = "stores/postgres/functions"
@@ -315,5 +316,12 @@ MUTANTS = [
         "c.relkind = 'r'",
         "c.relkind in ('r', 'v')",
         EXISTING,
+    ),
+    Mutant(
+        "a value of a deleted contact goes on with whoever has it by now",
+        "stores/postgres/bulk/sql/adopt.sql",
+        " and i.identity_id = d.identity_id)",
+        ")",
+        REPAIRS,
     ),
 ]

@@ -1,8 +1,10 @@
-"""Every store, beside a model that works everything out from scratch."""
+"""Every store, beside a model that works everything out from scratch, and a replay of its facts."""
 
 import asyncio
 import time
-from itertools import product
+from collections import defaultdict
+from contextlib import aclosing
+from itertools import chain, product
 from typing import Any
 
 import pytest
@@ -13,8 +15,11 @@ from bitespeed.errors import NotFound
 from bitespeed.model.facts import Fact
 from bitespeed.model.identifiers import observe
 from bitespeed.model.identity import Answer
+from bitespeed.rules.partition import parts_of
+from bitespeed.rules.record_parts import facts_of
 from bitespeed.service.explanations import End
 from bitespeed.service.service import Service
+from bitespeed.stores.protocols import AnyStore
 from support.backends import SqliteBackend, cleared
 from support.invariants import assert_clean
 from support.slow_model import SlowModel
@@ -47,12 +52,15 @@ async def take(service: Service, model: SlowModel, step: Any) -> None:
         await service.delete(live[step % len(live)])
 
 
-async def compare(service: Service, steps: list[Any]) -> None:
-    """Take the steps in both, then compare every state there was, and the chains of the last."""
+async def compare(service: Service, store: AnyStore, steps: list[Any]) -> None:
+    """Take the steps in both and compare what is kept after each, then every state there was, and
+    the chains of the last.
+    """
     model = SlowModel()
     states: list[tuple[int, dict[int, Answer]]] = []
     for step in steps:
         await take(service, model, step)
+        await compare_parts(store, model)
         answers = {contact.id: model.answer(contact.anchor) for contact in model.live()}
         states.append((time.time_ns() // 1000, answers))
     for at, answers in states:
@@ -67,13 +75,29 @@ async def compare(service: Service, steps: list[Any]) -> None:
         await compare_chain(service, model, one, other)
 
 
+async def compare_parts(store: AnyStore, model: SlowModel) -> None:
+    """What became of the store step by step is what all its facts make, taken once more."""
+    async with aclosing(store.scan()) as pages:
+        identities = [identity async for page in pages for identity in page]
+    facts = sorted(chain.from_iterable(facts_of(identity) for identity in identities))
+    shown = [[(node.value, node.until is None) for node in fact.nodes] for fact in facts]
+    assert shown == model.shown_facts()
+    replayed, parts = defaultdict[int, set[int]](set), parts_of(facts)
+    for contact in chain.from_iterable(identity.contacts for identity in identities):
+        assert contact.anchor_node is not None
+        replayed[parts.of(contact.anchor_node)].add(contact.id)
+    stored = [frozenset(c.id for c in identity.contacts) for identity in identities]
+    assert set(stored) == {frozenset(part) for part in replayed.values()}
+    assert set(stored) == model.parts()
+
+
 async def compare_chain(service: Service, model: SlowModel, one: str, other: str) -> None:
     why = await service.why(end_of(one), end_of(other))
     expected = model.why(one, other)
     assert why.are_together == (expected is not None)
     if expected is not None:
-        chain = [values_of(fact) for fact in why.chain or []]
-        assert chain == [tuple(n.value for n in fact.nodes) for fact in expected]
+        found = [values_of(fact) for fact in why.chain or []]
+        assert found == [tuple(n.value for n in fact.nodes) for fact in expected]
 
 
 @settings(
@@ -87,7 +111,7 @@ def test_sqlite_agrees_with_the_model(tmp_path_factory, steps):
         store = await backend.open()
         try:
             async with service_on(store) as service:
-                await compare(service, steps)
+                await compare(service, store, steps)
             await assert_clean(store)
         finally:
             await store.close()
@@ -106,7 +130,7 @@ def test_other_stores_agree_with_the_model(backend, steps):
         store = await backend.open()
         try:
             async with service_on(store) as service:
-                await compare(service, steps)
+                await compare(service, store, steps)
             await assert_clean(store)
         finally:
             await store.close()

@@ -47,7 +47,7 @@ def test_contact_ids_behind_are_refused_and_found(backend, by):
             assert await check(store) == []  # as it was
             return
         (found,) = await check(store)
-        assert found == Violation("I9", None, found.what)
+        assert found == Violation("I13", None, found.what)
         assert found.what.endswith(f"gives out {5 - by} next, and 3 is in use")
         async with service_on(store) as service:
             with pytest.raises(SequenceBehind, match="a sequence is behind its table"):

@@ -109,7 +109,7 @@ def test_service_finds_and_deletes_contacts(backend):
 )
 def test_poisoned_observation_fails_alone(backend, poison):
     async def main():
-        async with serving(backend, besides={"I10"}) as (_, service):
+        async with serving(backend, besides={"I14"}) as (_, service):
             sent = [observe(f"{n}@x", f"{n}") for n in range(8)]
             sent.insert(3, poison)
             outcomes = await asyncio.gather(*map(service.identify, sent), return_exceptions=True)

@@ -36,25 +36,41 @@ ROWS = {
         "I5",
         "update contact_record set email = 'ann@shop.example' where id = 2",
     ),
-    "welded strangers": ("I7", "update identity set root_id = 1 where id = 4"),
+    "welded strangers": ("I9", "update identity set root_id = 1 where id = 4"),
+    "a pair of another identity": (
+        "I9",
+        "update event set identity_id = 4 where value is not null",
+    ),
+    "a contact that goes with what was known": (
+        "I9",
+        "update contact_record set anchor = 'phone' where id = 2",
+    ),
+    "a value given up although somebody has it": (
+        "I9",
+        "update contact_record set phone_until = 4 where id = 2",
+    ),
+    "a pair of a value given up although somebody has it": (
+        "I9",
+        "update event set other_until = 4 where value is not null",
+    ),
     "a wrong count": ("I8", "update identity set contacts = 7 where id = 1"),
     "a wrong version": ("I8", "update identity set version = version + 1 where id = 1"),
     "a wrong age": ("I8", "update identity set primary_at = primary_at + 1 where id = 1"),
     "a lost event": ("I8", "delete from event where contact_id = 2"),
     "an invented event": ("I8", "update event set kind = 'contact.deleted' where seq = 1"),
     "a sequence behind its table": (
-        "I9",
+        "I13",
         "update sqlite_sequence set seq = 1 where name = 'contact_record'",
     ),
     "an email in capitals": (
-        "I10",
+        "I14",
         "update contact_record set email = 'EVE@shop.example' where id = 4",
     ),
     "a phone number with blanks": (
-        "I10",
+        "I14",
         "update identifier set value = '1 00' where value = '100'",
     ),
-    "an event whose value is no email": ("I10", "update event set value = 'x' where seq = 4"),
+    "an event whose value is no email": ("I14", "update event set value = 'x' where seq = 4"),
     "an event of another tenant": ("I4", "update event set tenant = 'other' where seq = 1"),
     "an identity in the wrong tenant": ("I4", "update identity set tenant = 'other' where id = 4"),
     "a merged identity in the wrong tenant": (
@@ -101,7 +117,7 @@ values ('default', 1, '{}', {}, 1, {})
 REPEAT = "update contact_record set email = 'ann@shop.example' where id = 2"
 
 AMONG_ADOPTED = {
-    "strangers adopted apart and welded": ("I7", "update identity set root_id = 1 where id = 4"),
+    "strangers adopted apart and welded": ("I9", "update identity set root_id = 1 where id = 4"),
     "created and adopted": ("I8", TOLD.format("contact.created", 1, 1)),
     "adopted twice": ("I8", TOLD.format("contact.adopted", 1, 1)),
     "a repeat after the adopted": (

@@ -8,7 +8,7 @@ makes the contacts that are stored, and leaves behind what is stored in the end.
 nobody can tell that it was not so; if there is none, something was wrong.
 
 Values that no request connects have nothing to do with each other, so there is a search for each
-group of values, its requests and its contacts. It says nothing of I7, the final partition of all
+group of values, its requests and its contacts. It says nothing of I9, the final partition of all
 histories: deletions make that depend on the order. What was acknowledged must be kept all the same,
 see `unkept`.
 """

@@ -262,14 +262,16 @@ class Writing:
             else:
                 self._heads[id_] = self._heads[id_]._replace(root_id=root)
         self._write_contacts()
-        self._delete()
+        added = self._events(first_event)
+        last_event = added[-1].seq if added else 0
+        self._delete(last_event)
         gone = self._before.heads.keys() - self._heads.keys()
         kept_events = [e for e in self._before.rows.events if e.identity_id not in gone]
         rows = Rows(
             tuple(sorted(self._heads.values())),
             tuple(sorted(c for c in self._contacts.values() if c.identity_id not in gone)),
             tuple(sorted(self._identifiers.items())),
-            tuple(sorted(self._with_values_ended([*kept_events, *self._events(first_event)]))),
+            tuple(sorted(self._with_values_ended([*kept_events, *added], last_event))),
         )
         return database(rows)
 
@@ -303,11 +305,12 @@ class Writing:
                 created_at=at,
                 updated_at=at,
                 deleted_at=None,
+                anchor="phone" if new.email is not None and not new.new_email else None,
             )
             self._contacts[id_] = row
             self._identifiers.update(dict.fromkeys(new_keys(new), born_in))
 
-    def _delete(self) -> None:
+    def _delete(self, last_event: int) -> None:
         for id_ in self._changes.deleted:
             self._contacts[id_] = self._contacts[id_]._replace(deleted_at=self._at)
         for id_, contact in self._contacts.items():
@@ -315,17 +318,16 @@ class Writing:
                 freed = freed_keys(self._changes)
                 self._contacts[id_] = contact._replace(
                     email_until=contact.email_until
-                    or (self._at if ("email", contact.email) in freed else None),
+                    or (last_event if ("email", contact.email) in freed else None),
                     phone_until=contact.phone_until
-                    or (self._at if ("phone", contact.phone) in freed else None),
+                    or (last_event if ("phone", contact.phone) in freed else None),
                 )
         for key in freed_keys(self._changes):
             self._identifiers.pop(key, None)
 
-    def _with_values_ended(self, events: list[EventRecord]) -> list[EventRecord]:
+    def _with_values_ended(self, events: list[EventRecord], last: int) -> list[EventRecord]:
         """The events, those about a value that nobody has any more marked by the last one."""
         freed = freed_keys(self._changes)
-        last = max((event.seq for event in events), default=0)
         return [
             event._replace(
                 value_until=event.value_until

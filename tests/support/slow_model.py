@@ -66,6 +66,15 @@ class SlowModel:
     def live(self) -> list[Contact]:
         return [contact for contact in self.contacts if contact.is_live]
 
+    def parts(self) -> set[frozenset[int]]:
+        """The contacts, live and deleted, that belong together."""
+        parts = [self._part(contact.anchor) for contact in self.contacts]
+        return {frozenset(c.id for c in self.contacts if c.anchor in part) for part in parts}
+
+    def shown_facts(self) -> list[list[tuple[str, bool]]]:
+        """The values of each fact in their order, and whether somebody has had them since."""
+        return [[(n.value, not self._is_over(n)) for n in fact.nodes] for fact in self.facts]
+
     def why(self, one: str, other: str) -> list[Fact] | None:
         """The shortest chain; among equals that of the oldest facts, from the start on."""
         start, goal = self._node(one), self._node(other)

@@ -46,7 +46,7 @@ def _report(checked: int, violations: list[Violation]) -> None:
     broken = Counter(violation.invariant for violation in violations)
     for invariant, meaning in INVARIANTS.items():
         count = broken[invariant]
-        click.echo(f"{invariant}  {f'BROKEN ({count})' if count else 'ok':12} {meaning}")
+        click.echo(f"{invariant:3}  {f'BROKEN ({count})' if count else 'ok':12} {meaning}")
     for violation in violations:
         of = f"identity {violation.identity}: " if violation.identity is not None else ""
         click.echo(f"{violation.invariant}: {of}{violation.what}")

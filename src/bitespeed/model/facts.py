@@ -1,5 +1,6 @@
 """Facts as a store finds them: what was seen together, when, and by whose word."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import msgspec
@@ -17,6 +18,14 @@ class Node(NamedTuple):
     kind: str
     value: str
     until: int | None = None
+
+
+def anchor_among(nodes: Sequence[Node], kind: str | None) -> Node:
+    """The value that a contact goes with: its email, unless it brought only the other one, of that
+    ``kind``.
+    """
+    first, *others = nodes
+    return others[0] if others and others[0].kind == kind else first
 
 
 class Fact(msgspec.Struct, frozen=True, array_like=True):
@@ -58,9 +67,8 @@ class Fact(msgspec.Struct, frozen=True, array_like=True):
 
     @property
     def anchor_node(self) -> Node:
-        """The value that the contact goes with: its email, unless it brought only the other one."""
-        first, *others = self.nodes
-        return others[0] if others and others[0].kind == self.anchor else first
+        """Of its contact."""
+        return anchor_among(self.nodes, self.anchor)
 
 
 class Happening(msgspec.Struct, frozen=True, array_like=True):

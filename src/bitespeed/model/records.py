@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from bitespeed.model.facts import Node
+from bitespeed.model.facts import Node, anchor_among
 from bitespeed.model.identifiers import Email, Phone
 
 
@@ -37,6 +37,11 @@ class ContactRecord(NamedTuple):
         emails = () if self.email is None else (Node("email", self.email, self.email_until),)
         phones = () if self.phone is None else (Node("phone", self.phone, self.phone_until),)
         return (*emails, *phones)
+
+    @property
+    def anchor_node(self) -> Node | None:
+        """The value that it goes with; None for an adopted contact without a value."""
+        return anchor_among(self.nodes, self.anchor) if self.nodes else None
 
 
 class IdentifierRecord(NamedTuple):

@@ -3,30 +3,25 @@
 I1 every live identity has exactly one primary; I2 it is the oldest contact; I3 every
 secondary points straight at it; I4 no identifier in two identities, none without a live
 contact, no live contact's value without its identifier; I5 every contact and every pair
-brought something new; I7 an identity is what its facts connect, no more; I8 counts and versions are
-true; I9 no id or number in use is given out again; I10 and I11 are about values and times,
-see `record_values.py`; I12 is about the schema, which the store inspects itself. I6 is about
-answers at the time they are given, so stored rows cannot show it.
+brought something new; I8 counts and versions are true; I9 an identity is what its facts make of it,
+see `record_parts.py`; I11 and I14 are about times and values, see `record_values.py`; I12 is about
+the schema, which the store inspects itself; I13 no id or number in use is given out again. I6 is
+about answers at the time they are given, so stored rows cannot show it.
 
-Contacts that were adopted from a table of others need not have brought anything new, and those
-adopted into one identity count as connected. After an erasure, I7 is not checked: what connected
-the contacts may have been erased.
+Contacts that were adopted from a table of others need not have brought anything new.
 """
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from itertools import pairwise
 from typing import NamedTuple
 
-from bitespeed.model.facts import Node
 from bitespeed.model.records import (
     ContactRecord,
-    EventRecord,
     IdentityRecord,
     IdentityRecords,
     SequenceRecord,
 )
-from bitespeed.rules.partition import Partition
+from bitespeed.rules.record_parts import Replay, faults_of_parts, replay, some, values_of
 from bitespeed.rules.record_values import faults_of_times, faults_of_values
 
 INVARIANTS = {
@@ -35,16 +30,13 @@ INVARIANTS = {
     "I3": "every secondary points straight at the primary",
     "I4": "identifiers and the values of live contacts agree",
     "I5": "every contact and every pair brought something new",
-    "I7": "every identity is connected by its facts",
     "I8": "counts and versions are true",
-    "I9": "no id or number in use is given out again",
-    "I10": "values are in canonical form",
+    "I9": "every identity is what its facts make of it",
     "I11": "times are in order, and none is in the future",
     "I12": "the schema is complete, and the file sound",
+    "I13": "no id or number in use is given out again",
+    "I14": "values are in canonical form",
 }
-
-Value = tuple[str, str]
-"""Its kind and itself."""
 
 
 class Violation(NamedTuple):
@@ -63,16 +55,17 @@ def violations_of(identity: IdentityRecords) -> Iterator[Violation]:
     head = next((h for h in identity.heads if h.id == root), None)
     if head is None or head.root_id != root:
         ids = sorted(c.id for c in identity.contacts) or sorted(h.id for h in identity.heads)
-        yield Violation("I3", root, f"leads to no live identity: {_some(ids)}")
+        yield Violation("I3", root, f"leads to no live identity: {some(ids)}")
         return
     live = identity.live_contacts
+    replayed = replay(identity)
     broken: list[tuple[str, str]] = [
         *_primary(head, live),
         *_tenant(head, identity),
         *_identifiers(identity, live),
         *_events(identity),
-        *_novelty(identity),
-        *_connection(identity),
+        *_novelty(replayed),
+        *(("I9", what) for what in faults_of_parts(identity, replayed)),
         *_pairs(identity),
         *_numbers(head, identity, live),
     ]
@@ -96,7 +89,7 @@ def violations_of_sequence(sequence: SequenceRecord) -> Iterator[Violation]:
     """Whether the sequence is behind its table, as after logical replication."""
     name, next_, highest = sequence
     if highest is not None and next_ <= highest:
-        yield Violation("I9", None, f"{name} gives out {next_} next, and {highest} is in use")
+        yield Violation("I13", None, f"{name} gives out {next_} next, and {highest} is in use")
 
 
 def _is_left_by_erasures(identity: IdentityRecords) -> bool:
@@ -132,7 +125,7 @@ def _tenant(head: IdentityRecord, identity: IdentityRecords) -> Iterator[tuple[s
 
 
 def _identifiers(identity: IdentityRecords, live: list[ContactRecord]) -> Iterator[tuple[str, str]]:
-    carried = {value: contact.id for contact in live for value in _values(contact)}
+    carried = {value: contact.id for contact in live for value in values_of(contact)}
     stored = Counter((i.kind, i.value) for i in identity.identifiers)
     for value, contact in carried.items():
         if value not in stored:
@@ -168,57 +161,11 @@ def _events(identity: IdentityRecords) -> Iterator[tuple[str, str]]:
         yield "I8", f"events do not match the records: {kind} {id_}"
 
 
-def _novelty(identity: IdentityRecords) -> Iterator[tuple[str, str]]:
-    """Replay the events: a contact must bring a value that no live one carried at its creation."""
-    contacts = {contact.id: contact for contact in identity.contacts}
-    carriers: Counter[Value] = Counter()
-    for event in identity.events:
-        contact = contacts.get(event.contact_id or 0)
-        if contact is None:
-            continue
-        if event.kind == "contact.created":
-            if all(carriers[value] for value in _values(contact)):
-                yield "I5", f"contact {contact.id} brought nothing new"
-            carriers.update(_values(contact))
-        elif event.kind == "contact.adopted":
-            carriers.update(_values(contact))
-        elif event.kind == "contact.deleted":
-            carriers.subtract(_values(contact))
-
-
-def _connection(identity: IdentityRecords) -> Iterator[tuple[str, str]]:
-    """The facts, deleted contacts' too, must connect all contacts. A value that nobody had for a
-    while is another one afterwards.
-    """
-    if _erased(identity):
-        return
-    nodes: dict[Node, int] = {}
-    partition = Partition()
-
-    def place(node: Node) -> int:
-        if node not in nodes:
-            nodes[node] = partition.add()
-        return nodes[node]
-
-    for one, other in _connected_nodes(identity):
-        partition.join(place(one), place(other))
-    first_contacts: dict[int, int] = {}
-    for contact in identity.contacts:
-        for node in contact.nodes[:1]:
-            first_contacts.setdefault(partition.oldest(place(node)), contact.id)
-    if len(first_contacts) > 1:
-        yield "I7", f"nothing connects contacts {_some(sorted(first_contacts.values()))}"
-
-
-def _connected_nodes(identity: IdentityRecords) -> Iterator[tuple[Node, Node]]:
-    """Pairs of nodes of one fact, and of contacts adopted into one identity."""
-    for row in (*identity.contacts, *identity.events):
-        yield from pairwise(row.nodes)
-    adopted = _adopted(identity)
-    for contact in identity.contacts:
-        if contact.id in adopted:
-            for node in contact.nodes[:1]:
-                yield node, Node("adopted into", str(contact.identity_id))
+def _novelty(replayed: Replay) -> Iterator[tuple[str, str]]:
+    """A contact must bring a value that no live one carried at its creation."""
+    for contact, values in replayed.brought.items():
+        if not values:
+            yield "I5", f"contact {contact} brought nothing new"
 
 
 def _pairs(identity: IdentityRecords) -> Iterator[tuple[str, str]]:
@@ -252,19 +199,3 @@ def _numbers(
     version = max((e.version for e in identity.events if e.identity_id == head.id), default=0)
     if head.version != version:
         yield "I8", f"is at version {head.version}, its events at {version}"
-
-
-def _values(row: ContactRecord | EventRecord) -> list[Value]:
-    if isinstance(row, EventRecord):
-        return row.between
-    values: list[Value] = []
-    if row.email is not None:
-        values.append(("email", row.email))
-    if row.phone is not None:
-        values.append(("phone", row.phone))
-    return values
-
-
-def _some(ids: list[int], limit: int = 10) -> str:
-    shown = ", ".join(map(str, ids[:limit]))
-    return shown if len(ids) <= limit else f"{shown} and {len(ids) - limit} more"

@@ -1,6 +1,6 @@
 """Are the values and the times in the rows of an identity possible?
 
-I10 values are in canonical form; I11 times are in order, and none is in the future. A phone number
+I11 times are in order, and none is in the future; I14 values are in canonical form. A phone number
 is compared with its form without a region, since it is not known with which region it was sent.
 Times of an adopted contact are those of its old table, whatever their order.
 """
@@ -22,13 +22,13 @@ def faults_of_values(identity: IdentityRecords) -> Iterator[Fault]:
     """Values that no observation can have brought."""
     for contact in identity.contacts:
         if not (_is_canonical("email", contact.email) and _is_canonical("phone", contact.phone)):
-            yield "I10", f"a value of contact {contact.id} is not in canonical form"
+            yield "I14", f"a value of contact {contact.id} is not in canonical form"
     for event in identity.events:
         if not all(_is_canonical(kind, value) for kind, value in event.between):
-            yield "I10", f"a value of event {event.seq} is not in canonical form"
+            yield "I14", f"a value of event {event.seq} is not in canonical form"
     for row in identity.identifiers:
         if not _is_canonical(row.kind, row.value):
-            yield "I10", f"an identifier ({row.kind}) is not in canonical form"
+            yield "I14", f"an identifier ({row.kind}) is not in canonical form"
 
 
 def _is_canonical(kind: str, value: str | None) -> bool:

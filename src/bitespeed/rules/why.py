@@ -6,6 +6,7 @@ from collections.abc import Generator, Iterable
 from bitespeed.model.facts import Fact, Node, Value
 from bitespeed.model.identifiers import Email, Phone
 from bitespeed.model.identity import Contact
+from bitespeed.rules.partition import links
 
 MAX_FACTS = 2_000  # read for one chain: a tenth of a second; a person's chain takes a few dozen
 
@@ -21,11 +22,10 @@ def shortest_chain(facts: Iterable[Fact], start: Node, goal: Node) -> list[Fact]
     value's facts by their numbers.
     """
     ties: defaultdict[Node, list[tuple[Fact, Node]]] = defaultdict(list)
-    for fact in sorted(set(facts), key=lambda fact: fact.number):
-        if len(fact.nodes) == 2:
-            one, other = fact.nodes
-            ties[one].append((fact, other))
-            ties[other].append((fact, one))
+    for fact in links(set(facts)):
+        one, other = fact.nodes
+        ties[one].append((fact, other))
+        ties[other].append((fact, one))
     came: dict[Node, tuple[Fact, Node] | None] = {start: None}
     queue = deque([start])
     while queue:

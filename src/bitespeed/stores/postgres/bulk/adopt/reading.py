@@ -166,13 +166,13 @@ class Reading:
                 Repair("lost", (id_,), f"was linked to {linked_id}, which does not exist")
             )
         for one, other in self._rows("linked"):
-            if not self.partition.join(one, other):
+            if not self.partition.link(one, other):
                 self._on_repair(Repair("ring", self._named(one, other), "closed a ring"))
 
     def _compare_values(self) -> None:
         for place, oldest, kind in self._rows("shared"):
             self._news[place] -= 1
-            if self.partition.join(place, oldest):
+            if self.partition.link(place, oldest):
                 ids = self._named(oldest, place)
                 self._on_repair(Repair("joined", ids, f"shared one {kind} and were not linked"))
         for id_, news in zip(self.ids, self._news, strict=True):

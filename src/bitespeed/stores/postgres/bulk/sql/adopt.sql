@@ -179,16 +179,29 @@ cross join lateral (values (1, 'contact.adopted'), (2, 'contact.deleted')) as e 
 where step = 1 or a.deleted_at is not null
 
 -- name: end_values
--- Values of deleted contacts that no live one has: as if the last deletion had freed all of them.
+-- Values of deleted contacts that no live one of their identity has: the last deletion of a contact with
+-- the value freed it. Another identity may have the value by now.
+with deleted as materialized (
+    select c.id, c.identity_id, v.kind, v.value, e.seq
+    from bitespeed.contact_record c
+    join bitespeed.event e on e.contact_id = c.id and e.kind = 'contact.deleted'
+    cross join lateral (values ('email', c.email), ('phone', c.phone)) as v (kind, value)
+    where c.deleted_at is not null and v.value is not null
+), freed as (
+    select d.id, d.kind, max(d.seq) over (partition by d.identity_id, d.kind, d.value) as seq
+    from deleted d
+    where not exists (
+        select 1 from bitespeed.identifier i
+        where i.kind = d.kind and i.value = d.value and i.identity_id = d.identity_id)
+), ends as (
+    select f.id, max(f.seq) filter (where f.kind = 'email') as email, max(f.seq) filter (where f.kind = 'phone') as phone
+    from freed f
+    group by f.id
+)
 update bitespeed.contact_record c
-set email_until = case when not exists (
-        select 1 from bitespeed.identifier i
-        where i.tenant = c.tenant and i.kind = 'email' and i.value = c.email) then last.seq end,
-    phone_until = case when not exists (
-        select 1 from bitespeed.identifier i
-        where i.tenant = c.tenant and i.kind = 'phone' and i.value = c.phone) then last.seq end
-from (select max(e.seq) as seq from bitespeed.event e) as last
-where c.deleted_at is not null
+set email_until = ends.email, phone_until = ends.phone
+from ends
+where c.id = ends.id
 
 -- name: sequences
 -- The next contact id, the next event number, and the step of both.
