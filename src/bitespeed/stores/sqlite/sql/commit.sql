@@ -28,7 +28,7 @@ values (?, ?, ?, ?, ?, ?, 1);
 insert into contact_record (
     id, tenant, identity_id, email, phone, raw_email, raw_phone, created_at, updated_at,
     country, anchor)
-values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
+values (?, ?, ?, nullif(?, ''), nullif(?, ''), nullif(?, ''), nullif(?, ''), ?, ?, nullif(?, ''), nullif(?, ''));
 
 -- name: insert_identifier
 -- The unique key turns a race for a new value into a conflict.
@@ -89,14 +89,16 @@ values (?);
 -- name: insert_event
 insert into event (
     tenant, at, kind, identity_id, version, contact_id, merged_id, primary_id, source, request, label)
-values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
+values (?, ?, ?, ?, ?, nullif(?, 0), nullif(?, 0), nullif(?, 0), nullif(?, ''), nullif(?, ''), nullif(?, ''));
 
 -- name: insert_event_with_pair
 insert into event (
     tenant, at, kind, identity_id, version, contact_id, merged_id, primary_id, source, request, label,
     merged_primary_id, size, merged_size,
     kind_of_value, value, kind_of_other, other, raw_value, raw_other, country)
-values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
+values (
+    ?, ?, ?, ?, ?, nullif(?, 0), nullif(?, 0), nullif(?, 0), nullif(?, ''), nullif(?, ''), nullif(?, ''),
+    ?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
 
 -- name: end_email_of_contacts
 -- Of deleted contacts, since no live one has the value.
