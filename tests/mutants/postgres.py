@@ -13,6 +13,7 @@ RACES = Suite(
 )
 
 PAIRS = Suite("store/test_pairs.py", "postgres")
+WHY = Suite("store/test_why.py", "postgres")
 SEQUENCES = Suite("store/test_sequences.py", "postgres")
 
 EXISTING = Suite("store/test_existing_contacts.py", "direct or pooled")
@@ -323,5 +324,19 @@ MUTANTS = [
         " and i.identity_id = d.identity_id)",
         ")",
         REPAIRS,
+    ),
+    Mutant(
+        "as of a time all that is known now was known on PostgreSQL",
+        f"{FUNCTIONS}/facts.sql",
+        "where as_of is null or f.at <= as_of",
+        "where as_of is null or f.at > 0",
+        WHY,
+    ),
+    Mutant(
+        "a value that was given up is the one that came again on PostgreSQL",
+        f"{FUNCTIONS}/facts.sql",
+        "c.phone as other, c.phone_until",
+        "c.phone as other, null::bigint",
+        WHY,
     ),
 ]

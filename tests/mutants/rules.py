@@ -3,6 +3,7 @@
 from support.mutants import Mutant, Suite
 
 RULES = Suite("rules/test_identify.py")
+WHY = Suite("store/test_why.py", "sqlite")
 
 MUTANTS = [
     Mutant(
@@ -102,6 +103,20 @@ MUTANTS = [
         "                self.is_changed,\n                self.contacts,\n",
         "                False,\n                self.contacts,\n",
         RULES,
+    ),
+    Mutant(
+        "of equally long chains that of the youngest facts is shown",
+        "rules/partition.py",
+        "key=lambda fact: fact.number)",
+        "key=lambda fact: -fact.number)",
+        WHY,
+    ),
+    Mutant(
+        "a value that was given up links nothing any more",
+        "rules/why.py",
+        "    for fact in links(set(facts)):\n",
+        "    for fact in links(f for f in facts if not any(n.until for n in f.nodes)):\n",
+        WHY,
     ),
     Mutant(
         "a deletion frees no email",

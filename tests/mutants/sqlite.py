@@ -4,6 +4,7 @@ from support.mutants import Mutant, Suite
 
 STORE = Suite("store", "sqlite and not first_starts")  # what every store promises, on each of them
 PAIRS = Suite("store/test_pairs.py", "sqlite")
+WHY = Suite("store/test_why.py", "sqlite")
 REPLACED = Suite("sqlite/test_replaced_file.py", "overwritten_file or locks or through_sqlite")
 
 FILE = Suite("sqlite/test_sqlite_store.py", "thread")
@@ -240,5 +241,19 @@ MUTANTS = [
         "on i.tenant = :tenant and i.kind = 'email'",
         "on :tenant is not null and i.kind = 'email'",
         STORE,
+    ),
+    Mutant(
+        "as of a time all that is known now was known on SQLite",
+        "stores/sqlite/sql/explain.sql",
+        "where :as_of is null or at <= :as_of limit",
+        "where :as_of is null or at > 0 limit",
+        WHY,
+    ),
+    Mutant(
+        "a value that was given up is the one that came again on SQLite",
+        "stores/sqlite/sql/explain.sql",
+        "c.email, c.email_until, 'phone', c.phone, c.phone_until",
+        "c.email, null, 'phone', c.phone, null",
+        WHY,
     ),
 ]

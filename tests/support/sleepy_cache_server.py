@@ -15,10 +15,13 @@ from typing import Any
 import uvicorn
 from sleepy_server import CachedAnswers  # beside it
 
+from bitespeed.caches import entries
 from bitespeed.caches.answers import AnswerCache
 from bitespeed.caches.engine import FILL, RELEASE, Word, run
 from bitespeed.caches.redis import _Connection
 from bitespeed.model.changes import Changes, Committed
+from bitespeed.model.identifiers import Observation
+from bitespeed.model.identity import KeptAnswer
 from bitespeed.server.app import Application
 from bitespeed.server.process import OPTIONS, SHUTDOWN_TIMEOUT
 from bitespeed.settings import load_settings
@@ -75,6 +78,12 @@ async def delete_after_commit(
     return committed
 
 
+def has_seen_all(entry: KeptAnswer, observation: Observation) -> bool:
+    """Mistake: a hit on two values of one identity, whether or not they were seen together."""
+    del entry, observation
+    return True
+
+
 FILL_WITHOUT_TOKEN = """
 for i = 2, #KEYS do redis.call('SET', KEYS[i], ARGV[i + 1], 'PX', ARGV[2]) end
 return 1
@@ -87,6 +96,8 @@ def make(mistake: str | None) -> None:
         AnswerCache._commit_fenced = delete_after_commit
     elif mistake == "fills-without-tokens":
         FILL.source = FILL_WITHOUT_TOKEN
+    elif mistake == "hits-without-pairs":
+        entries._has_seen = has_seen_all
 
 
 def main() -> None:
@@ -95,7 +106,13 @@ def main() -> None:
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--database", required=True)
     parser.add_argument(
-        "--mistake", choices=["cached-answers", "delete-after-commit", "fills-without-tokens"]
+        "--mistake",
+        choices=[
+            "cached-answers",
+            "delete-after-commit",
+            "fills-without-tokens",
+            "hits-without-pairs",
+        ],
     )
     flags = parser.parse_args()
     random.seed(flags.port)
