@@ -36,7 +36,7 @@ serve: $(VENV)/installed  ## Serve on http://127.0.0.1:8000 from a SQLite file i
 
 test: $(VENV)/installed-dev  ## Run every test, with the servers that they need
 	@$(BIN)/python tests/support/server_programs.py
-	@$(BIN)/python -m pytest -n 3 --dist loadfile
+	@$(BIN)/python -m pytest -n 3 --dist loadgroup
 
 # What a version of Python changes shows in the rules, the service, SQLite and the commands first, within a minute.
 # Left out: what needs other servers, and what takes long because it kills.
@@ -44,7 +44,7 @@ QUICK = tests/rules tests/model tests/service tests/sqlite tests/store tests/cli
 QUICK_CHOICE = not postgres and not pgbouncer and not (data and api) and not copy and not durability and not interrupted
 
 test-quick: $(VENV)/installed-dev
-	@$(BIN)/python -m pytest -n 3 --dist loadfile -k "$(QUICK_CHOICE)" $(QUICK)
+	@$(BIN)/python -m pytest -n 3 --dist loadgroup -k "$(QUICK_CHOICE)" $(QUICK)
 
 test-newest: $(VENV)/installed-dev  ## Run a quick part of the tests on the newest Python here, if it is newer than that of .venv
 	@newest=$$($(BIN)/python tests/support/pythons.py --newer) && [ -z "$$newest" ] || \

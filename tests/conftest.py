@@ -9,6 +9,16 @@ from support.log_lines import unexpected_errors
 from support.server import Server, serve
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep the tests of a file together in one worker, since they share servers. Mutants share
+    nothing and take long, so each goes to whoever has time.
+    """
+    for item in items:
+        if item.path.parent.name != "mutants":
+            item.add_marker(pytest.mark.xdist_group(f"{item.path.parent.name}/{item.path.stem}"))
+
+
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """A real server that a module's tests share; it must get through them without a traceback."""

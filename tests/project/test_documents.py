@@ -142,7 +142,7 @@ def test_test_command_of_the_readme_runs_every_test() -> None:
         text=True,
         check=True,
     )
-    assert rehearsal.stdout.strip().splitlines()[-1].endswith("-m pytest -n 3 --dist loadfile")
+    assert rehearsal.stdout.strip().splitlines()[-1].endswith("-m pytest -n 3 --dist loadgroup")
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
