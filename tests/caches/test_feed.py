@@ -3,9 +3,13 @@
 import asyncio
 import time
 
+import pytest
+
 from bitespeed.caches import CacheOptions
 from bitespeed.model.identifiers import observe
 from bitespeed.stores.postgres.store import PostgresStore
+from bitespeed.tenant import DEFAULT_TENANT
+from support.backends import connected
 from support.cache_processes import (
     MARTY,
     POLL_INTERVAL,
@@ -14,6 +18,7 @@ from support.cache_processes import (
     sql,
 )
 from support.redis_server import RedisServer
+from support.stores import write
 
 
 def test_rows_changed_in_the_tables_leave_the_cache(
@@ -33,7 +38,7 @@ def test_rows_changed_in_the_tables_leave_the_cache(
                 "update bitespeed.identifier set value = 'm@x' where kind = 'email'",
                 "update bitespeed.identity set version = version + 1, stamp = default where id = 1",
                 "insert into bitespeed.event (tenant, at, kind, identity_id, version)"
-                " values ('default', 1, 'contact.corrected', 1, 2)",
+                " values ('default', 1, 'contact.erased', 1, 2)",
                 "commit",
             )
             deadline = time.monotonic() + TIMEOUT
@@ -46,8 +51,9 @@ def test_rows_changed_in_the_tables_leave_the_cache(
     asyncio.run(main())
 
 
+@pytest.mark.parametrize("kind", ["contact.created", "pair.seen", "of.a_later_release"])
 def test_only_identities_changed_by_others_leave_the_cache(
-    database: str, shared_redis: RedisServer
+    database: str, shared_redis: RedisServer, kind: str
 ) -> None:
     async def main() -> None:
         async with process(database, CacheOptions(shared_redis.url)) as one:
@@ -66,7 +72,7 @@ def test_only_identities_changed_by_others_leave_the_cache(
                 "update bitespeed.identity set version = 2, stamp = default, contacts = 2"
                 " where id = 1",
                 "insert into bitespeed.event (tenant, at, kind, identity_id, version)"
-                " values ('default', 1, 'contact.created', 1, 2)",
+                f" values ('default', 1, '{kind}', 1, 2)",
                 "commit",
             )
             deadline = time.monotonic() + TIMEOUT
@@ -75,6 +81,32 @@ def test_only_identities_changed_by_others_leave_the_cache(
                 await asyncio.sleep(POLL_INTERVAL)
             await one.knows("doc@hillvalley.edu", None)
             assert one.epoch() == epoch
+
+    asyncio.run(main())
+
+
+def test_changes_reach_the_cache_while_a_transaction_is_running(database: str) -> None:
+    """They come once more when it has ended."""
+
+    async def main() -> None:
+        store = await PostgresStore.open(database)
+        try:
+            await write(store, ("marty@hillvalley.edu", None))
+            values = [(DEFAULT_TENANT, "marty@hillvalley.edu")]
+            with connected(database) as other:
+                other.execute("begin")
+                other.execute("select pg_current_xact_id()")
+                await sql(
+                    database,
+                    "insert into bitespeed.event (tenant, at, kind, identity_id, version)"
+                    " values ('default', 1, 'contact.adopted', 1, 1)",
+                )
+                feed = await store.cache_feed(None, 9)
+                assert feed.values == values
+                assert (await store.cache_feed(feed.next, 9)).values == values
+                other.execute("rollback")
+        finally:
+            await store.close()
 
     asyncio.run(main())
 

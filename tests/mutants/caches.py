@@ -6,6 +6,7 @@ CACHE = Suite(
     "caches",
     "not upstash and (stamp or lease or fence or outcome or licence or late_reply or in_turn)",
 )
+FEED = Suite("caches/test_feed.py", "")
 PAIRS = Suite("caches", "not upstash and pair")
 EPOCHS = Suite("caches/test_epochs.py", "restart or clone")
 TENANTS = Suite("api/test_keys.py", "cache and crosses")
@@ -13,6 +14,27 @@ TENANTS = Suite("api/test_keys.py", "cache and crosses")
 FUNCTIONS = "stores/postgres/functions"
 
 MUTANTS = [
+    Mutant(
+        "an event of an unknown kind ends the epoch",
+        "stores/postgres/functions/cache_feed.sql",
+        "e.kind <> all (array['contact.erased', 'identity.erased'])",
+        "e.kind = any (array['contact.created', 'pair.seen'])",
+        FEED,
+    ),
+    Mutant(
+        "a value that was taken away without a commit stays cached",
+        "stores/postgres/functions/cache_feed.sql",
+        "e.kind <> all (array['contact.erased', 'identity.erased'])",
+        "true",
+        FEED,
+    ),
+    Mutant(
+        "the cache's follower waits for a transaction that is running",
+        "stores/postgres/functions/cache_feed.sql",
+        "pg_snapshot_xmax(pg_current_snapshot()), true",
+        "pg_snapshot_xmin(pg_current_snapshot()), true",
+        FEED,
+    ),
     Mutant(
         "the cached answers of all tenants are one",
         "caches/entries.py",

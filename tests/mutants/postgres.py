@@ -14,6 +14,7 @@ RACES = Suite(
 
 PAIRS = Suite("store/test_pairs.py", "postgres")
 WHY = Suite("store/test_why.py", "postgres")
+FEED = Suite("store/test_feed.py", "postgres")
 SEQUENCES = Suite("store/test_sequences.py", "postgres")
 
 EXISTING = Suite("store/test_existing_contacts.py", "direct or pooled")
@@ -23,6 +24,20 @@ TAKEN_BY_ADOPT = Suite("adopt/test_existing_contacts.py", "shapes or rows")
 FUNCTIONS = "stores/postgres/functions"
 
 MUTANTS = [
+    Mutant(
+        "a page of events goes beyond a transaction that is running",
+        "stores/postgres/functions/events.sql",
+        "pg_snapshot_xmin(",
+        "pg_snapshot_xmax(",
+        FEED,
+    ),
+    Mutant(
+        "events are read by their numbers alone",
+        "stores/postgres/functions/events_after.sql",
+        "where (e.xact, e.seq) > (events_after.transaction, events_after.number) and e.xact",
+        "where e.seq > events_after.number and e.xact",
+        FEED,
+    ),
     Mutant(
         "stamps are not compared on PostgreSQL",
         f"{FUNCTIONS}/lock_identities.sql",

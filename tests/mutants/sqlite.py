@@ -12,6 +12,13 @@ NUMBERS = Suite("sqlite/test_numbers_and_clocks.py", "")
 
 MUTANTS = [
     Mutant(
+        "a page of events begins with the last one of the page before",
+        "stores/sqlite/sql/events.sql",
+        "where e.seq > :after",
+        "where e.seq >= :after",
+        Suite("store/test_feed.py", "sqlite"),
+    ),
+    Mutant(
         "the thread keeps what it read last",
         "stores/sqlite/database.py",
         "            del work  # it has the result, which may be large\n",

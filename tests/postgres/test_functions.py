@@ -21,7 +21,8 @@ ALL_TENANTS = {
     "awaits_adoption": "sees whether there is a row of any tenant",
     "scan": "reads all that is stored",
     "sequences": "compares a number of the whole database with the largest one in use",
-    "cache_feed": "reads the events of every tenant, and goes on from each row with its own tenant",
+    "events_after": "reads the events of every tenant",
+    "cache_feed": "goes on from an event of any tenant, and from each row with its own tenant",
 }
 """Functions that work on every tenant by design, with the reason."""
 

@@ -10,6 +10,7 @@ from bitespeed.errors import StoreUnavailable
 from bitespeed.model.identifiers import Phone, observe
 from bitespeed.model.identity import Answer
 from bitespeed.rules.erase import Subject
+from bitespeed.service.explanations import MAX_NUMBER, End
 from bitespeed.stores.options import Options
 from support.backends import (
     connected,
@@ -58,6 +59,10 @@ def test_login_limited_to_functions_serves_without_seeing_rows(own_url, role):
             await service.identify(observe("a@x", "1"))
             answer = await service.identify(observe("b@x", "1"))
             assert answer == Answer(1, ["a@x", "b@x"], ["1"], [2])
+            why = await service.why(End(("email", "a@x")), End(contact=2))
+            assert why.chain is not None
+            assert len(why.chain) == len(await service.history(2, 0, 10)) == 2
+            assert await service.merges(MAX_NUMBER, 0, 10) == []
             await service.delete(1)
             await service.erase(Subject(phone=Phone("1")))
         assert await store.secret()

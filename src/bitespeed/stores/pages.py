@@ -1,4 +1,4 @@
-"""Put identities together from streams of rows."""
+"""Put identities, and pages of events, together from rows."""
 
 from collections.abc import Iterable, Iterator
 from itertools import groupby
@@ -7,7 +7,8 @@ from typing import Any
 
 import msgspec
 
-from bitespeed.model.records import PARTS, IdentityRecords
+from bitespeed.model.records import PARTS, EventRecord, IdentityRecords
+from bitespeed.stores.feed import EventPage, Position
 
 PAGE_SIZE = 500  # identities: enough to make the hand-over between threads cheap
 
@@ -33,6 +34,20 @@ _rows = msgspec.json.Decoder(Rows)
 def identities_in(rows: bytes) -> list[IdentityRecords]:
     """The identities in `Rows` as JSON."""
     return [identity for page in paged(_rows.decode(rows).streams()) for identity in page]
+
+
+class _Events(msgspec.Struct):
+    events: list[tuple[Any, ...]]
+    next: Position
+
+
+_events = msgspec.json.Decoder(_Events)
+
+
+def events_in(page: bytes) -> EventPage:
+    """The page of events in a JSON document; each event is a row like those of `Rows`."""
+    found = _events.decode(page)
+    return EventPage([EventRecord(*row[1:]) for row in found.events], found.next)
 
 
 def paged(streams: Iterable[Iterable[tuple[Any, ...]]]) -> Iterator[list[IdentityRecords]]:

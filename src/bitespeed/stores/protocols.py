@@ -22,6 +22,7 @@ from bitespeed.stores.epochs import CacheState, Feed
 
 if TYPE_CHECKING:
     from bitespeed.model.records import IdentityRecords, SequenceRecord
+    from bitespeed.stores.feed import EventPage, Position
 
 
 class Store(Protocol):
@@ -98,6 +99,12 @@ class Store(Protocol):
     async def merges(self, tenant: str, *, before: int, since: int, limit: int) -> list[Happening]:
         """The merges with numbers below ``before`` that were not before the instant ``since``,
         newest first.
+        """
+        ...
+
+    async def events(self, after: "Position", limit: int) -> "EventPage":
+        """The events of every tenant behind a position, at most ``limit``, in an order in which no
+        event ever comes between those that were read: what commits late is in a later page.
         """
         ...
 

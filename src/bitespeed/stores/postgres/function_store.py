@@ -29,6 +29,7 @@ from bitespeed.stores.recent import Recent
 if TYPE_CHECKING:
     from bitespeed.model.facts import Fact, Happening, Value
     from bitespeed.model.records import IdentityRecords, SequenceRecord
+    from bitespeed.stores.feed import EventPage, Position
 
 T = TypeVar("T", Email, Phone)
 
@@ -48,6 +49,7 @@ Function = Literal[
     "facts",
     "history",
     "merges",
+    "events",
     "awaits_adoption",
 ]
 READS: set[Function] = {
@@ -62,6 +64,7 @@ READS: set[Function] = {
     "facts",
     "history",
     "merges",
+    "events",
     "awaits_adoption",
 }
 """The functions that write nothing, so that a lost call may be repeated."""
@@ -270,6 +273,13 @@ class FunctionStore(ABC):
         """See `Store.merges`. One call."""
         wanted = {"before": before, "since": since, "limit": limit}
         return await self._happenings("merges", tenant, wanted)
+
+    async def events(self, after: "Position", limit: int) -> "EventPage":
+        """See `Store.events`. One call."""
+        from bitespeed.stores.pages import events_in  # as above
+
+        wanted = msgspec.Raw(_encode({"after": after, "limit": limit}))
+        return events_in(await self._fetch("events", {"wanted": wanted}))
 
     async def _happenings(
         self, function: Function, tenant: str, wanted: Mapping[str, object]

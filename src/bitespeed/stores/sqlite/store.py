@@ -20,6 +20,7 @@ from bitespeed.model.identifiers import Email, Phone
 from bitespeed.model.identity import Snapshot
 from bitespeed.model.records import IdentityRecords, SequenceRecord
 from bitespeed.stores.availability import Availability
+from bitespeed.stores.feed import EventPage, Position
 from bitespeed.stores.recent import MAX_CONTACTS, Recent
 from bitespeed.stores.sqlite.database import (
     LOCK_TIMEOUT,
@@ -34,6 +35,7 @@ from bitespeed.stores.sqlite.database import (
 from bitespeed.stores.sqlite.erased_log import ErasedLog
 from bitespeed.stores.sqlite.explain import facts, history, merges
 from bitespeed.stores.sqlite.faults import faults
+from bitespeed.stores.sqlite.feed import events
 from bitespeed.stores.sqlite.keys import keys, put_key
 from bitespeed.stores.sqlite.load import Loading, size
 from bitespeed.stores.sqlite.migrate import migrate, require_migrated
@@ -184,6 +186,13 @@ class SqliteStore:
     async def merges(self, tenant: str, *, before: int, since: int, limit: int) -> list[Happening]:
         """See `Store.merges`."""
         work = partial(merges, self._connections[1], tenant, before, since, limit)
+        with self._availability.reads, translated():
+            self._file.require()
+            return await self._reading.run(work)
+
+    async def events(self, after: Position, limit: int) -> EventPage:
+        """See `Store.events`."""
+        work = partial(events, self._connections[1], after, limit)
         with self._availability.reads, translated():
             self._file.require()
             return await self._reading.run(work)

@@ -1,9 +1,10 @@
 -- What has changed without `commit` since an earlier call, and the state of the cache, see
 -- `cache_state`: {"next": text, "values": [[tenant, value]], "state": {...}}. `since` is the `next` of
 -- the call before; null: the beginning of the epoch. `next` is the oldest transaction that was running,
--- so what commits late comes late, and some of it more than once. The values are null when they are
--- not to be known: there were more than `max_events` events, or one of a kind after which some value may be
--- gone from its contact.
+-- so what commits late comes late, and some of it more than once; `events` would keep changes back while
+-- somebody's transaction runs. The values are null when they are not to be known: there were more than
+-- `max_events` events, or one after which a value is gone. An event of any other kind, known or not, is
+-- about the values that its identity has.
 create or replace function bitespeed.cache_feed(since text, max_events integer)
 returns json
 language plpgsql volatile
@@ -20,15 +21,12 @@ declare
 begin
     perform set_config('bitespeed.tenant', '*', true);
     select array_agg(e.identity_id),
-           count(*) <= max_events and coalesce(bool_and(e.kind = any (array[
-               'contact.created', 'contact.adopted', 'contact.deleted', 'pair.seen', 'identities.merged'])), true)
+           count(*) <= max_events and coalesce(bool_and(e.kind <> all (array['contact.erased', 'identity.erased'])), true)
     into changed, is_known
-    from (select e.identity_id, e.kind
-          from bitespeed.event e
-          where not e.is_published and e.xact >= coalesce(cache_feed.since::xid8, (select c.began_at from bitespeed.cache c))
-            -- Numbers yet to come are those of another server, which the database was restored from.
-            and e.xact < pg_snapshot_xmax(pg_current_snapshot())
-          limit max_events + 1) as e;
+    -- Transactions yet to come are those of another server, which the database was restored from.
+    from bitespeed.events_after(
+        coalesce(cache_feed.since::xid8, (select c.began_at from bitespeed.cache c)), 0,
+        pg_snapshot_xmax(pg_current_snapshot()), true, max_events + 1) as e;
     return json_build_object('next', oldest::text, 'state', bitespeed.cache_state(), 'values', (
         select coalesce(json_agg(json_build_array(v.tenant, v.value)), '[]')
         from (select distinct c.tenant, x.value

@@ -6,11 +6,17 @@ language plpgsql stable
 as $$
 begin
     return array(
-        select c.id from bitespeed.contact_record c
-        where c.tenant = contacts_with.tenant and c.email = any (emails) and c.id <> c.identity_id
+        select of_value.id
+        from unnest(emails) as wanted (value),
+             lateral (select c.id from bitespeed.contact_record c
+                      where c.tenant = contacts_with.tenant and c.email = wanted.value and c.id <> c.identity_id
+                      offset 0) as of_value
         union
-        select c.id from bitespeed.contact_record c
-        where c.tenant = contacts_with.tenant and c.phone = any (phones) and c.id <> c.identity_id
+        select of_value.id
+        from unnest(phones) as wanted (value),
+             lateral (select c.id from bitespeed.contact_record c
+                      where c.tenant = contacts_with.tenant and c.phone = wanted.value and c.id <> c.identity_id
+                      offset 0) as of_value
         union
         select c.id
         from (select i.identity_id
@@ -26,10 +32,16 @@ begin
                         and (f.email = any (emails) or f.phone = any (phones))
                       offset 0) as c
         union
-        select c.id from bitespeed.contact_record c
-        where c.tenant = contacts_with.tenant and c.email = any (emails) and c.deleted_at is not null
+        select of_value.id
+        from unnest(emails) as wanted (value),
+             lateral (select c.id from bitespeed.contact_record c
+                      where c.tenant = contacts_with.tenant and c.email = wanted.value and c.deleted_at is not null
+                      offset 0) as of_value
         union
-        select c.id from bitespeed.contact_record c
-        where c.tenant = contacts_with.tenant and c.phone = any (phones) and c.deleted_at is not null);
+        select of_value.id
+        from unnest(phones) as wanted (value),
+             lateral (select c.id from bitespeed.contact_record c
+                      where c.tenant = contacts_with.tenant and c.phone = wanted.value and c.deleted_at is not null
+                      offset 0) as of_value);
 end
 $$;

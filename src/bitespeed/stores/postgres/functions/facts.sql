@@ -34,10 +34,12 @@ begin
         from (select e.seq, e.at, e.identity_id, c.id as contact, 'email' as kind, c.email as value, c.email_until as until,
                      'phone' as other_kind, c.phone as other, c.phone_until as other_until, e.source, e.label, c.anchor,
                      c.created_at, c.deleted_at
-              from unnest(contacts) as named (id)
-              join bitespeed.contact_record c on c.id = named.id and c.tenant = facts.tenant
-              join bitespeed.event e on e.identity_id = c.identity_id and e.contact_id = c.id and e.tenant = facts.tenant
-                                    and e.kind in ('contact.created', 'contact.adopted')
+              from unnest(contacts) as named (id),
+                   lateral (select r.* from bitespeed.contact_record r
+                            where r.id = named.id and r.tenant = facts.tenant offset 0) as c,
+                   lateral (select b.* from bitespeed.event b
+                            where b.identity_id = c.identity_id and b.contact_id = c.id and b.tenant = facts.tenant
+                              and b.kind in ('contact.created', 'contact.adopted') offset 0) as e
               union all
               select e.seq, e.at, e.identity_id, null, e.kind_of_value, e.value, e.value_until, e.kind_of_other, e.other,
                      e.other_until, e.source, e.label, null, 0, null

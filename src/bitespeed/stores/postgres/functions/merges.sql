@@ -1,5 +1,5 @@
--- The merges of a tenant before a number and not before an instant, newest first: a list of arrays of the
--- fields of the Python struct `Happening`. wanted is {"before": number, "since": instant, "limit": number}.
+-- The merges of a tenant before a number and not before an instant, newest first: a list of what `happening`
+-- makes of them. wanted is {"before": number, "since": instant, "limit": number}.
 create or replace function bitespeed.merges(tenant text, wanted jsonb)
 returns json
 language plpgsql stable
@@ -13,11 +13,8 @@ as $$
 begin
     perform set_config('bitespeed.tenant', merges.tenant, true);
     return (
-        select coalesce(json_agg(json_build_array(
-                   m.seq, m.at, m.kind, m.identity_id, m.contact_id, m.merged_id, m.primary_id, m.kind_of_value,
-                   m.value, m.kind_of_other, m.other, m.source, m.label, m.merged_primary_id, m.size, m.merged_size)
-                   order by m.seq desc), '[]')
-        from (select e.*
+        select coalesce(json_agg(bitespeed.happening(m.e, null) order by (m.e).seq desc), '[]')
+        from (select e
               from bitespeed.event e
               where e.tenant = merges.tenant and e.kind = 'identities.merged'
                 and e.seq < (wanted ->> 'before')::bigint and e.at >= (wanted ->> 'since')::bigint

@@ -36,11 +36,7 @@ begin
                   where c.identity_id = any (ids) and c.deleted_at is null and c.tenant = records_below.tenant) as v
             join bitespeed.identity i on i.id = v.identity_id and i.tenant = v.tenant),
         'events', (
-            select coalesce(json_agg(json_build_array(
-                       i.root_id, e.seq, e.tenant, e.at, e.kind, e.identity_id, e.version,
-                       e.contact_id, e.merged_id, e.primary_id,
-                       e.kind_of_value, e.value, e.kind_of_other, e.other, e.raw_value, e.raw_other, e.country, e.value_until, e.other_until,
-                       e.source, e.request, e.label, e.merged_primary_id, e.size, e.merged_size)
+            select coalesce(json_agg(bitespeed.event_record(i.root_id, e)
                        order by i.root_id, e.seq), '[]')
             from bitespeed.event e
             join bitespeed.identity i on i.id = e.identity_id and i.tenant = e.tenant

@@ -36,11 +36,7 @@ begin
             from bitespeed.identifier i
             left join bitespeed.identity born on born.id = i.identity_id),
         'events', (
-            select coalesce(json_agg(json_build_array(
-                       coalesce(named.root_id, 0), e.seq, e.tenant, e.at, e.kind, e.identity_id, e.version,
-                       e.contact_id, e.merged_id, e.primary_id,
-                       e.kind_of_value, e.value, e.kind_of_other, e.other, e.raw_value, e.raw_other, e.country, e.value_until, e.other_until,
-                       e.source, e.request, e.label, e.merged_primary_id, e.size, e.merged_size)
+            select coalesce(json_agg(bitespeed.event_record(coalesce(named.root_id, 0), e)
                        order by coalesce(named.root_id, 0), e.seq), '[]')
             from bitespeed.event e
             left join bitespeed.identity named on named.id = e.identity_id),

@@ -37,10 +37,10 @@ create table bitespeed.contact_record (
 
 create index contact_record_identity on bitespeed.contact_record (identity_id);
 -- The first contact of an identity is found by its id.
-create index contact_record_email on bitespeed.contact_record (tenant, email) where id <> identity_id;
-create index contact_record_phone on bitespeed.contact_record (tenant, phone) where id <> identity_id;
-create index contact_record_deleted_email on bitespeed.contact_record (tenant, email) where deleted_at is not null;
-create index contact_record_deleted_phone on bitespeed.contact_record (tenant, phone) where deleted_at is not null;
+create index contact_record_email on bitespeed.contact_record (email, tenant) where id <> identity_id and email is not null;
+create index contact_record_phone on bitespeed.contact_record (phone, tenant) where id <> identity_id and phone is not null;
+create index contact_record_deleted_email on bitespeed.contact_record (email, tenant) where deleted_at is not null and email is not null;
+create index contact_record_deleted_phone on bitespeed.contact_record (phone, tenant) where deleted_at is not null and phone is not null;
 
 create sequence bitespeed.contact_id as bigint owned by bitespeed.contact_record.id;
 
@@ -91,11 +91,15 @@ create table bitespeed.event (
 
 create index event_merge on bitespeed.event (tenant, seq) where kind = 'identities.merged';
 
-create index event_unpublished on bitespeed.event (xact) where not is_published;
+-- See the function `events_after`.
+create index event_transaction on bitespeed.event (xact, seq);
+create index event_unpublished on bitespeed.event (xact, seq) where not is_published;
 
 -- The events of one identity are read without a walk through everybody's.
 create index event_identity on bitespeed.event (identity_id, contact_id);
-create index event_pair on bitespeed.event (identity_id) where value is not null;
+-- Of the pairs in force; a condition on a value alone does not lead the planner here.
+create index event_pair on bitespeed.event (identity_id)
+where value is not null and value_until is null and other_until is null;
 create index event_value on bitespeed.event (value, kind_of_value, tenant) where value is not null;
 create index event_other on bitespeed.event (other, kind_of_other, tenant) where other is not null;
 

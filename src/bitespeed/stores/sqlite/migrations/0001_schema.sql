@@ -81,6 +81,18 @@ create index event_pair on event (identity_id) where value is not null;
 create index event_value on event (value, kind_of_value, tenant) where value is not null;
 create index event_other on event (other, kind_of_other, tenant) where other is not null;
 
+-- Events as arrays of the fields of the Python struct `Happening`, one that created a contact with the
+-- values of that.
+create view happening as
+select e.seq, e.tenant, e.at, e.kind,
+       json_array(
+           e.seq, e.at, e.kind, e.identity_id, e.contact_id, e.merged_id, e.primary_id,
+           coalesce(e.kind_of_value, iif(c.email is null, null, 'email')), coalesce(e.value, c.email),
+           coalesce(e.kind_of_other, iif(c.phone is null, null, 'phone')), coalesce(e.other, c.phone),
+           e.source, e.label, e.merged_primary_id, e.size, e.merged_size) as fields
+from event e
+left join contact_record c on c.id = e.contact_id and e.kind in ('contact.created', 'contact.adopted');
+
 -- The published shape.
 create view contact as
 select c.id,

@@ -66,30 +66,25 @@ select json_group_array(json_array(
 from (select * from fact where :as_of is null or at <= :as_of limit :limit) f;
 
 -- name: history
--- The events of a contact's identity behind a number, in order; one that created a contact with the
--- values of that.
-select json_group_array(json_array(
-           h.seq, h.at, h.kind, h.identity_id, h.contact_id, h.merged_id, h.primary_id,
-           coalesce(h.kind_of_value, iif(c.email is null, null, 'email')), coalesce(h.value, c.email),
-           coalesce(h.kind_of_other, iif(c.phone is null, null, 'phone')), coalesce(h.other, c.phone),
-           h.source, h.label, h.merged_primary_id, h.size, h.merged_size))
-from (select e.*
-      from contact_record c
-      cross join identity born on born.id = c.identity_id
-      cross join identity family on family.root_id = born.root_id
-      cross join event e on e.identity_id = family.id
-      where c.id = :contact and c.tenant = :tenant and e.seq > :after
-      order by e.seq
-      limit :limit) h
-left join contact_record c on c.id = h.contact_id and h.kind in ('contact.created', 'contact.adopted');
+-- The events of a contact's identity behind a number, in order.
+select json_group_array(json(fields))
+from (select h.fields
+      from (select e.seq
+            from contact_record c
+            cross join identity born on born.id = c.identity_id
+            cross join identity family on family.root_id = born.root_id
+            cross join event e on e.identity_id = family.id
+            where c.id = :contact and c.tenant = :tenant and e.seq > :after
+            order by e.seq
+            limit :limit) page
+      cross join happening h on h.seq = page.seq
+      order by page.seq);
 
 -- name: merges
 -- The merges of a tenant before a number, newest first.
-select json_group_array(json_array(
-           seq, at, kind, identity_id, contact_id, merged_id, primary_id, kind_of_value, value, kind_of_other, other,
-           source, label, merged_primary_id, size, merged_size))
-from (select e.*
-      from event e
-      where e.tenant = :tenant and e.kind = 'identities.merged' and e.seq < :before and e.at >= :since
-      order by e.seq desc
+select json_group_array(json(fields))
+from (select h.fields
+      from happening h
+      where h.tenant = :tenant and h.kind = 'identities.merged' and h.seq < :before and h.at >= :since
+      order by h.seq desc
       limit :limit);

@@ -54,9 +54,7 @@ cross join identifier i on i.tenant = c.tenant and i.kind = 'phone' and i.value 
 order by root;
 
 -- name: events
-select born.root_id as root, e.seq, e.tenant, e.at, e.kind, e.identity_id, e.version,
-       e.contact_id, e.merged_id, e.primary_id,
-       e.kind_of_value, e.value, e.kind_of_other, e.other, e.raw_value, e.raw_other, e.country, e.value_until, e.other_until, e.source, e.request, e.label, e.merged_primary_id, e.size, e.merged_size
+select born.root_id as root, e.*
 from json_each(:roots) wanted
 cross join identity born on born.root_id = wanted.value
 cross join event e on e.identity_id = born.id

@@ -21,9 +21,7 @@ left join identity born on born.id = i.identity_id
 order by root;
 
 -- name: events
-select coalesce(named.root_id, 0) as root, e.seq, e.tenant, e.at, e.kind, e.identity_id, e.version,
-       e.contact_id, e.merged_id, e.primary_id,
-       e.kind_of_value, e.value, e.kind_of_other, e.other, e.raw_value, e.raw_other, e.country, e.value_until, e.other_until, e.source, e.request, e.label, e.merged_primary_id, e.size, e.merged_size
+select coalesce(named.root_id, 0) as root, e.*
 from event e
 left join identity named on named.id = e.identity_id
 order by root, e.seq;
