@@ -43,8 +43,8 @@ and on a PostgreSQL server on this machine:
   postgres-cache    repeats with Redis in front, without, and with one that is away
   postgres-merge    a person of 100,000 contacts merged under an older one: time and WAL
 
-`python -m bench.hostile`, a program of its own, watches memory and a healthy client beside hostile
-ones.
+Programs of their own: `python -m bench.hostile` watches memory and a healthy client beside hostile
+ones, `python -m bench.explaining` asks why two are one person of 100,000 contacts.
 
 Without a PART: all but the soak, half an hour or so. The figures go to docs/benchmarks as JSON, a
 page and charts for each store; a part measured alone replaces its own figures there. `report`

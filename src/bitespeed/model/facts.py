@@ -1,6 +1,7 @@
 """Facts as a store finds them: what was seen together, when, and by whose word."""
 
 from collections.abc import Sequence
+from functools import cached_property
 from typing import NamedTuple
 
 import msgspec
@@ -28,7 +29,7 @@ def anchor_among(nodes: Sequence[Node], kind: str | None) -> Node:
     return others[0] if others and others[0].kind == kind else first
 
 
-class Fact(msgspec.Struct, frozen=True, array_like=True):
+class Fact(msgspec.Struct, frozen=True, array_like=True, dict=True):
     """One observation that was new, by the number of its event.
 
     It is about two values, or one: that of a contact that shows no other. ``identity`` is the one
@@ -57,6 +58,10 @@ class Fact(msgspec.Struct, frozen=True, array_like=True):
     @property
     def nodes(self) -> tuple[Node, ...]:
         """Its two values, or the one."""
+        return self._nodes
+
+    @cached_property
+    def _nodes(self) -> tuple[Node, ...]:
         pairs = (
             (self.kind, self.value, self.until),
             (self.other_kind, self.other_value, self.other_until),
