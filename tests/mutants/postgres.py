@@ -15,6 +15,7 @@ RACES = Suite(
 PAIRS = Suite("store/test_pairs.py", "postgres")
 WHY = Suite("store/test_why.py", "postgres")
 FEED = Suite("store/test_feed.py", "postgres")
+COPIES = Suite("store/test_view_copies.py", "postgres and equals")
 SEQUENCES = Suite("store/test_sequences.py", "postgres")
 
 EXISTING = Suite("store/test_existing_contacts.py", "direct or pooled")
@@ -353,5 +354,26 @@ MUTANTS = [
         "c.phone as other, c.phone_until",
         "c.phone as other, null::bigint",
         WHY,
+    ),
+    Mutant(
+        "a row whose primary was deleted is not updated on PostgreSQL",
+        f"{FUNCTIONS}/change_identities.sql",
+        "then change_identities.at else i.relabelled_at end",
+        "then i.relabelled_at else i.relabelled_at end",
+        COPIES,
+    ),
+    Mutant(
+        "rows of an identity that ends are not updated on PostgreSQL",
+        f"{FUNCTIONS}/change_identities.sql",
+        "(change ->> 1)::bigint, relabelled_at = change_identities.at",
+        "(change ->> 1)::bigint",
+        COPIES,
+    ),
+    Mutant(
+        "a deleted row is not updated on PostgreSQL",
+        f"{FUNCTIONS}/remove.sql",
+        ", updated_at = greatest(remove.at, c.created_at)",
+        "",
+        COPIES,
     ),
 ]

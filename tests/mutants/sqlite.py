@@ -5,6 +5,7 @@ from support.mutants import Mutant, Suite
 STORE = Suite("store", "sqlite and not first_starts")  # what every store promises, on each of them
 PAIRS = Suite("store/test_pairs.py", "sqlite")
 WHY = Suite("store/test_why.py", "sqlite")
+COPIES = Suite("store/test_view_copies.py", "sqlite and equals")
 REPLACED = Suite("sqlite/test_replaced_file.py", "overwritten_file or locks or through_sqlite")
 
 FILE = Suite("sqlite/test_sqlite_store.py", "thread")
@@ -262,5 +263,19 @@ MUTANTS = [
         "c.email, c.email_until, 'phone', c.phone, c.phone_until",
         "c.email, null, 'phone', c.phone, null",
         WHY,
+    ),
+    Mutant(
+        "rows of an identity that ends are not updated",
+        "stores/sqlite/sql/commit.sql",
+        "set root_id = :root, relabelled_at = :now",
+        "set root_id = :root",
+        COPIES,
+    ),
+    Mutant(
+        "a deleted row is not updated",
+        "stores/sqlite/sql/commit.sql",
+        ", updated_at = max(:now, created_at)",
+        "",
+        COPIES,
     ),
 ]
