@@ -159,7 +159,7 @@ class UnsafeCommits(SleepyStore):
     def __init__(self, path: Path) -> None:
         super().__init__(path)
         statement = writing._SQL["advance_identity"]
-        unsafe = statement.replace("and stamp = ?", "and ? > 0")
+        unsafe = statement.replace("and stamp = :stamp", "and :stamp > 0")
         assert unsafe != statement
         writing._SQL["advance_identity"] = unsafe
 
