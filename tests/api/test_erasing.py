@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from support.published_table import Row, fill, query
-from support.server import Server
+from support.server import Reply, Server, fresh_email, fresh_phone
 
 ANN = ("canary-ann@shop.test", "+15550100771")
 BOB = ("canary-bob@shop.test", "+15550100772")
@@ -43,6 +43,12 @@ def in_files(path: Path, *values: str) -> set[str]:
     return {value for value in values if value.lower().encode() in content}
 
 
+def identify_with_label(server: Server, email: str, phone: str, label: str) -> Reply:
+    body = json.dumps({"email": email, "phoneNumber": phone}).encode()
+    headers = {"Content-Type": "application/json", "X-Source": label}
+    return server.ask("POST", "/identify", body, headers)
+
+
 def test_erased_person_leaves_no_bytes_in_files(server: Server) -> None:
     server.identify(f" {ANN[0].upper()} ", ANN[1])
     server.identify("canary-ann@work.test", ANN[1])
@@ -50,7 +56,18 @@ def test_erased_person_leaves_no_bytes_in_files(server: Server) -> None:
     other = server.identify("canary-ann@home.test", "+15550100773")["primaryContatctId"]
     server.identify("canary-ann@home.test", ANN[1])
     assert server.ask("DELETE", f"/contacts/{other}").status == 204
-    values = (*ANN, "canary-ann@work.test", "canary-ann@home.test", "+15550100773")
+    sent = ("Canary-Ann@Work.test", "+1 555 010 07 73"), (ANN[0].title(), "+1-555-010-0773")
+    for (email, phone), label in zip(sent, ("canary-label", "canary-note"), strict=True):
+        assert identify_with_label(server, email, phone, label).status == 200
+    values = (
+        *ANN,
+        "canary-ann@work.test",
+        "canary-ann@home.test",
+        "+15550100773",
+        *(phone for _, phone in sent),
+        "canary-label",
+        "canary-note",
+    )
     assert in_files(server.database, *values) == {*values}
 
     reply = server.post("/erase", {"phoneNumber": ANN[1]})
@@ -61,11 +78,12 @@ def test_erased_person_leaves_no_bytes_in_files(server: Server) -> None:
         "id": "",
         "erasedAt": "",
         "identities": 2,
-        "contacts": 3,
-        "identifiers": 3,
+        "contacts": 4,
+        "identifiers": 4,
         "emails": 3,
         "phones": 2,
-        "events": 5,
+        "pairs": 6,
+        "events": 7,
         "pseudonyms": [],
     }
     assert not any(value in reply.body.decode() for value in values)
@@ -149,11 +167,47 @@ def test_export_of_one_person_has_everything_stored(tmp_path: Path) -> None:
     assert person["events"][2]["between"] == [{"email": "a@shop.test"}, {"phoneNumber": "2"}]
     assert [event["source"] for event in person["events"]] == ["cli"] * 3
     assert person["contacts"][0]["createdAt"].endswith("Z")
-    assert everything["deletedElsewhere"] == []
+    assert (everything["deletedElsewhere"], everything["factsElsewhere"]) == ([], [])
     for arguments in (["--phone", "3"], ["--contact", "77"]):
         assert bitespeed("export", *arguments, database=database).returncode == 1
     for arguments in (["--phone", "2", "--contact", "1"], ["--phone", "2", "--format", "csv"]):
         assert bitespeed("export", *arguments, database=database).returncode == 2
+
+
+def test_export_of_one_person_shows_each_fact(server: Server) -> None:
+    one, other = fresh_email(), fresh_phone()
+    first = server.identify(one.title(), "71 71")["primaryContatctId"]
+    server.identify(one, other)
+    second = server.identify(fresh_email(), other)
+    identify_with_label(server, f" {second['emails'][1]} ", "7171", "newsletter")
+    database = f"sqlite:///{server.database}"
+    everything = json.loads(succeed("export", "--phone", other, database=database))
+    (person,) = everything["identities"]
+    *_, last = facts = person["facts"]
+    email = {"email": second["emails"][1]}
+    assert [fact["contact"] for fact in facts] == [first, first + 1, first + 2, None]
+    assert facts[0]["between"] == [{"email": one}, {"phoneNumber": "7171"}]
+    assert facts[0]["asSent"] == [one.title(), "71 71"]
+    assert (last["between"], last["label"]) == ([email, {"phoneNumber": "7171"}], "newsletter")
+    assert last["asSent"] == [f" {second['emails'][1]} ", "7171"]
+    assert [fact["event"] for fact in facts] == [event["number"] for event in person["events"]]
+    assert all(fact["at"].endswith("Z") and fact["request"] for fact in facts)
+
+
+def test_export_shows_no_values_of_others_in_facts(server: Server) -> None:
+    whose, theirs, known = fresh_email(), fresh_email(), fresh_phone()
+    left = server.identify(whose, known)["primaryContatctId"]
+    server.identify(theirs, known)
+    server.identify(theirs, phone := fresh_phone())
+    server.identify(whose, phone)
+    assert server.ask("DELETE", f"/contacts/{left}").status == 204
+    server.identify(whose, fresh_phone())
+    database = f"sqlite:///{server.database}"
+    text = succeed("export", "--email", whose, database=database)
+    (fact,) = json.loads(text)["factsElsewhere"]
+    assert (fact["between"], fact["asSent"]) == ([{"email": whose}], [whose])
+    assert theirs not in text
+    assert phone not in text
 
 
 @pytest.mark.parametrize("arguments", [[], ["--email", ANN[0], "--contact", "1"]])

@@ -22,7 +22,15 @@ from support.stores import service_on, store_at, write
 CTRL_C = b"\x03"
 MAX_REPEATS = 10  # of Ctrl-C, by somebody who wants to leave ...
 REPEAT_INTERVAL = 2.0  # ... and looks for so many seconds whether it has helped
-COUNTS = {"identities": 1, "contacts": 2, "identifiers": 3, "emails": 2, "phones": 1, "events": 2}
+COUNTS = {
+    "identities": 1,
+    "contacts": 2,
+    "identifiers": 3,
+    "emails": 2,
+    "phones": 1,
+    "pairs": 2,
+    "events": 2,
+}
 
 
 def two_emails(server: Server) -> tuple[str, str]:

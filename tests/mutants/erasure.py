@@ -9,6 +9,34 @@ MADE_BEFORE = Suite("store/test_erasures.py", "made_before_the_erasure and sqlit
 
 MUTANTS = [
     Mutant(
+        "an export shows values of others in facts",
+        "wire/subjects.py",
+        "if shown is None or node.value in shown",
+        "",
+        Suite("api/test_erasing.py", "export"),
+    ),
+    Mutant(
+        "labels about an erased contact stay in events of others",
+        "rules/erase.py",
+        "or any(event.contact_id == contact.id for contact in contacts)",
+        "",
+        ERASURE,
+    ),
+    Mutant(
+        "labels stay beside the values that an event loses",
+        "stores/sqlite/sql/commit.sql",
+        "country = null, request = null, label = null",
+        "country = null",
+        ERASURE,
+    ),
+    Mutant(
+        "pairs in events are not counted in the receipt",
+        "rules/erase.py",
+        "for row in (*identity.contacts, *identity.events)",
+        "for row in identity.contacts",
+        FILES,
+    ),
+    Mutant(
         "what was said before an erasure is believed after it",
         "service/pipeline.py",
         "if waiting[0].made_at is not None:",

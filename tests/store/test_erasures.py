@@ -9,7 +9,9 @@ from bitespeed.errors import Conflict, NotFound
 from bitespeed.model.changes import Changes
 from bitespeed.model.identifiers import observe
 from bitespeed.model.identity import Answer
+from bitespeed.model.sources import SameSource, Source
 from bitespeed.rules.erase import Subject, erase, erasure_of, subject_records
+from bitespeed.rules.identify import absorb
 from bitespeed.tenant import DEFAULT_TENANT
 from support.backends import (
     TABLES,
@@ -24,6 +26,7 @@ from support.stores import (
     decide,
     delete_contact,
     service_on,
+    snapshot_for,
     who,
     write,
 )
@@ -88,6 +91,34 @@ def test_erasure_clears_values_in_deleted_contacts_of_others(backend):
         await assert_clean(store)
         assert (await erased(store, contact=3)).contacts == 3
         assert contact_ids(backend) == []
+
+    on_one_store(backend, test)
+
+
+async def say(store, email, phone, label):
+    """One observation with a label."""
+    observation = observe(email, phone)
+    snapshot = await snapshot_for(store, [observation])
+    source = SameSource(Source("key", f"request-{label}", label))
+    await store.commit(DEFAULT_TENANT, absorb(snapshot, [observation], source))
+
+
+def test_erasure_clears_texts_in_events_about_the_subject(backend):
+    """Those about other values of the same identity keep theirs."""
+
+    async def test(store):
+        await say(store, "b@x", "1", "of-b")
+        await say(store, "a@x", "1", "of-a")
+        await say(store, "b@x", "2", "of-b-again")
+        await say(store, " A@x", "2", "of-a-again")
+        await delete_contact(store, 2)
+        receipt = await erased(store, "a@x")
+        assert (receipt.contacts, receipt.pairs, receipt.events) == (1, 2, 1)
+        of_a = ("a@x", " A@x", "of-a", "of-a-again", "request-of-a", "request-of-a-again")
+        assert told(backend, *of_a) == set()
+        of_b = ("b@x", "of-b", "of-b-again", "request-of-b")
+        assert told(backend, *of_b) == {*of_b}
+        await assert_clean(store)
 
     on_one_store(backend, test)
 

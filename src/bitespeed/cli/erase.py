@@ -128,6 +128,7 @@ def _print_receipt(receipt: Receipt, *, as_json: bool) -> None:
 def _print_values(counts: ErasureCounts) -> None:
     click.echo(f"emails      {counts.emails:,}")
     click.echo(f"phones      {counts.phones:,}")
+    click.echo(f"pairs       {counts.pairs:,}")
 
 
 def _rows(counts: ErasureCounts) -> str:

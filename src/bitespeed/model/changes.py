@@ -107,7 +107,7 @@ class Event(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
 class Erasure(msgspec.Struct, frozen=True):
     """What an erasure removes: ``identities`` with everything that has them as root, ``contacts``
-    of other identities, and the values in ``events`` (numbers) of other identities.
+    of other identities, and the values and texts in ``events`` (numbers) of other identities.
 
     It leaves a tombstone for each of ``pseudonyms``. They are made with ``secret``, which the store
     keeps if it has none yet.
@@ -173,7 +173,8 @@ class ErasureCounts(msgspec.Struct, frozen=True, kw_only=True):
     """How much an erasure removes; it does not say whose.
 
     ``emails`` and ``phones`` are the data subject's own values, also those that only deleted
-    contacts carry; ``identifiers`` are those in use by a live contact.
+    contacts carry; ``identifiers`` are those in use by a live contact. ``pairs`` are facts of two
+    values, which a contact or an event shows.
     """
 
     identities: int
@@ -181,6 +182,7 @@ class ErasureCounts(msgspec.Struct, frozen=True, kw_only=True):
     identifiers: int
     emails: int
     phones: int
+    pairs: int
     events: int
 
 

@@ -39,9 +39,20 @@ class ContactRecord(NamedTuple):
         return (*emails, *phones)
 
     @property
+    def raw_texts(self) -> tuple[str | None, ...]:
+        """For each of the nodes the text that was sent; None where it is the value itself."""
+        emails = () if self.email is None else (self.raw_email,)
+        phones = () if self.phone is None else (self.raw_phone,)
+        return (*emails, *phones)
+
+    @property
     def anchor_node(self) -> Node | None:
         """The value that it goes with; None for an adopted contact without a value."""
         return anchor_among(self.nodes, self.anchor) if self.nodes else None
+
+
+CREATIONS = ("contact.created", "contact.adopted")
+"""The kinds of the events that a contact begins with."""
 
 
 class IdentifierRecord(NamedTuple):
@@ -89,6 +100,11 @@ class EventRecord(NamedTuple):
             Node(kind, value, until)
             for (kind, value), until in zip(self.between, untils, strict=False)
         )
+
+    @property
+    def raw_texts(self) -> tuple[str | None, ...]:
+        """For each of the nodes the text that was sent; None where it is the value itself."""
+        return (self.raw_value, self.raw_other)[: len(self.between)]
 
     @property
     def between(self) -> list[tuple[str, str]]:

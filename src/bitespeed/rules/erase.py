@@ -28,6 +28,7 @@ from bitespeed.model.records import ContactRecord, EventRecord, IdentityRecords
 
 Value = Email | Phone
 
+PAIR = 2  # values of a fact
 PSEUDONYM_BYTES = 32  # tombstones are never removed, so no two values may ever have the same
 
 
@@ -98,7 +99,7 @@ def erasure_of(tenant: str, person: SubjectRecords, id_: str, secret: str) -> Er
         id_,
         [identity.head.id for identity in person.identities],
         [contact.id for one in person.contacts_elsewhere for contact in one.contacts],
-        [event.seq for event in _events_elsewhere(person)],
+        [event.seq for event in _events_elsewhere(person) if _says_something(event)],
         secret,
         sorted(pseudonym(secret, tenant, value) for value in person.values),
     )
@@ -136,17 +137,28 @@ def erase(person: SubjectRecords, erasure: Erasure) -> Changes:
 
 def counts_of(person: SubjectRecords) -> ErasureCounts:
     """How much an erasure of these records removes."""
-    elsewhere = sum(len(one.contacts) for one in person.contacts_elsewhere)
+    elsewhere = [contact for one in person.contacts_elsewhere for contact in one.contacts]
+    events_elsewhere = facts_elsewhere(person)
     emails = sum("@" in value for value in person.values)  # in no phone number
     return ErasureCounts(
         identities=sum(len(identity.heads) for identity in person.identities),
-        contacts=sum(len(identity.contacts) for identity in person.identities) + elsewhere,
+        contacts=sum(len(identity.contacts) for identity in person.identities) + len(elsewhere),
         identifiers=sum(len(identity.identifiers) for identity in person.identities),
         emails=emails,
         phones=len(person.values) - emails,
-        events=sum(len(identity.events) for identity in person.identities)
-        + len(_events_elsewhere(person)),
+        pairs=sum(
+            len(row.nodes) == PAIR
+            for identity in person.identities
+            for row in (*identity.contacts, *identity.events)
+        )
+        + sum(len(row.nodes) == PAIR for row in (*elsewhere, *events_elsewhere)),
+        events=sum(len(identity.events) for identity in person.identities) + len(events_elsewhere),
     )
+
+
+def facts_elsewhere(person: SubjectRecords) -> list[EventRecord]:
+    """The events of other identities that show one of the person's values."""
+    return [event for event in _events_elsewhere(person) if event.between]
 
 
 def receipt_of(counts: ErasureCounts, erasure: Erasure, at: int) -> Receipt:
@@ -230,10 +242,18 @@ def _values(contacts: Iterable[ContactRecord]) -> set[Value]:
 
 
 def _events_elsewhere(person: SubjectRecords) -> list[EventRecord]:
-    """The events of other identities that show one of the values."""
+    """The events of other identities that show one of the values, or are about a contact that is
+    erased.
+    """
     return [
         event
-        for identity, _ in person.contacts_elsewhere
+        for identity, contacts in person.contacts_elsewhere
         for event in identity.events
         if not person.values.isdisjoint(value for _, value in event.between)
+        or any(event.contact_id == contact.id for contact in contacts)
     ]
+
+
+def _says_something(event: EventRecord) -> bool:
+    """Whether it has a value, or a text of a caller's own."""
+    return bool(event.between) or (event.request, event.label) != (None, None)

@@ -1,5 +1,6 @@
 """Data subjects as callers name them, and what is shown of them: records and receipts."""
 
+from collections.abc import Container, Iterator
 from typing import Any
 
 import msgspec
@@ -7,8 +8,8 @@ import msgspec
 from bitespeed.errors import InvalidInput
 from bitespeed.model.changes import ErasureCounts, Receipt
 from bitespeed.model.identifiers import observe
-from bitespeed.model.records import ContactRecord, EventRecord, IdentityRecords
-from bitespeed.rules.erase import Subject, SubjectRecords
+from bitespeed.model.records import CREATIONS, ContactRecord, EventRecord, IdentityRecords
+from bitespeed.rules.erase import Subject, SubjectRecords, facts_elsewhere
 from bitespeed.rules.look_up import contact_not_found
 from bitespeed.wire.instants import rfc3339
 from bitespeed.wire.observations import decode_json
@@ -72,6 +73,9 @@ def encode_person(person: SubjectRecords) -> bytes:
     return _encoder.encode(
         {
             "identities": [_identity(identity) for identity in person.identities],
+            "factsElsewhere": [
+                _fact(event, event, person.values) for event in facts_elsewhere(person)
+            ],
             "deletedElsewhere": [
                 _theirs(_stored_contact(contact, None), person)
                 for _, contacts in person.contacts_elsewhere
@@ -87,6 +91,7 @@ def _identity(identity: IdentityRecords) -> dict[str, Any]:
         "id": row.id,
         "contacts": [_stored_contact(contact, row.primary_id) for contact in identity.contacts],
         "identifiers": [{"kind": i.kind, "value": i.value} for i in identity.identifiers],
+        "facts": list(_facts(identity)),
         "mergedIdentities": [merged.id for merged in identity.heads if merged.id != row.id],
         "events": [_event(event) for event in identity.events],
     }
@@ -114,6 +119,38 @@ def _theirs(contact: dict[str, Any], person: SubjectRecords) -> dict[str, Any]:
         if contact[kind] not in person.values:
             contact[kind] = contact[f"{kind}AsSent"] = None
     return contact
+
+
+def _facts(identity: IdentityRecords) -> Iterator[dict[str, Any]]:
+    """What was said, by the events that keep it, in their order."""
+    contacts = {contact.id: contact for contact in identity.contacts}
+    for event in identity.events:
+        if event.between:
+            yield _fact(event, event)
+        elif event.contact_id in contacts and event.kind in CREATIONS:
+            yield _fact(event, contacts[event.contact_id])
+
+
+def _fact(
+    event: EventRecord, said: ContactRecord | EventRecord, shown: Container[str] | None = None
+) -> dict[str, Any]:
+    """The values of a fact, each beside what was sent; with ``shown`` no others than these."""
+    values = [
+        (node, raw or node.value)
+        for node, raw in zip(said.nodes, said.raw_texts, strict=True)
+        if shown is None or node.value in shown
+    ]
+    return {
+        "event": event.seq,
+        "at": rfc3339(event.at),
+        "between": [{_NAMES.get(node.kind, node.kind): node.value} for node, _ in values],
+        "asSent": [text for _, text in values],
+        "country": said.country,
+        "contact": event.contact_id,
+        "source": event.source,
+        "request": event.request,
+        "label": event.label,
+    }
 
 
 _NAMES = {"phone": "phoneNumber"}

@@ -2,7 +2,7 @@
 --
 -- erasure is {"id": text, "identities": [id], "contacts": [id], "events": [seq], "secret": text,
 -- "pseudonyms": [text]}: identities go with all that have them as root, contacts by themselves, and
--- events lose their values. SQLSTATE 23505 when another erasure has brought another secret.
+-- events lose their values and texts. SQLSTATE 23505 when another erasure has brought another secret.
 create or replace function bitespeed.erase(tenant text, erasure jsonb, at bigint)
 returns void
 language plpgsql volatile
@@ -25,7 +25,7 @@ begin
     delete from bitespeed.event e where e.identity_id = any (family) and e.tenant = erase.tenant;
     update bitespeed.event e
     set kind_of_value = null, value = null, kind_of_other = null, other = null,
-        raw_value = null, raw_other = null, country = null
+        raw_value = null, raw_other = null, country = null, request = null, label = null
     where e.seq = any (events) and e.tenant = erase.tenant;
     delete from bitespeed.identity i where i.id = any (family) and i.tenant = erase.tenant;
 

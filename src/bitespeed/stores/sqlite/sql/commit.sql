@@ -69,7 +69,7 @@ where identity_id in (select id from identity where root_id = ?);
 -- name: erase_values_of_event
 update event
 set kind_of_value = null, value = null, kind_of_other = null, other = null,
-    raw_value = null, raw_other = null, country = null
+    raw_value = null, raw_other = null, country = null, request = null, label = null
 where seq = ?;
 
 -- name: erase_identities
