@@ -10,10 +10,12 @@ from support.server import Server, serve
 
 
 @pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Keep the tests of a file together in one worker, since they share servers. Mutants share
-    nothing and take long, so each goes to whoever has time.
+    nothing and take long, so each goes to whoever has time; their own tests run without workers.
     """
+    if not config.pluginmanager.hasplugin("xdist"):
+        return
     for item in items:
         if item.path.parent.name != "mutants":
             item.add_marker(pytest.mark.xdist_group(f"{item.path.parent.name}/{item.path.stem}"))
