@@ -45,6 +45,12 @@ TAMPERED = {
     ),
     "an event": ("delete from event where seq = 1", "events 1"),
     "an instant": ("update event set at = 1 where seq = 1", "events 1"),
+    "a source": ("update event set source = 'x' where seq = 1", "events 1"),
+    "a label": ("update event set label = 'x' where seq = 1", "events 1"),
+    "a pair": ("update event set value = null where seq = 4", "events 4"),
+    "an end of a value": ("update contact_record set phone_until = 5 where id = 2", "contacts 2"),
+    "an anchor": ("update contact_record set anchor = 'phone' where id = 1", "contacts 1"),
+    "a relabelling": ("update identity set relabelled_at = 9 where id = 1", "identities 1"),
 }
 
 

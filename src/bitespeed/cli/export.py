@@ -56,7 +56,8 @@ async def export(
 
     With --email, --phone or --contact it writes one JSON document, for a customer who wants to
     know what is stored: contacts with what was sent and when, deleted ones too, identifiers,
-    facts (which values were said to belong together, when, and by whom) and events. It is what bitespeed erase would remove.
+    facts (which values were said to belong together, when, and by whom) and events.
+    It is what bitespeed erase would remove.
     """  # noqa: D301 - the character \b, by which click keeps lines as they are
     if (email, phone, contact) != (None, None, None):
         if format_ is not None:

@@ -132,12 +132,12 @@ def _facts(identity: IdentityRecords) -> Iterator[dict[str, Any]]:
 
 
 def _fact(
-    event: EventRecord, said: ContactRecord | EventRecord, shown: Container[str] | None = None
+    event: EventRecord, row: ContactRecord | EventRecord, shown: Container[str] | None = None
 ) -> dict[str, Any]:
     """The values of a fact, each beside what was sent; with ``shown`` no others than these."""
     values = [
         (node, raw or node.value)
-        for node, raw in zip(said.nodes, said.raw_texts, strict=True)
+        for node, raw in zip(row.nodes, row.raw_texts, strict=True)
         if shown is None or node.value in shown
     ]
     return {
@@ -145,7 +145,7 @@ def _fact(
         "at": rfc3339(event.at),
         "between": [{_NAMES.get(node.kind, node.kind): node.value} for node, _ in values],
         "asSent": [text for _, text in values],
-        "country": said.country,
+        "country": row.country,
         "contact": event.contact_id,
         "source": event.source,
         "request": event.request,
