@@ -17,6 +17,12 @@ from support.server import fresh_email, fresh_phone, serve
 QUEUE = "bitespeed.aws.queue.handler"
 
 
+def sources(url: str) -> list[tuple[str | None]]:
+    """Where the facts come from."""
+    with connected(url) as connection:
+        return connection.execute("select distinct source from event").fetchall()
+
+
 @pytest.mark.parametrize("name", ["standard", "ordered.fifo"])
 def test_observations_are_accepted_and_reconciled(
     played: Aws, package: Path, tmp_path: Path, url: str, name: str
@@ -43,6 +49,7 @@ def test_observations_are_accepted_and_reconciled(
         until_empty(played, queue)
     told = (tmp_path / "worker.log").read_text()
     assert [told.count(event) for event in ("contact.created", "queue.refused")] == [3, 0]
+    assert sources(url) == [("queue",)]
     answer = run(identities(url))
     assert [sorted(c.email for c in identity.contacts) for identity in answer] == [sorted(emails)]
 

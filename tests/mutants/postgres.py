@@ -14,6 +14,7 @@ RACES = Suite(
 
 PAIRS = Suite("store/test_pairs.py", "postgres")
 WHY = Suite("store/test_why.py", "postgres")
+ADOPTED_FACTS = Suite("adopt/test_facts.py", "")
 FEED = Suite("store/test_feed.py", "postgres")
 COPIES = Suite("store/test_view_copies.py", "postgres and equals")
 SEQUENCES = Suite("store/test_sequences.py", "postgres")
@@ -25,6 +26,20 @@ TAKEN_BY_ADOPT = Suite("adopt/test_existing_contacts.py", "shapes or rows")
 FUNCTIONS = "stores/postgres/functions"
 
 MUTANTS = [
+    Mutant(
+        "links of deleted contacts never end",
+        "stores/postgres/bulk/sql/adopt.sql",
+        "set value_until = one.seq, other_until = other.seq",
+        "set value_until = null, other_until = null",
+        ADOPTED_FACTS,
+    ),
+    Mutant(
+        "a link between contacts with a common value is kept beside it",
+        "stores/postgres/bulk/sql/adopt.sql",
+        "(one.email = other.email or one.phone = other.phone) is not true",
+        "(one.email = other.email and one.phone = other.phone) is not true",
+        ADOPTED_FACTS,
+    ),
     Mutant(
         "a page of events goes beyond a transaction that is running",
         "stores/postgres/functions/events.sql",

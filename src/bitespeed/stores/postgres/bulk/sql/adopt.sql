@@ -168,15 +168,37 @@ where a.deleted_at is null and v.value is not null
 order by 2, 3
 
 -- name: write_events
--- A contact that was deleted before gets an event of that too, so that the feed is complete.
-insert into bitespeed.event (seq, tenant, at, kind, identity_id, version, contact_id)
+-- A link between two contacts without a common value becomes a pair of the values that they go with. A
+-- contact that was deleted before gets an event of that too, so that the feed is complete.
+with member as (
+    select a.id, a.linked_id, a.deleted_at, m.identity_id, a.email, a.phone,
+           case when a.email is null then 'phone' else 'email' end as kind, coalesce(a.email, a.phone) as value
+    from pg_temp.adopting a
+    join pg_temp.adopting_member m on m.id = a.id
+), link as (
+    select distinct on (one.identity_id, v.kinds, v.pair) one.id, one.identity_id, v.kinds, v.pair
+    from member one
+    join member other on other.id = one.linked_id and other.identity_id = one.identity_id
+    cross join lateral (
+        select array_agg(p.kind order by p.kind, p.value) as kinds, array_agg(p.value order by p.kind, p.value) as pair
+        from (values (one.kind, one.value), (other.kind, other.value)) as p (kind, value)) as v
+    where one.value is not null and other.value is not null
+      and (one.email = other.email or one.phone = other.phone) is not true
+    order by one.identity_id, v.kinds, v.pair, one.id
+), written (step, kind, identity_id, id, contact_id, kinds, pair) as (
+    select 1, 'contact.adopted', identity_id, id, id, null::text[], null::text[] from member
+    union all
+    select 2, 'pair.seen', identity_id, id, null, kinds, pair from link
+    union all
+    select 3, 'contact.deleted', identity_id, id, id, null, null from member where deleted_at is not null
+)
+insert into bitespeed.event (
+    seq, tenant, at, kind, identity_id, version, contact_id, kind_of_value, value, kind_of_other, other)
 overriding system value
-select %(next)s + %(step)s * (row_number() over (order by step, a.id) - 1), %(tenant)s,
-       (extract(epoch from now()) * 1000000)::bigint, kind, m.identity_id, 1, a.id
-from pg_temp.adopting a
-join pg_temp.adopting_member m on m.id = a.id
-cross join lateral (values (1, 'contact.adopted'), (2, 'contact.deleted')) as e (step, kind)
-where step = 1 or a.deleted_at is not null
+select %(next)s + %(step)s * (row_number() over (order by step, id) - 1), %(tenant)s,
+       (extract(epoch from now()) * 1000000)::bigint, kind, identity_id, 1, contact_id,
+       kinds[1], pair[1], kinds[2], pair[2]
+from written
 
 -- name: end_values
 -- Values of deleted contacts that no live one of their identity has: the last deletion of a contact with
@@ -187,12 +209,21 @@ with deleted as materialized (
     join bitespeed.event e on e.contact_id = c.id and e.kind = 'contact.deleted'
     cross join lateral (values ('email', c.email), ('phone', c.phone)) as v (kind, value)
     where c.deleted_at is not null and v.value is not null
-), freed as (
-    select d.id, d.kind, max(d.seq) over (partition by d.identity_id, d.kind, d.value) as seq
+), freed as materialized (
+    select d.id, d.identity_id, d.kind, d.value, max(d.seq) over (partition by d.identity_id, d.kind, d.value) as seq
     from deleted d
     where not exists (
         select 1 from bitespeed.identifier i
         where i.kind = d.kind and i.value = d.value and i.identity_id = d.identity_id)
+), pairs as (
+    update bitespeed.event e
+    set value_until = one.seq, other_until = other.seq
+    from bitespeed.event p
+    left join (select distinct identity_id, kind, value, seq from freed) as one
+        on one.identity_id = p.identity_id and one.kind = p.kind_of_value and one.value = p.value
+    left join (select distinct identity_id, kind, value, seq from freed) as other
+        on other.identity_id = p.identity_id and other.kind = p.kind_of_other and other.value = p.other
+    where p.seq = e.seq and p.kind = 'pair.seen' and (one.seq is not null or other.seq is not null)
 ), ends as (
     select f.id, max(f.seq) filter (where f.kind = 'email') as email, max(f.seq) filter (where f.kind = 'phone') as phone
     from freed f
