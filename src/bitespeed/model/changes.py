@@ -37,9 +37,9 @@ class Pair(msgspec.Struct, frozen=True, array_like=True, gc=False):
 class NewContact(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """A contact to be created in ``identity``.
 
-    ``new_email`` and ``new_phone`` say which of its values belong to no identity yet. Its
-    ``created_at`` will be the instant of the commit, but not below ``not_before``. For ``country``
-    see `Pair`.
+    ``new_email`` and ``new_phone`` say which of its values belong to no identity yet. Without
+    ``created_at``, it will be the instant of the commit, but not below ``not_before``; it may be
+    long before the commit in an import of old rows. For ``country`` see `Pair`.
     """
 
     identity: Ref
@@ -51,6 +51,7 @@ class NewContact(msgspec.Struct, frozen=True, array_like=True, gc=False):
     new_phone: bool
     not_before: int
     country: str | None = None
+    created_at: int | None = None
 
 
 class IdentityChange(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -58,8 +59,8 @@ class IdentityChange(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
     ``root`` is the identity itself while it lives, else the one it is merged into. ``stamp`` is the
     one that was read, 0 for an identity created by the same changes; the store draws another one
-    and raises the version. ``primary_at`` is None if the primary is created by the same changes;
-    ``primary`` is None if no contact is left.
+    and raises the version. ``primary_at`` is None if the primary is created by the same changes as
+    of their commit; ``primary`` is None if no contact is left.
     """
 
     id: Ref

@@ -1,5 +1,6 @@
 """A snapshot as observations change it, one after the other, and the replies to them."""
 
+from collections.abc import Sequence
 from itertools import chain
 from typing import Literal, Protocol
 
@@ -84,7 +85,7 @@ class Person(msgspec.Struct, eq=False):
     contacts: int
     members: Members
     pairs: tuple[list[tuple[str, str, str, str]], ...] = ()
-    not_before: int = 0  # its new contacts may not be older than any primary it has had
+    not_before: int = 0  # its contacts without a date may not be older than any primary it has had
     created: tuple[Created, ...] = ()
     is_changed: bool = False
     merged_into: "Person | None" = None
@@ -124,12 +125,22 @@ class Person(msgspec.Struct, eq=False):
         return self.last_reply
 
     def is_older_than(self, other: "Person") -> bool:
-        """Compare the primaries' ages; a new contact is younger than every stored one."""
-        if self.primary_at is None or other.primary_at is None:
-            return other.primary_at is None and (
-                self.primary_at is not None or self.primary > other.primary
-            )
-        return (self.primary_at, self.primary) < (other.primary_at, other.primary)
+        """Compare the primaries' ages."""
+        return _age(self.primary_at, self.primary) < _age(other.primary_at, other.primary)
+
+    def add_dated(self, contact: Ref, at: int) -> None:
+        """Make a new contact of this date the primary, if it is the oldest."""
+        if _age(at, contact) < _age(self.primary_at, self.primary):
+            self.primary, self.primary_at = contact, at
+        # Later than the date, also where the clock is behind it.
+        self.not_before = max(self.not_before, at + 1)
+
+
+def _age(at: int | None, contact: Ref) -> tuple[bool, int, bool, int]:
+    """Sorts contacts by age. A new one is younger than a stored one of its date, and than every
+    other one if it has no date.
+    """
+    return at is None, at or 0, contact < 0, abs(contact)
 
 
 def _person(identity: Identity) -> Person:
@@ -149,14 +160,17 @@ def _person(identity: Identity) -> Person:
 class Draft:
     """The snapshot as the observations decided so far have changed it."""
 
-    def __init__(self, snapshot: Snapshot, sources: Sources) -> None:
+    def __init__(
+        self, snapshot: Snapshot, sources: Sources, dates: Sequence[int | None] = ()
+    ) -> None:
         self._snapshot = snapshot
         self._sources = sources
+        self._dates = dates
         self.place = -1  # of the observation that is decided, among all
         self._persons: dict[Ref, Person] = {}
         self._emails: dict[Email, Person] = {}
         self._phones: dict[Phone, Person] = {}
-        self._contacts: list[tuple[Person, Ref, Observation, bool, bool]] = []
+        self._contacts: list[tuple[Person, Ref, Observation, bool, bool, int | None]] = []
         self._events: list[Event] = []
 
     def person_with_email(self, email: Email) -> Person | None:
@@ -211,8 +225,11 @@ class Draft:
         if new_phone and observation.phone is not None:
             self._phones[observation.phone] = person
         person.see(observation.email, observation.phone)
-        self._contacts.append((person, person.id, observation, new_email, new_phone))
         contact, source = -1 - position, self._sources[self.place]
+        at = self._dates[self.place] if self._dates else None
+        if at is not None:
+            person.add_dated(contact, at)
+        self._contacts.append((person, person.id, observation, new_email, new_phone, at))
         self._events.append(
             Event(
                 "contact.created",
@@ -326,8 +343,9 @@ class Draft:
                     new_phone,
                     _survivor(person).not_before,
                     observation.country,
+                    at,
                 )
-                for person, created_in, observation, new_email, new_phone in self._contacts
+                for person, created_in, observation, new_email, new_phone, at in self._contacts
             ],
             events=self._events,
         )

@@ -14,7 +14,6 @@ rows does not bring them back.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from itertools import zip_longest
 from typing import NamedTuple
 
 import msgspec
@@ -176,31 +175,13 @@ def pseudonym(secret: str, tenant: str, value: Value) -> str:
     return Pseudonyms(secret, PSEUDONYM_BYTES, "erasure")(f"{tenant}\0{value}")
 
 
-def not_erased(
-    observations: Sequence[Observation],
-    made_at: Sequence[int | None],
-    erased_at: Mapping[Value, int],
-) -> list[Observation]:
-    """The observations without those for which `is_erased` holds."""
-    return [
-        observation
-        for observation, at in zip_longest(observations, made_at)
-        if not is_erased(observation, at, erased_at)
-    ]
-
-
 def erased_rows(
-    observations: Sequence[Observation],
-    made_at: Sequence[int | None],
-    rows: Sequence[int],
-    erased_at: Mapping[Value, int],
+    said: Iterable[tuple[Observation, int | None, int]], erased_at: Mapping[Value, int]
 ) -> set[int]:
-    """The rows with an observation for which `is_erased` holds; ``rows`` has one for each."""
-    return {
-        row
-        for observation, at, row in zip(observations, made_at, rows, strict=True)
-        if is_erased(observation, at, erased_at)
-    }
+    """The rows with an observation for which `is_erased` holds; ``said`` has observations, each
+    with when it was made and its row.
+    """
+    return {row for observation, at, row in said if is_erased(observation, at, erased_at)}
 
 
 def is_erased(

@@ -42,11 +42,15 @@ def absorb(
     snapshot: Snapshot,
     observations: Iterable[Observation],
     sources: Sources = _NO_SOURCES,
+    dates: Sequence[int | None] = (),
 ) -> Changes:
     """The changes of `identify`, without replies; the snapshot needs members only for the
     identities of `may_confirm`.
+
+    With ``dates``, one for each observation, a new contact is as old as its date says, and may
+    become the primary of an identity that is stored. Without a date it is as of the commit.
     """
-    draft = Draft(snapshot, sources)
+    draft = Draft(snapshot, sources, dates)
     for observation in observations:
         _place(draft, observation)
     return draft.changes()

@@ -7,7 +7,7 @@ from bitespeed.model.changes import Changes
 from bitespeed.model.identifiers import Observation, emails_and_phones
 from bitespeed.model.identity import Snapshot
 from bitespeed.model.sources import SameSource, Source
-from bitespeed.rules.erase import erased_rows, not_erased
+from bitespeed.rules.erase import erased_rows
 from bitespeed.rules.identify import absorb, may_confirm
 from bitespeed.service.attempts import until_committed
 from bitespeed.service.commits import Commits
@@ -31,23 +31,22 @@ class Absorbing:
         rows: Sequence[int] | None,
     ) -> tuple[Changes, int]:
         """See `Service.absorb`."""
+        made_at = made_at or [None] * len(observations)
+        rows = range(len(observations)) if rows is None else rows
+        said = list(zip(observations, made_at, rows, strict=True))
 
         async def attempt() -> tuple[Changes, int]:
             snapshot = await self._read(observations)
             # Look up tombstones after the read. If an erasure commits later, it has changed an
             # identity that we read, so our commit conflicts and we decide again.
             erased_at = await read_erasures(self._store, self._tenant, observations)
-            if rows is None:
-                kept = not_erased(observations, made_at, erased_at)
-                left_out = len(observations) - len(kept)
-            else:
-                erased = erased_rows(observations, made_at, rows, erased_at)
-                kept = [o for o, row in zip(observations, rows, strict=True) if row not in erased]
-                left_out = len(erased)
-            changes = absorb(snapshot, kept, self._sources)
+            erased = erased_rows(said, erased_at)
+            kept = [(observation, at) for observation, at, row in said if row not in erased]
+            dates = [at for _, at in kept]
+            changes = absorb(snapshot, (o for o, _ in kept), self._sources, dates)
             if changes:
                 await self._commits.commit_without_cache(changes)
-            return changes, left_out
+            return changes, len(erased)
 
         return await until_committed(attempt)
 

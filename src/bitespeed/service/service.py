@@ -130,10 +130,12 @@ class Service:
     ) -> tuple[Changes, int]:
         """Write what the observations bring, without answers; for imports.
 
-        Returns what was new, and how many observations were left out since they name a value that
-        was erased after they were made. With ``rows``, the number of the row that each observation
-        is from, whole rows are left out and counted. All of them are one read and one commit, so
-        the caller chooses the size of the batch.
+        A contact is as old as its observation, which was made at one of ``made_at``, in
+        microseconds since 1970; None for as of the commit. Returns what was new, and how many
+        observations were left out since they name a value that was erased after they were made.
+        With ``rows``, the number of the row that each observation is from, whole rows are left out
+        and counted. All of them are one read and one commit, so the caller chooses the size of the
+        batch.
         """
         from bitespeed.service.imports import Absorbing  # not at a cold start of a Lambda function
 

@@ -48,7 +48,9 @@ class _Writing:
         self._advance_identities()
         contacts = self._changes.contacts
         ids = [self._last_id + n for n in range(1, len(contacts) + 1)]
-        ages = [max(self._now, contact.not_before) for contact in contacts]
+        ages = [
+            max(self._now, c.not_before) if c.created_at is None else c.created_at for c in contacts
+        ]
         if contacts:
             if self._last_id < self._highest_id:
                 raise SequenceBehind
@@ -114,7 +116,7 @@ class _Writing:
                     c.raw_email or "",
                     c.raw_phone or "",
                     at,
-                    at,
+                    max(self._now, at),
                     c.country or "",
                     "phone" if c.new_phone and c.email and not c.new_email else "",
                 )

@@ -1,6 +1,8 @@
--- Write the new contacts of the changes, with these ids and ages, their new values, and the identities
--- that begin with one of them; a part of `commit`. Raises SQLSTATE 23505 when a value has been taken.
-create or replace function bitespeed.add_contacts(tenant text, changes jsonb, ids bigint[], ages bigint[])
+-- Write the new contacts of the changes at an instant, with these ids and ages, their new values, and the
+-- identities that begin with one of them; a part of `commit`. Raises SQLSTATE 23505 when a value has been
+-- taken.
+create or replace function bitespeed.add_contacts(
+    tenant text, changes jsonb, ids bigint[], ages bigint[], at bigint)
 returns void
 language plpgsql volatile
 as $$
@@ -29,7 +31,7 @@ begin
         id, tenant, identity_id, email, phone, raw_email, raw_phone, created_at, updated_at, country, anchor)
     select ids[place], add_contacts.tenant,
            case when (c ->> 0)::bigint < 0 then ids[-(c ->> 0)::bigint] else (c ->> 0)::bigint end,
-           c ->> 1, c ->> 2, c ->> 3, c ->> 4, ages[place], ages[place], c ->> 8,
+           c ->> 1, c ->> 2, c ->> 3, c ->> 4, ages[place], greatest(ages[place], add_contacts.at), c ->> 8,
            case when c ->> 1 is not null and not (c -> 5)::boolean then 'phone' end
     from jsonb_array_elements(contacts) with ordinality as n (c, place);
 

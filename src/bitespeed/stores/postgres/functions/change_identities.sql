@@ -1,17 +1,22 @@
 -- Bring identities that are locked to what [id, root, primary, primary_at, contacts, stamp] says, at
--- the next version and another stamp; a part of `commit`.
-create or replace function bitespeed.change_identities(tenant text, stored jsonb, at bigint)
+-- the next version and another stamp; `ids` are those of the new contacts. A part of `commit`.
+create or replace function bitespeed.change_identities(tenant text, stored jsonb, ids bigint[], at bigint)
 returns void
 language plpgsql volatile
 as $$
 declare
-    change jsonb;
+    change   jsonb;
+    primary_ bigint;
 begin
     for change in select * from jsonb_array_elements(stored) loop
+        primary_ := change ->> 2;
+        if primary_ < 0 then
+            primary_ := ids[-primary_];
+        end if;
         update bitespeed.identity i
-        set relabelled_at = case when i.primary_id is distinct from (change ->> 2)::bigint
+        set relabelled_at = case when i.primary_id is distinct from primary_
                                  then change_identities.at else i.relabelled_at end,
-            primary_id = (change ->> 2)::bigint, primary_at = (change ->> 3)::bigint,
+            primary_id = primary_, primary_at = (change ->> 3)::bigint,
             contacts = (change ->> 4)::integer, version = i.version + 1, stamp = default
         where i.id = (change ->> 0)::bigint and i.tenant = change_identities.tenant;
     end loop;

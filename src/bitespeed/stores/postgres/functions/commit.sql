@@ -4,8 +4,9 @@
 -- writer took it to be. Raises SQLSTATE 23505 when a new value has been taken meanwhile.
 --
 -- Each list in the changes holds arrays, in the order of the fields of the Python structs: identities
--- [id, root, primary, primary_at, contacts, stamp], contacts [identity, email, phone, raw_email,
--- raw_phone, new_email, new_phone, not_before, country]; for events see `add_events`. A reference -n means the n-th new contact. For the erasure, see `erase`.
+-- [id, root, primary, primary_at, contacts, stamp], contacts [identity, email, phone, raw_email, raw_phone,
+-- new_email, new_phone, not_before, country, created_at]; see also `add_events` and `erase`. A reference
+-- -n means the n-th new contact.
 create or replace function bitespeed.commit(tenant text, changes jsonb, epoch text default null)
 returns json
 language plpgsql volatile
@@ -35,13 +36,13 @@ begin
     -- After the locks, so that ids and ages of one identity follow the order of its commits.
     now_ := (extract(epoch from clock_timestamp()) * 1000000)::bigint;
     if jsonb_array_length(changes -> 'contacts') > 0 then
-        select array_agg(nextval('bitespeed.contact_id')), array_agg(greatest(now_, (c ->> 7)::bigint))
+        select array_agg(nextval('bitespeed.contact_id')), array_agg(coalesce((c ->> 9)::bigint, greatest(now_, (c ->> 7)::bigint)))
         into ids, ages
         from jsonb_array_elements(changes -> 'contacts') as n (c);
-        perform bitespeed.add_contacts(commit.tenant, changes, ids, ages);
+        perform bitespeed.add_contacts(commit.tenant, changes, ids, ages, now_);
     end if;
     if stored is not null then
-        perform bitespeed.change_identities(commit.tenant, stored, now_);
+        perform bitespeed.change_identities(commit.tenant, stored, ids, now_);
     end if;
     if changes -> 'deleted' <> '[]' or changes -> 'erasure' <> 'null' then
         perform bitespeed.remove(commit.tenant, changes, now_);
