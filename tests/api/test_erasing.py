@@ -4,7 +4,7 @@ import json
 import os
 import subprocess
 import sys
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -118,7 +118,7 @@ def test_erased_person_stays_erased_after_repeated_import(tmp_path: Path) -> Non
     assert "2 of customers erased since" in succeed("import", str(rows), database=copied)
 
     succeed("identify", "--email", ANN[0], database=database)  # they come back themselves
-    later = (datetime.now(UTC) + timedelta(minutes=1)).isoformat()
+    later = datetime.now(UTC).isoformat()
     rows.write_text(rows.read_text() + f"\n{ANN[0]},98,{later}")
     again = json.loads(succeed("import", str(rows), "--json", database=database))
     assert (again["erased"], again["secondaries"]) == (2, 1)

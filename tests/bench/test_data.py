@@ -74,10 +74,10 @@ def _imported(folder: Path, rows: int) -> Path:
 
 async def _import(file: Path, database: Path) -> None:
     store = await open_store(f"sqlite:///{database}")
-    with file.open("rb") as stream:
+    with file.open("rb") as stream, read_rows(stream) as read:
         await import_rows(
             Service(store),
-            read_rows(stream),
+            read,
             None,
             Tally(),
             on_reject=lambda _: pytest.fail("rejected"),

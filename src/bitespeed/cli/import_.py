@@ -6,8 +6,8 @@ import io
 import json
 import os
 import sys
-from collections.abc import Callable, Generator
-from contextlib import closing, contextmanager
+from collections.abc import Generator
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Self, TextIO
@@ -26,9 +26,10 @@ from bitespeed.cli.common import (
     tenant,
 )
 from bitespeed.cli.private_file import PrivateFile
-from bitespeed.cli.progress import progress_bar
+from bitespeed.cli.progress import Bar, progress_bar
 from bitespeed.jobs.csv_cells import escaped
 from bitespeed.jobs.import_file import Columns, Reject, Tally, import_rows, read_rows
+from bitespeed.jobs.sorted_rows import SortedRows
 from bitespeed.model.sources import IMPORT, Source
 from bitespeed.settings import Settings
 from bitespeed.wire.instants import parse_instant
@@ -90,9 +91,9 @@ async def import_(
     async with opened(database, region, tenant) as (service, settings):
         with (
             _input(file) as stream,
-            closing(read_rows(stream, columns)) as rows,
+            read_rows(stream, columns) as rows,
             _Rejects(_rejects_file(rejects, stream, settings)) as on_reject,
-            _progress(stream) as on_chunk,
+            _progress(stream, rows.dates) as progress,
         ):
             try:
                 await import_rows(
@@ -102,13 +103,13 @@ async def import_(
                     tally,
                     since=begin,
                     on_reject=on_reject,
-                    on_chunk=on_chunk,
+                    on_chunk=progress.on_chunk,
+                    on_read=progress.on_read,
+                    on_sorting=progress.on_sorting,
                     source=Source(IMPORT + Path(file).name),
                 )
             except asyncio.CancelledError:
-                err.print(
-                    f"Stopped. The first {tally.rows:,} rows are in; run it again for the rest."
-                )
+                err.print(f"Stopped after {counted(tally.rows, 'row')}; run it again for the rest.")
                 raise SystemExit(INTERRUPTED) from None
     _report(tally, rejects, as_json=as_json)
 
@@ -162,11 +163,44 @@ def _rejects_file(path: str, imported: io.BufferedReader, settings: Settings) ->
 
 
 @contextmanager
-def _progress(stream: io.BufferedReader) -> Generator[Callable[[Tally], None]]:
-    """A bar by bytes read, with the count of rows; by rows alone for a pipe."""
-    size = os.fstat(stream.fileno()).st_size if stream.seekable() else None
-    with progress_bar("importing", "rows", size) as bar:
-        yield lambda tally: bar.show(tally.rows if size is None else stream.tell(), tally.rows)
+def _progress(stream: io.BufferedReader, dates: str | None) -> Generator["_Progress"]:
+    with progress_bar("importing", "rows") as bar:
+        yield _Progress(bar, stream, dates)
+
+
+class _Progress:
+    """Shows a bar by bytes read, with the count of rows; by rows where those are sorted first, and
+    without an end for a pipe.
+    """
+
+    def __init__(self, bar: Bar, stream: io.BufferedReader, dates: str | None) -> None:
+        self._bar = bar
+        self._stream = stream
+        self._size = os.fstat(stream.fileno()).st_size if stream.seekable() else None
+        self._dates = dates
+        self._rows_to_sort = 0
+
+    def on_read(self, rows: int) -> None:
+        self._rows_to_sort = rows
+        self._show_read("reading", rows)
+
+    def on_sorting(self, rows: SortedRows) -> None:
+        if rows.dated:
+            err.print(
+                f"{counted(rows.dated, 'row')} in the order of {self._dates}, the oldest first"
+                + (f", then {rows.undated:,} without a date" if rows.undated else "")
+            )
+            self._bar.show_step("sorting", 0, None)
+
+    def on_chunk(self, tally: Tally) -> None:
+        if self._rows_to_sort:
+            self._bar.show_step("importing", tally.rows, self._rows_to_sort)
+        else:
+            self._show_read("importing", tally.rows)
+
+    def _show_read(self, step: str, rows: int) -> None:
+        done = rows if self._size is None else self._stream.tell()
+        self._bar.show_step(step, done, self._size, rows)
 
 
 def _report(tally: Tally, rejects: str, *, as_json: bool) -> None:

@@ -30,12 +30,12 @@ class Bar:
         text = f"{count:,} {self._counted}, {rate:,.0f}/s" if self._counted else ""
         self._progress.update(task.id, completed=done, count=text)
 
-    def show_step(self, step: str, done: int, total: int | None) -> None:
-        """Show how much is done of a step; ``total`` is None where it is unknown."""
+    def show_step(self, step: str, done: int, total: int | None, count: int | None = None) -> None:
+        """Show how much is done of a step, as `show`; ``total`` is None where it is unknown."""
         (task,) = self._progress.tasks
         task.total = total
         self._progress.update(task.id, description=step)
-        self.show(done)
+        self.show(done, count)
 
 
 @contextmanager

@@ -1,10 +1,14 @@
 """Bringing many observations in from a file, in bounded memory, safe to interrupt and repeat."""
 
+import asyncio
 import csv
 import io
-from collections.abc import Callable, Generator, Iterable, Iterator
+import time
+from collections.abc import Callable, Generator, Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
-from itertools import islice
+from functools import partial
+from itertools import chain, islice
 from typing import TYPE_CHECKING, NamedTuple, TextIO
 
 import msgspec
@@ -12,6 +16,7 @@ import msgspec
 from bitespeed.errors import InvalidInput
 from bitespeed.jobs.csv_cells import unescaped
 from bitespeed.jobs.exported_rows import EMAILS, HEADER, PHONES, ExportedRow, exported_row_of
+from bitespeed.jobs.sorted_rows import ReadRow, SortedRows
 from bitespeed.model.changes import Changes
 from bitespeed.model.identifiers import Observation
 from bitespeed.model.sources import NO_SOURCE, Source
@@ -29,6 +34,7 @@ if TYPE_CHECKING:
 _EMAIL_NAMES = ("email", "emailaddress")
 _PHONE_NAMES = ("phonenumber", "phone")
 _DATE_NAMES = ("createdat", "date", "timestamp")
+_DATE_MEMBERS = ("createdAt", "date")
 
 
 class Columns(NamedTuple):
@@ -48,6 +54,13 @@ class Row(NamedTuple):
     phone: object
     date: object
     problem: str | None = None
+
+
+class FileRows(NamedTuple):
+    """The rows of a file, and the column that their dates stand in; None if no row has a date."""
+
+    rows: Iterator[Row | ExportedRow]
+    dates: str | None = None
 
 
 class Reject(NamedTuple):
@@ -89,16 +102,22 @@ class Tally:
 
 async def import_rows(
     service: Service,
-    rows: Iterable[Row | ExportedRow],
+    rows: FileRows,
     region: str | None,
     tally: Tally,
     *,
     since: int | None = None,
     on_reject: Callable[[Reject], None],
     on_chunk: Callable[[Tally], None],
+    on_read: Callable[[int], None] = lambda _: None,
+    on_sorting: Callable[[SortedRows], None] = lambda _: None,
     source: Source = NO_SOURCE,
 ) -> None:
     """Bring all rows in, chunk by chunk; each is durable before ``tally`` counts it.
+
+    A file that may have dates is read to its end first; ``on_read`` gets the number of rows so
+    far, ``on_sorting`` all rows that will be sorted. They come in by age, see `SortedRows`, so the
+    order of the file does not matter. Another file comes in its order.
 
     Rows from before ``since`` are left out. So is a row that names somebody who was erased, unless
     it is known to be from after that.
@@ -106,27 +125,52 @@ async def import_rows(
     Raises `Unavailable` when the store fails; what was imported until then stays, and
     importing it again adds nothing.
     """
-    rows = iter(rows)
+    read = _read(rows, region, since, tally, on_reject)
+    absorb = partial(_absorb, service, tally=tally, on_chunk=on_chunk, source=source)
+    if rows.dates is None:
+        await absorb(read)
+        return
+    with SortedRows() as in_order:
+        await _sort(read, in_order, tally, on_read)
+        on_sorting(in_order)
+        with closing(in_order.by_age()) as oldest_first:
+            await absorb(oldest_first)
+
+
+async def _sort(
+    read: Iterator[ReadRow | None],
+    in_order: SortedRows,
+    tally: Tally,
+    on_read: Callable[[int], None],
+) -> None:
+    """Keep all rows to be sorted; those that are left out are done, so ``tally`` counts them."""
+    total = 0
+    while batch := list(islice(read, CHUNK)):
+        in_order.add(row for row in batch if row is not None)
+        tally.rows += batch.count(None)
+        total += len(batch)
+        on_read(total)
+        await asyncio.sleep(0)  # raises when Ctrl-C was pressed
+
+
+async def _absorb(
+    service: Service,
+    read: Iterator[ReadRow | None],
+    tally: Tally,
+    on_chunk: Callable[[Tally], None],
+    source: Source,
+) -> None:
     is_end = False
     while not is_end:
         count = 0
         observations: list[Observation] = []
         made_at: list[int | None] = []
         rows_of: list[int] = []
-        for count, row in enumerate(islice(rows, CHUNK), start=1):
-            try:
-                observed = _understood(row, region)
-                at = _made_at(row, is_needed=since is not None)
-            except InvalidInput as error:
-                on_reject(Reject(row.line, str(error), row.email, row.phone, row.date))
-                tally.rejected += 1
-                continue
-            if at is not None and since is not None and at < since:
-                tally.older += 1
-            else:
-                observations += observed
-                made_at += [at] * len(observed)
-                rows_of += [count] * len(observed)
+        for count, row in enumerate(islice(read, CHUNK), start=1):
+            if row is not None:
+                observations += row.observations
+                made_at += [row.at] * len(row.observations)
+                rows_of += [count] * len(row.observations)
             if len(observations) >= CHUNK:
                 break
         is_end = count == 0
@@ -152,14 +196,45 @@ def _rows_without_news(observations: list[Observation], rows: list[int], changes
     return len(without)
 
 
-def _made_at(row: Row | ExportedRow, *, is_needed: bool) -> int | None:
-    """When a row was made; None where the row has no valid date and needs none."""
-    try:
-        return parse_instant(row.date if isinstance(row.date, str) else "")
-    except InvalidInput:
+def _read(
+    rows: FileRows,
+    region: str | None,
+    since: int | None,
+    tally: Tally,
+    on_reject: Callable[[Reject], None],
+) -> Iterator[ReadRow | None]:
+    """What each row says; None for one that is left out, which ``tally`` counts by its reason."""
+    for row in rows.rows:
+        try:
+            observations = _understood(row, region)
+            at = _made_at(row, in_order=rows.dates is not None, is_needed=since is not None)
+        except InvalidInput as error:
+            on_reject(Reject(row.line, str(error), row.email, row.phone, row.date))
+            tally.rejected += 1
+            yield None
+            continue
+        if at is not None and since is not None and at < since:
+            tally.older += 1
+            yield None
+        else:
+            yield ReadRow(at, observations)
+
+
+def _made_at(row: Row | ExportedRow, *, in_order: bool, is_needed: bool) -> int | None:
+    """When a row was made; None where it has no date and needs none. Raises `InvalidInput`, also
+    for a date in the future, by the clock of this machine and to the microsecond.
+    """
+    date = row.date.strip() if isinstance(row.date, str) else row.date
+    if date is None or date == "":
         if is_needed:
-            raise
+            raise InvalidInput("The row has no date, which --since needs")
         return None
+    if not in_order:
+        raise InvalidInput("An exported file has no dates, but this row has one")
+    at = parse_instant(date if isinstance(date, str) else "")
+    if at > time.time_ns() // 1000:
+        raise InvalidInput("The date is in the future; without a zone it is read as UTC")
+    return at
 
 
 def _understood(row: Row | ExportedRow, region: str | None) -> list[Observation]:
@@ -170,10 +245,11 @@ def _understood(row: Row | ExportedRow, region: str | None) -> list[Observation]
     return [convert_observation(row.email, row.phone, region)]
 
 
+@contextmanager
 def read_rows(
     stream: io.BufferedReader,
     columns: Columns = Columns(),  # noqa: B008 - it never changes
-) -> Generator[Row | ExportedRow]:
+) -> Generator[FileRows]:
     """The rows of an NDJSON file, which begins with `{`, or of a CSV file with a header.
 
     Without column names the usual ones are recognised, and what `bitespeed export` writes. Raises
@@ -182,21 +258,20 @@ def read_rows(
     start = stream.peek(64).removeprefix(b"\xef\xbb\xbf").lstrip()
     # What is not UTF-8 comes through as lone surrogates, which no identifier may hold.
     text = io.TextIOWrapper(stream, "utf-8-sig", errors="surrogateescape", newline="")
-    read = _ndjson_rows if start.startswith(b"{") else _csv_rows
+    read = _ndjson if start.startswith(b"{") else _csv
     try:
-        yield from read(text, columns)
+        yield read(text, columns)
     finally:
         text.detach()  # the stream is the caller's to close
 
 
-def _csv_rows(text: TextIO, columns: Columns) -> Iterator[Row | ExportedRow]:
+def _csv(text: TextIO, columns: Columns) -> FileRows:
     reader = csv.reader(text)
     header = next(reader, list[str]())
     if header == HEADER and columns.email is None and columns.phone is None:
         if columns.needs_date:
             raise InvalidInput("An exported file has no dates, so --since cannot be used with it")
-        yield from _exported_csv_rows(reader)
-        return
+        return FileRows(_exported_csv_rows(reader))
     of_email = _column(header, columns.email, _EMAIL_NAMES)
     of_phone = _column(header, columns.phone, _PHONE_NAMES)
     of_date = _column(header, columns.date, _DATE_NAMES)
@@ -207,8 +282,13 @@ def _csv_rows(text: TextIO, columns: Columns) -> Iterator[Row | ExportedRow]:
         )
     if of_date is None and columns.needs_date:
         raise InvalidInput(f"No date column among {', '.join(header)}; name one with --date-column")
-    places = of_email, of_phone, of_date
-    is_rejects = header == list(Reject._fields)
+    rows = _csv_rows(reader, (of_email, of_phone, of_date), header == list(Reject._fields))
+    return FileRows(rows, None if of_date is None else header[of_date])
+
+
+def _csv_rows(
+    reader: "Reader", places: tuple[int | None, ...], is_rejects: bool
+) -> Iterator[Row | ExportedRow]:
     for cells in _lines(reader):
         if isinstance(cells, Row):
             yield cells
@@ -262,6 +342,17 @@ def _unreadable(line: int, problem: str) -> Row:
     return Row(line, None, None, None, problem)
 
 
+def _ndjson(text: TextIO, columns: Columns) -> FileRows:
+    """Any line may have a date, unless the first one is of an exported file."""
+    rows = _ndjson_rows(text, columns)
+    first = next(rows, None)
+    if first is None or isinstance(first, ExportedRow):
+        dates = None
+    else:
+        dates = columns.date or " or ".join(_DATE_MEMBERS)
+    return FileRows(chain([] if first is None else [first], rows), dates)
+
+
 def _ndjson_rows(text: TextIO, columns: Columns) -> Iterator[Row | ExportedRow]:
     decoder = msgspec.json.Decoder(dict[str, object])
     line_number = 0
@@ -282,5 +373,5 @@ def _ndjson_rows(text: TextIO, columns: Columns) -> Iterator[Row | ExportedRow]:
                     line_number,
                     _member(members, columns.email, "email"),
                     _member(members, columns.phone, "phoneNumber", "phone"),
-                    _member(members, columns.date, "createdAt", "date"),
+                    _member(members, columns.date, *_DATE_MEMBERS),
                 )
