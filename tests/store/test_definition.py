@@ -5,7 +5,7 @@ import time
 from collections import defaultdict
 from contextlib import aclosing
 from itertools import chain, product
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from bitespeed.errors import NotFound
 from bitespeed.model.facts import Fact
-from bitespeed.model.identifiers import observe
+from bitespeed.model.identifiers import Observation, observe
 from bitespeed.model.identity import Answer
 from bitespeed.rules.partition import parts_of
 from bitespeed.rules.record_parts import facts_of
@@ -25,12 +25,21 @@ from support.invariants import assert_clean
 from support.slow_model import SlowModel
 from support.stores import service_on
 
+
+class Dated(NamedTuple):
+    """An observation that brings its age, as a row of a file does."""
+
+    values: tuple[str, ...]
+    at: int
+
+
 EMAILS = [f"{letter}@x.co" for letter in "abcd"]
 PHONES = ["1", "2", "3", "4"]
 PAIRS = st.tuples(st.sampled_from(EMAILS), st.sampled_from(PHONES))
 LONE = st.tuples(st.sampled_from(EMAILS + PHONES))
 DELETED = st.integers(0, 20)
-STEPS = st.lists(PAIRS | PAIRS | LONE | DELETED, max_size=14)
+DATED = st.builds(Dated, PAIRS | LONE, st.integers(-2, 2))
+STEPS = st.lists(PAIRS | PAIRS | LONE | DATED | DELETED, max_size=14)
 
 
 def values_of(fact: Fact) -> tuple[str, ...]:
@@ -41,12 +50,21 @@ def end_of(value: str) -> End:
     return End(value=("email" if "@" in value else "phone", value))
 
 
+def observation_of(values: tuple[str, ...]) -> Observation:
+    email = next((value for value in values if "@" in value), None)
+    phone = next((value for value in values if "@" not in value), None)
+    return observe(email, phone)
+
+
 async def take(service: Service, model: SlowModel, step: Any) -> None:
     """Take a step in both; the answers must be the same."""
-    if not isinstance(step, int):
-        email = next((value for value in step if "@" in value), None)
-        phone = next((value for value in step if "@" not in value), None)
-        assert await service.identify(observe(email, phone)) == model.observe(*step)
+    if isinstance(step, Dated):
+        observation = observation_of(step.values)
+        await service.absorb([observation], [step.at])
+        expected = model.observe(*step.values, at=step.at)
+        assert await service.look_up(observation.email, observation.phone) == expected
+    elif not isinstance(step, int):
+        assert await service.identify(observation_of(step)) == model.observe(*step)
     elif live := [contact.id for contact in model.live()]:
         model.delete(live[step % len(live)])
         await service.delete(live[step % len(live)])

@@ -5,6 +5,7 @@ another one: so a node is a value with the number of times that it was given up 
 """
 
 from collections import deque
+from math import inf
 from typing import NamedTuple
 
 from bitespeed.model.identity import Answer
@@ -24,6 +25,7 @@ class Contact(NamedTuple):
     id: int
     nodes: tuple[Node, ...]
     anchor: Node
+    created_at: float
     is_live: bool = True
 
 
@@ -35,14 +37,16 @@ class SlowModel:
         self.contacts: list[Contact] = []
         self.generations: dict[str, int] = {}
 
-    def observe(self, *values: str) -> Answer:
-        """The answer to an observation of an email, a phone number or both."""
+    def observe(self, *values: str, at: float = inf) -> Answer:
+        """The answer to an observation of an email, a phone number or both; ``at`` is the date that
+        it brings, or later than every one.
+        """
         nodes = tuple(self._node(value) for value in values)
         known = self.held()
         is_new = not any(fact.nodes == nodes for fact in self.facts)
         news = [node for node in nodes if node not in known]
         if news:
-            self.contacts.append(Contact(len(self.contacts) + 1, nodes, news[0]))
+            self.contacts.append(Contact(len(self.contacts) + 1, nodes, news[0], at))
         if is_new and (news or len(nodes) == 2):
             self.facts.append(Fact(len(self.facts) + 1, nodes))
         return self.answer(nodes[0])
@@ -58,6 +62,7 @@ class SlowModel:
     def answer(self, node: Node) -> Answer:
         part = self._part(node)
         own = [c for c in self.live() if part.intersection(c.nodes)]
+        own.sort(key=lambda c: (c.created_at, c.id))
         shown = [n.value for c in own for n in c.nodes if not self._is_over(n)]
         emails = [value for value in dict.fromkeys(shown) if "@" in value]
         phones = [value for value in dict.fromkeys(shown) if "@" not in value]
