@@ -67,6 +67,26 @@ def test_commit_without_cache_suspends_it_and_becomes_visible(
     on(database, CacheOptions(shared_redis.url), test)
 
 
+def test_import_of_an_older_customer_changes_cached_primary(
+    database: str, shared_redis: RedisServer
+) -> None:
+    async def test(one: Process) -> None:
+        for _ in range(2):
+            newer = await one.service.identify(MARTY)
+            await one.is_filled()
+        await one.knows("marty@hillvalley.edu", "111")
+        other = await PostgresStore.open(database)
+        try:
+            await Service(other).absorb([JENNIFER], [1_000_000])
+        finally:
+            await other.close()
+        answer = await one.service.identify(MARTY)
+        assert answer.primary_id > newer.primary_id
+        assert answer.secondary_ids == [newer.primary_id]
+
+    on(database, CacheOptions(shared_redis.url), test)
+
+
 def test_service_goes_on_when_the_cache_is_away(database: str, redis: RedisServer) -> None:
     async def test(one: Process) -> None:
         for _ in range(2):

@@ -155,8 +155,8 @@ MUTANTS = [
     Mutant(
         "contacts may be older than their primary on PostgreSQL",
         f"{FUNCTIONS}/commit.sql",
-        "array_agg(greatest(now_, (c ->> 7)::bigint))",
-        "array_agg(now_)",
+        "greatest(now_, (c ->> 7)::bigint)",
+        "now_",
         POSTGRES,
     ),
     Mutant(

@@ -4,6 +4,7 @@ from support.mutants import Mutant, Suite
 
 RULES = Suite("rules/test_identify.py")
 WHY = Suite("store/test_why.py", "sqlite")
+AGES = Suite("rules/test_ages.py")
 
 MUTANTS = [
     Mutant(
@@ -18,42 +19,42 @@ MUTANTS = [
         "rules/draft.py",
         "at or 0, contact < 0, abs(contact)",
         "at or 0, False, 0",
-        RULES,
+        AGES,
     ),
     Mutant(
         "of two born in a batch the later one stays primary",
         "rules/draft.py",
         "contact < 0, abs(contact)",
         "contact < 0, contact",
-        RULES,
+        AGES,
     ),
     Mutant(
         "a new contact of a date is older than a stored one of the same",
         "rules/draft.py",
         "contact < 0, abs(contact)",
         "contact > 0, abs(contact)",
-        RULES,
+        AGES,
     ),
     Mutant(
         "a new contact is the primary only of a new identity",
         "rules/draft.py",
         "if _age(at, contact) < _age(self.primary_at, self.primary):",
         "if self.primary == contact:",
-        RULES,
+        AGES,
     ),
     Mutant(
         "the contact added last is the primary, whatever its date",
         "rules/draft.py",
         "if _age(at, contact) < _age(self.primary_at, self.primary):",
         "if True:",
-        RULES,
+        AGES,
     ),
     Mutant(
         "a contact without a date may be older than one with a date beside it",
         "rules/draft.py",
         "        self.not_before = max(self.not_before, at + 1)\n",
         "",
-        RULES,
+        AGES,
     ),
     Mutant(
         "whoever holds the email stays primary",

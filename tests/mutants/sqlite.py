@@ -141,7 +141,7 @@ MUTANTS = [
     Mutant(
         "contacts may be older than their primary",
         "stores/sqlite/write.py",
-        "max(self._now, contact.not_before)",
+        "max(self._now, c.not_before)",
         "self._now",
         STORE,
     ),

@@ -8,10 +8,22 @@ import shutil
 
 import pytest
 
-from mutants import api, caches, check, erasure, postgres, rules, server, service, sqlite, supabase
+from mutants import (
+    api,
+    caches,
+    check,
+    erasure,
+    imports,
+    postgres,
+    rules,
+    server,
+    service,
+    sqlite,
+    supabase,
+)
 from support.mutants import FAILED, PASSED, copy_source, make_mistake, run_tests
 
-LISTS = (rules, service, server, api, sqlite, postgres, supabase, caches, erasure, check)
+LISTS = (rules, service, server, api, sqlite, postgres, supabase, caches, erasure, check, imports)
 MUTANTS = [mutant for part in LISTS for mutant in part.MUTANTS]
 
 

@@ -10,6 +10,7 @@ from bitespeed.errors import Conflict
 from bitespeed.jobs.import_file import Tally, import_rows, read_rows
 from bitespeed.model.identifiers import observe
 from bitespeed.model.identity import Answer
+from bitespeed.rules.erase import Subject
 from bitespeed.rules.identify import absorb
 from bitespeed.service.service import Service
 from bitespeed.stores.protocols import AnyStore
@@ -77,6 +78,17 @@ def test_later_contacts_are_younger_than_dated_ones(backend):
         await absorbed(store, ("a@x", "1", IN_2010))
         await write(store, ("a@x", "2"), ("b@x", "3"), ("b@x", "1"))
         assert (await who(store, "b@x")).primary_id == 1
+
+    on_one_store(backend, test)
+
+
+def test_dates_stay_with_their_rows_beside_an_erased_one(backend):
+    async def test(store):
+        await write(store, ("gone@x", "1"))
+        async with service_on(store) as service:
+            await service.erase(Subject("gone@x"))
+        await absorbed(store, ("gone@x", "7", IN_1969), ("a@x", "8", IN_2010))
+        assert backend.query("select email, created_at from contact_record") == [("a@x", IN_2010)]
 
     on_one_store(backend, test)
 

@@ -15,7 +15,7 @@ import msgspec
 from bitespeed.errors import Unavailable
 from bitespeed.model.identifiers import Observation
 
-MEMORY = 16 * 1024  # KiB of rows that SQLite keeps in memory, once to store and once to sort them
+MEMORY = 8 * 1024  # KiB of rows that SQLite keeps in memory, once to store and once to sort them
 INTERRUPT_STEPS = 500_000  # of SQLite's between two looks whether Ctrl-C was pressed: 0.05 s
 
 _BY_AGE = "select at, said from row order by at nulls last, said"
