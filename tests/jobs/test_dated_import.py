@@ -51,6 +51,7 @@ async def bring_in(
     text: str,
     rejects: list[Reject] | None = None,
     stop_after: int = 1_000,
+    columns: Columns | None = None,
     **options: int,
 ) -> Tally:
     """Import a file of this text; cut off after some chunks."""
@@ -61,7 +62,7 @@ async def bring_in(
         if len(chunks) == stop_after:
             raise Stopped
 
-    tally, columns = Tally(), Columns(needs_date="since" in options)
+    tally, columns = Tally(), columns or Columns(needs_date="since" in options)
     raw = io.BytesIO(text.encode())
     with io.BufferedReader(raw) as stream, read_rows(stream, columns) as rows:
         on_reject = ([] if rejects is None else rejects).append
@@ -71,7 +72,7 @@ async def bring_in(
     return tally
 
 
-def imported(folder: Path, text: str, **options: int) -> tuple[Tally, list[Reject], list[Contact]]:
+def imported(folder: Path, text: str, **options: Any) -> tuple[Tally, list[Reject], list[Contact]]:
     """What an import into a new database counts, rejects and leaves behind."""
 
     async def main() -> tuple[Tally, list[Reject], list[Contact]]:
@@ -217,3 +218,15 @@ def test_rows_before_since_are_counted_beside_sorted_ones(tmp_path):
     assert (tally.rows, tally.older, tally.rejected, tally.primaries) == (3, 1, 1, 1)
     assert (reject.line, reject.reason) == (4, "The row has no date, which --since needs")
     assert [email for _, email, *_ in found] == ["a@x.co"]
+
+
+@pytest.mark.parametrize("write", [csv_of, ndjson_of])
+def test_ignored_dates_neither_sort_nor_reject_rows(tmp_path, write):
+    rows = [("b@x.co", "1", "2012-01-01"), ("a@x.co", "1", "2010-01-01"), ("c@x.co", "1", "May 1")]
+    tally, _, found = imported(tmp_path, write(rows), columns=Columns(ignores_dates=True))
+    assert [(email, at) for _, email, _, _, _, at, _ in found] == [
+        ("b@x.co", None),
+        ("a@x.co", None),
+        ("c@x.co", None),
+    ]
+    assert tally.rejected == 0

@@ -174,3 +174,10 @@ def test_command_says_in_which_order_rows_are_taken(tmp_path):
     assert (
         "in the order of" not in bitespeed("import", "-", cwd=tmp_path, stdin="email\na@b").stderr
     )
+
+
+@pytest.mark.parametrize("option", [("--since", "2010-01-01"), ("--date-column", "date")])
+def test_dates_cannot_be_ignored_and_used(tmp_path, option):
+    done = bitespeed("import", "-", "--ignore-dates", *option, cwd=tmp_path, stdin="email,date\n")
+    assert done.returncode == 2
+    assert "--ignore-dates cannot be used with --date-column or --since" in done.stderr

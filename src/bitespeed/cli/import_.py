@@ -27,6 +27,7 @@ from bitespeed.cli.common import (
 )
 from bitespeed.cli.private_file import PrivateFile
 from bitespeed.cli.progress import Bar, progress_bar
+from bitespeed.errors import InvalidInput
 from bitespeed.jobs.csv_cells import escaped
 from bitespeed.jobs.import_file import Columns, Reject, Tally, import_rows, read_rows
 from bitespeed.jobs.sorted_rows import SortedRows
@@ -41,7 +42,12 @@ from bitespeed.wire.instants import parse_instant
 @click.option(
     "--phone-column", metavar="NAME", help="[default: phoneNumber, phone_number or phone]"
 )
-@click.option("--date-column", metavar="NAME", help="[default: createdAt, created_at or date]")
+@click.option(
+    "--date-column", metavar="NAME", help="[default: createdAt, created_at, date or timestamp]"
+)
+@click.option(
+    "--ignore-dates", is_flag=True, help="Take the rows in the order of the file, as of now."
+)
 @click.option(
     "--since",
     metavar="TIME",
@@ -62,6 +68,7 @@ async def import_(
     email_column: str | None,
     phone_column: str | None,
     date_column: str | None,
+    ignore_dates: bool,
     since: str | None,
     rejects: str | None,
     as_json: bool,
@@ -71,10 +78,15 @@ async def import_(
 ) -> None:
     """Identify every row of FILE, a CSV with a header or NDJSON; - is standard input.
 
-    Rows are imported in their order, a few thousand to a commit. The import may be interrupted
-    and run again: rows that are there already add nothing. A row that cannot be imported goes to
-    the rejects file, with its line number and the reason, and the import goes on; correct it
-    there and import that file.
+    Rows are imported a few thousand to a commit. The import may be interrupted and run again: rows
+    that are there already add nothing. A row that cannot be imported goes to the rejects file, with
+    its line number and the reason, and the import goes on; correct it there and import that file.
+
+    With a column of dates (ISO 8601, UTC where a date names no zone), the order of the rows does
+    not matter: they are sorted first, in the folder $TMPDIR, and imported oldest first. A new
+    contact is as old as its date says, also beside older imports and requests, and the oldest
+    contact of a customer is the primary. A date in the future or in another form is a reject. Rows
+    without a date come last, as of now. Without dates, rows are imported in their order, as of now.
 
     FILE may also be what bitespeed export wrote, in either format: a row is then an identity, and
     its emails and phone numbers are together again afterwards. Ids and dates of contacts are not
@@ -84,7 +96,9 @@ async def import_(
     Customers who were erased (see bitespeed erase) stay erased: a row that names one is left out,
     unless its date shows that it is from after the erasure. With --since every row needs a date.
     """
-    columns = Columns(email_column, phone_column, date_column, needs_date=since is not None)
+    if ignore_dates and (date_column is not None or since is not None):
+        raise InvalidInput("--ignore-dates cannot be used with --date-column or --since")
+    columns = Columns(email_column, phone_column, date_column, since is not None, ignore_dates)
     begin = parse_instant(since) if since is not None else None
     rejects = rejects or _rejects_of(file)
     tally = Tally()

@@ -44,6 +44,7 @@ class Columns(NamedTuple):
     phone: str | None = None
     date: str | None = None
     needs_date: bool = False
+    ignores_dates: bool = False
 
 
 class Row(NamedTuple):
@@ -274,7 +275,7 @@ def _csv(text: TextIO, columns: Columns) -> FileRows:
         return FileRows(_exported_csv_rows(reader))
     of_email = _column(header, columns.email, _EMAIL_NAMES)
     of_phone = _column(header, columns.phone, _PHONE_NAMES)
-    of_date = _column(header, columns.date, _DATE_NAMES)
+    of_date = None if columns.ignores_dates else _column(header, columns.date, _DATE_NAMES)
     if of_email is None and of_phone is None:
         raise InvalidInput(
             f"No email or phone column among {', '.join(header) or 'no columns at all'};"
@@ -345,12 +346,14 @@ def _unreadable(line: int, problem: str) -> Row:
 def _ndjson(text: TextIO, columns: Columns) -> FileRows:
     """Any line may have a date, unless the first one is of an exported file."""
     rows = _ndjson_rows(text, columns)
+    if columns.ignores_dates:
+        return FileRows(row._replace(date=None) for row in rows)
     first = next(rows, None)
-    if first is None or isinstance(first, ExportedRow):
-        dates = None
-    else:
-        dates = columns.date or " or ".join(_DATE_MEMBERS)
-    return FileRows(chain([] if first is None else [first], rows), dates)
+    if first is None:
+        return FileRows(rows)
+    is_exported = isinstance(first, ExportedRow)
+    dates = None if is_exported else columns.date or " or ".join(_DATE_MEMBERS)
+    return FileRows(chain([first], rows), dates)
 
 
 def _ndjson_rows(text: TextIO, columns: Columns) -> Iterator[Row | ExportedRow]:
