@@ -15,15 +15,15 @@ MUTANTS = [
     Mutant(
         "rows of one date come in the order of the file",
         SORTED,
-        "order by at nulls last, said",
+        "order by at nulls last, content",
         "order by at nulls last",
         ORDER,
     ),
     Mutant(
         "rows without a date come first",
         SORTED,
-        "order by at nulls last, said",
-        "order by at, said",
+        "order by at nulls last, content",
+        "order by at, content",
         ORDER,
     ),
     Mutant(
@@ -72,7 +72,7 @@ MUTANTS = [
         "dates move to other rows where one was erased",
         "service/imports.py",
         "dates = [at for _, at in kept]",
-        "dates = [at for _, at, _ in said]",
+        "dates = [at for _, at, _ in dated]",
         SQLITE,
     ),
     Mutant(

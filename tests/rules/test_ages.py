@@ -86,7 +86,7 @@ def test_repeat_with_an_older_date_changes_nothing():
     ("at", "expected"),
     [(50, (1, -1, 50)), (100, (1, 1, 100)), (150, (1, 1, 100)), (None, (1, 1, 100))],
 )
-def test_oldest_by_date_is_primary_after_a_merge_with_a_new_one(at, expected):
+def test_oldest_by_date_is_primary_after_a_merge(at, expected):
     changes = take(snapshot(LORRAINE), ("doc@x", "5", at), ("lorraine@x", "5", 300))
     assert live(changes) == expected
     merge = changes.events[-1]
@@ -100,7 +100,7 @@ def test_row_between_two_identities_brings_no_age(at):
     assert live(changes)[1:] == (1, 100)
 
 
-def test_primary_that_a_date_made_stays_in_the_merge_after_it():
+def test_primary_by_date_stays_primary_in_next_merge():
     rows = ("marty@x", "9", 50), ("marty@x", "1", 300)
     changes = take(snapshot(LORRAINE, MARTY), *rows)
     assert live(changes) == (2, -1, 50)

@@ -93,7 +93,7 @@ def test_dates_stay_with_their_rows_beside_an_erased_one(backend):
     on_one_store(backend, test)
 
 
-def test_merge_by_a_dated_row_keeps_the_oldest_by_date(backend):
+def test_merge_by_dated_row_keeps_the_oldest(backend):
     async def test(store):
         await write(store, ("large@x", "1"), ("large@x", "2"))
         await absorbed(store, ("old@x", "5", IN_2010))

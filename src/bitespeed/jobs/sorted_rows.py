@@ -15,11 +15,11 @@ import msgspec
 from bitespeed.errors import Unavailable
 from bitespeed.model.identifiers import Observation
 
-MEMORY = 8 * 1024  # KiB of rows that SQLite keeps in memory, once to store and once to sort them
 INTERRUPT_STEPS = 500_000  # of SQLite's between two looks whether Ctrl-C was pressed: 0.05 s
 
-_BY_AGE = "select at, said from row order by at nulls last, said"
-_AS_ADDED = "select at, said from row order by rowid"
+_MEMORY = "pragma cache_size = -8192"  # KiB of rows, and as much again while they are sorted
+_BY_AGE = "select at, content from row order by at nulls last, content"
+_AS_ADDED = "select at, content from row order by rowid"
 
 _decoder = msgspec.json.Decoder(list[tuple[str | None, ...]])
 _encoder = msgspec.json.Encoder()
@@ -49,9 +49,9 @@ class SortedRows:
         with _errors_translated():
             self._database = sqlite3.connect("", isolation_level=None)
             self._database.set_progress_handler(task.cancelling, INTERRUPT_STEPS)
-            self._database.execute(f"pragma cache_size = -{MEMORY}")
+            self._database.execute(_MEMORY)
             self._database.execute("pragma journal_mode = off")
-            self._database.execute("create table row (at integer, said blob not null) strict")
+            self._database.execute("create table row (at integer, content blob not null) strict")
             self._database.execute("begin")
 
     def __enter__(self) -> Self:
@@ -70,13 +70,13 @@ class SortedRows:
         self.undated += undated
         self.dated += len(stored) - undated
         with _errors_translated():
-            self._database.executemany("insert into row (at, said) values (?, ?)", stored)
+            self._database.executemany("insert into row (at, content) values (?, ?)", stored)
 
     def by_age(self) -> Generator[ReadRow]:
         """All rows, the oldest first."""
         with _errors_translated():
-            for at, said in self._database.execute(_BY_AGE if self.dated else _AS_ADDED):
-                values = _decoder.decode(said)
+            for at, content in self._database.execute(_BY_AGE if self.dated else _AS_ADDED):
+                values = _decoder.decode(content)
                 yield ReadRow(at, [Observation(*fields) for fields in values])  # pyright: ignore[reportArgumentType] - as they were
 
 

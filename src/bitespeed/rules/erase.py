@@ -176,12 +176,12 @@ def pseudonym(secret: str, tenant: str, value: Value) -> str:
 
 
 def erased_rows(
-    said: Iterable[tuple[Observation, int | None, int]], erased_at: Mapping[Value, int]
+    dated: Iterable[tuple[Observation, int | None, int]], erased_at: Mapping[Value, int]
 ) -> set[int]:
-    """The rows with an observation for which `is_erased` holds; ``said`` has observations, each
+    """The rows with an observation for which `is_erased` holds; ``dated`` has observations, each
     with when it was made and its row.
     """
-    return {row for observation, at, row in said if is_erased(observation, at, erased_at)}
+    return {row for observation, at, row in dated if is_erased(observation, at, erased_at)}
 
 
 def is_erased(

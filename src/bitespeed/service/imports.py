@@ -33,15 +33,15 @@ class Absorbing:
         """See `Service.absorb`."""
         made_at = made_at or [None] * len(observations)
         rows = range(len(observations)) if rows is None else rows
-        said = list(zip(observations, made_at, rows, strict=True))
+        dated = list(zip(observations, made_at, rows, strict=True))
 
         async def attempt() -> tuple[Changes, int]:
             snapshot = await self._read(observations)
             # Look up tombstones after the read. If an erasure commits later, it has changed an
             # identity that we read, so our commit conflicts and we decide again.
             erased_at = await read_erasures(self._store, self._tenant, observations)
-            erased = erased_rows(said, erased_at)
-            kept = [(observation, at) for observation, at, row in said if row not in erased]
+            erased = erased_rows(dated, erased_at)
+            kept = [(observation, at) for observation, at, row in dated if row not in erased]
             dates = [at for _, at in kept]
             changes = absorb(snapshot, (o for o, _ in kept), self._sources, dates)
             if changes:
