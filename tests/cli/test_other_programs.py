@@ -222,9 +222,12 @@ def test_missing_output_folder_is_one_line_of_error(
 
 
 @pytest.mark.parametrize("delay", [0.6, 0.9, 1.2, 1.8, 2.4])
-def test_import_interrupted_at_any_moment_prints_no_traceback(tmp_path: Path, delay: float) -> None:
-    rows = "".join(f"u{i}@x.example,{i + 10000}\n" for i in range(200_000))
-    (tmp_path / "rows.csv").write_text(f"email,phone\n{rows}")
+@pytest.mark.parametrize("date", ["", "2010-01-01"])
+def test_import_interrupted_at_any_moment_prints_no_traceback(
+    tmp_path: Path, delay: float, date: str
+) -> None:
+    rows = "".join(f"u{i}@x.example,{i + 10000},{date}\n" for i in range(200_000))
+    (tmp_path / "rows.csv").write_text(f"email,phone,{'date' if date else ''}\n{rows}")
     process = subprocess.Popen(
         [sys.executable, "-m", "bitespeed", "import", "rows.csv"],
         cwd=tmp_path,

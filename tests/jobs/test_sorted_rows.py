@@ -154,7 +154,7 @@ def test_interrupted_sorting_writes_nothing_and_leaves_no_file(tmp_path):
         process.send_signal(signal.SIGINT)
         _, printed = process.communicate(timeout=60)
     assert process.returncode == 130, printed
-    assert printed == "Stopped after 0 rows; run it again for the rest.\n"
+    assert printed == "Stopped. 0 rows are in; run it again for the rest.\n"
     assert list(folder.iterdir()) == []
     assert "0 identities" in succeed("check", cwd=tmp_path)
 

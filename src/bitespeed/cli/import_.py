@@ -123,7 +123,7 @@ async def import_(
                     source=Source(IMPORT + Path(file).name),
                 )
             except asyncio.CancelledError:
-                err.print(f"Stopped after {counted(tally.rows, 'row')}; run it again for the rest.")
+                err.print(f"Stopped. {tally.rows:,} rows are in; run it again for the rest.")
                 raise SystemExit(INTERRUPTED) from None
     _report(tally, rejects, as_json=as_json)
 
