@@ -10,6 +10,7 @@ import sqlite3
 import time
 from collections.abc import Iterator
 from contextlib import closing
+from operator import itemgetter
 from pathlib import Path
 from typing import Self
 
@@ -100,7 +101,7 @@ class Written:
     def _chunks(self, commits: int) -> Iterator[dict[str, Rows]]:
         execute = self._connection.execute
         sizes = {table: -(-_count(self._connection, table) // commits) for table in TABLES}
-        cursors = {table: execute(_SQL[f"select_{table}"]) for table in TABLES}
+        cursors = {table: execute(_SQL[table]) for table in TABLES}
         while True:
             chunk = {table: cursors[table].fetchmany(sizes[table]) for table in TABLES}
             if not any(chunk.values()):
@@ -120,12 +121,13 @@ class Written:
 def _insert(connection: sqlite3.Connection, chunk: dict[str, Rows]) -> Cost:
     cpu, start = time.process_time(), time.perf_counter()
     connection.execute("begin immediate")
-    for table, rows in chunk.items():
-        connection.executemany(_SQL[f"insert_{table}"], rows)
+    for table, rows in filter(itemgetter(1), chunk.items()):
+        marks = ", ".join("?" * len(rows[0]))
+        connection.executemany(f"insert into {table} values ({marks})", rows)
     connection.execute("commit")
     return Cost(time.perf_counter() - start, time.process_time() - cpu)
 
 
 def _count(connection: sqlite3.Connection, table: str) -> int:
-    count: int = connection.execute(_SQL[f"count_{table}"]).fetchone()[0]
+    count: int = connection.execute(f"select count(*) from {table}").fetchone()[0]
     return count

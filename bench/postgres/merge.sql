@@ -24,9 +24,9 @@ select %(tenant)s, 'phone', %(first)s + n, n
 from generate_series(%(elder)s, %(elder)s + 1::bigint) as n;
 
 -- name: events
-insert into bitespeed.event (is_published, tenant, at, kind, identity_id, version, contact_id)
+insert into bitespeed.event (is_published, tenant, at, kind, identity_id, version, contact_id, primary_id)
 select true, %(tenant)s, %(began)s + n, 'contact.created', least(n, %(elder)s + 1::bigint),
-       greatest(1, n - %(elder)s), n
+       greatest(1, n - %(elder)s), n, case when n > %(elder)s + 1::bigint then %(elder)s + 1::bigint end
 from generate_series(%(elder)s, %(elder)s + %(contacts)s::bigint) as n
 order by n;
 

@@ -41,7 +41,8 @@ def test_import_rows_have_fixed_shares_and_depend_on_seed() -> None:
         """select id, tenant, identity_id, email, phone, raw_email, raw_phone, deleted_at
            from contact_record order by id""",
         "select tenant, kind, value, identity_id from identifier order by 1, 2, 3",
-        """select seq, tenant, kind, identity_id, version, contact_id, merged_id, email, phone
+        """select seq, tenant, kind, identity_id, version, contact_id, merged_id, primary_id,
+           value, other, merged_primary_id, size, merged_size
            from event order by seq""",
         "select name, seq from sqlite_sequence order by name",
     ],

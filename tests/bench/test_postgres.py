@@ -119,7 +119,7 @@ def _rows_on_server(url: str, query: str) -> list[tuple[object, ...]]:
            from bitespeed.contact_record order by id""",
         "select tenant, kind, value, identity_id from bitespeed.identifier order by 1, 2, 3",
         """select seq, is_published, tenant, kind, identity_id, version, contact_id, merged_id,
-                  email, phone
+           primary_id, value, other, merged_primary_id, size, merged_size
            from bitespeed.event order by seq""",
         "select last_value, is_called from bitespeed.contact_id",
         "select nextval(pg_get_serial_sequence('bitespeed.event', 'seq'))",
