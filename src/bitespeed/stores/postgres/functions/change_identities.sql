@@ -9,10 +9,7 @@ declare
     primary_ bigint;
 begin
     for change in select * from jsonb_array_elements(stored) loop
-        primary_ := change ->> 2;
-        if primary_ < 0 then
-            primary_ := ids[-primary_];
-        end if;
+        primary_ := case when (change ->> 2)::bigint < 0 then ids[-(change ->> 2)::bigint] else (change ->> 2)::bigint end;
         update bitespeed.identity i
         set relabelled_at = case when i.primary_id is distinct from primary_
                                  then change_identities.at else i.relabelled_at end,
