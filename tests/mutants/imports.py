@@ -106,8 +106,8 @@ MUTANTS = [
     Mutant(
         "a new primary of a stored identity gets no id on PostgreSQL",
         f"{FUNCTIONS}/change_identities.sql",
-        "            primary_ := ids[-primary_];\n",
-        "            null;\n",
+        "< 0 then ids[-(change ->> 2)::bigint] else",
+        "< 0 then null else",
         POSTGRES,
     ),
 ]
