@@ -161,4 +161,11 @@ MUTANTS = [
         "[phone] if phone else []",
         RULES,
     ),
+    Mutant(
+        "all values that differ by little are collected, however many",
+        "rules/near.py",
+        "islice(chain(emails, phones), MAX_NEAR)",
+        "[*emails, *phones][:MAX_NEAR]",
+        Suite("rules/test_near.py"),
+    ),
 ]

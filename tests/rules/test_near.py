@@ -1,5 +1,7 @@
 """Values that differ by little."""
 
+import tracemalloc
+
 import pytest
 
 from bitespeed.model.identity import Contact
@@ -40,3 +42,14 @@ def test_few_are_shown_of_many() -> None:
     ours = [Contact(n, n, f"marty+{n}@x.co", None) for n in range(50)]
     theirs = [Contact(n, n, f"marty+{n}@x.co", None) for n in range(50, 100)]
     assert len(near_misses(ours, theirs)) == MAX_NEAR
+
+
+def test_search_ends_with_what_is_shown() -> None:
+    """Of values that are all near each other there are as many pairs as their product."""
+    tags = [f"marty+{n}@x.co" for n in range(2_400)]
+    ours, theirs = ([Contact(1, 1, tag, None) for tag in tags[half::2]] for half in (0, 1))
+    tracemalloc.start()
+    assert len(near_misses(ours, theirs)) == MAX_NEAR
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert most < 100 * 1024 * 1024  # a million pairs take several times as much

@@ -9,6 +9,9 @@ import msgspec
 Value = tuple[str, str]
 """An identifier: its kind, ``email`` or ``phone``, and its canonical form."""
 
+PUBLISHED_NAMES = {"email": "email", "phone": "phoneNumber"}
+"""Of the kinds of values, in JSON."""
+
 
 class Node(NamedTuple):
     """A value from when somebody brings it until nobody has it any more.

@@ -1,12 +1,14 @@
 """Values of two persons that differ by so little that they may have been meant as the same."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import chain, islice
 from typing import NamedTuple
 
 from bitespeed.model.facts import Value
 from bitespeed.model.identity import Contact
 
 MAX_NEAR = 10  # shown; more say no more
+MAX_COMPARED = 200  # contacts of one person: an email has two forms for each letter of its domain
 SAME_DIGITS = 9  # at the end of two phone numbers, so all but a country code or a prefix
 
 
@@ -24,7 +26,7 @@ def near_misses(one: Sequence[Contact], other: Sequence[Contact]) -> list[Near]:
     """Values of the one person and of the other that differ by little, up to `MAX_NEAR`."""
     emails = _near(_emails(one), _emails(other), _EMAIL_FORMS)
     phones = _near(_phones(one), _phones(other), _PHONE_FORMS)
-    return [*emails, *phones][:MAX_NEAR]
+    return list(islice(chain(emails, phones), MAX_NEAR))
 
 
 def _emails(contacts: Iterable[Contact]) -> list[str]:
@@ -70,8 +72,9 @@ _EMAIL_FORMS: _Forms = (
 _PHONE_FORMS: _Forms = (("phone", "digits", _last_digits),)
 
 
-def _near(ours: list[str], theirs: list[str], forms: _Forms) -> list[Near]:
-    found: dict[tuple[str, str], Near] = {}
+def _near(ours: list[str], theirs: list[str], forms: _Forms) -> Iterator[Near]:
+    """Each two values once, as far as the caller goes: all could be as many as their product."""
+    found: set[tuple[str, str]] = set()
     for kind, name, forms_of in forms:
         by_form: dict[str, list[str]] = {}
         for value in ours:
@@ -80,7 +83,6 @@ def _near(ours: list[str], theirs: list[str], forms: _Forms) -> list[Near]:
         for other in theirs:
             for form in forms_of(other):
                 for value in by_form.get(form, []):
-                    near = Near((kind, value), (kind, other), name)
-                    if value != other:
-                        found.setdefault((value, other), near)
-    return list(found.values())
+                    if value != other and (value, other) not in found:
+                        found.add((value, other))
+                        yield Near((kind, value), (kind, other), name)

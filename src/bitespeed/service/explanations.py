@@ -8,12 +8,12 @@ from collections.abc import Generator, Sequence
 from typing import NamedTuple, TypeVar
 
 from bitespeed.errors import AnswerTooLarge, InvalidInput, NotFound
-from bitespeed.model.facts import Fact, Happening, Node, Value
+from bitespeed.model.facts import PUBLISHED_NAMES, Fact, Happening, Node, Value
 from bitespeed.model.identifiers import Email, Phone
 from bitespeed.model.identity import Answer, Contact, Identity
 from bitespeed.rules.answer import consolidate
 from bitespeed.rules.look_up import contact_not_found
-from bitespeed.rules.near import Near, near_misses
+from bitespeed.rules.near import MAX_COMPARED, Near, near_misses
 from bitespeed.rules.why import MAX_FACTS, TooManyFacts, contacts_in, gather, search
 from bitespeed.stores.protocols import Store
 
@@ -125,7 +125,7 @@ class Explanations:
         assert end.value is not None  # noqa: S101 - it is one of the two
         node = Node(*end.value)
         if not await self._holders(node):
-            raise NotFound(f"No contact has this {_NAMES[node.kind]}")
+            raise NotFound(f"No contact has this {PUBLISHED_NAMES[node.kind]}")
         return node
 
     async def _are_together(self, one: Node, other: Node) -> bool:
@@ -134,7 +134,7 @@ class Explanations:
     async def _near(self, one: Node, other: Node) -> list[Near]:
         """Pairs of values of the two identities that differ by little; none of large ones."""
         for node in (one, other):
-            if any(person.contacts > MAX_FACTS for person in await self._holders(node)):
+            if any(person.contacts > MAX_COMPARED for person in await self._holders(node)):
                 return []
         ours, theirs = [await self._members(node) for node in (one, other)]
         return near_misses(ours, theirs)
@@ -152,9 +152,6 @@ class Explanations:
             members=members,
         )
         return list(snapshot.identities.values())
-
-
-_NAMES = {"email": "email", "phone": "phoneNumber"}
 
 
 def _limited(limit: int) -> int:

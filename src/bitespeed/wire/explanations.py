@@ -6,15 +6,12 @@ from typing import Any
 import msgspec
 
 from bitespeed.errors import InvalidInput
-from bitespeed.model.facts import Fact, Happening, Node, Value
+from bitespeed.model.facts import PUBLISHED_NAMES, Fact, Happening, Value
 from bitespeed.model.identifiers import observe
 from bitespeed.service.explanations import End, Why
 from bitespeed.wire.instants import parse_instant, rfc3339
 from bitespeed.wire.observations import decode_json
 from bitespeed.wire.subjects import parse_contact_id
-
-NAMES = {"email": "email", "phone": "phoneNumber"}
-"""Of the kinds of values in the published JSON."""
 
 
 class _End(msgspec.Struct, forbid_unknown_fields=True):
@@ -134,5 +131,6 @@ def _merge(merge: Happening) -> dict[str, Any]:
     }
 
 
-def _shown(value: Value | Node) -> dict[str, str]:
-    return {NAMES.get(value[0], value[0]): value[1]}
+def _shown(value: Value) -> dict[str, str]:
+    kind, text = value
+    return {PUBLISHED_NAMES[kind]: text}

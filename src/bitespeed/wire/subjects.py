@@ -7,6 +7,7 @@ import msgspec
 
 from bitespeed.errors import InvalidInput
 from bitespeed.model.changes import ErasureCounts, Receipt
+from bitespeed.model.facts import PUBLISHED_NAMES
 from bitespeed.model.identifiers import observe
 from bitespeed.model.records import CREATIONS, ContactRecord, EventRecord, IdentityRecords
 from bitespeed.rules.erase import Subject, SubjectRecords, facts_elsewhere
@@ -143,7 +144,7 @@ def _fact(
     return {
         "event": event.seq,
         "at": rfc3339(event.at),
-        "between": [{_NAMES.get(node.kind, node.kind): node.value} for node, _ in values],
+        "between": [{PUBLISHED_NAMES[node.kind]: node.value} for node, _ in values],
         "asSent": [text for _, text in values],
         "country": row.country,
         "contact": event.contact_id,
@@ -151,10 +152,6 @@ def _fact(
         "request": event.request,
         "label": event.label,
     }
-
-
-_NAMES = {"phone": "phoneNumber"}
-"""Of kinds of values in the published JSON, where they differ."""
 
 
 def _event(event: EventRecord) -> dict[str, Any]:
@@ -166,7 +163,7 @@ def _event(event: EventRecord) -> dict[str, Any]:
         "version": event.version,
         "contact": event.contact_id,
         "mergedIdentity": event.merged_id,
-        "between": [{_NAMES.get(kind, kind): value} for kind, value in event.between],
+        "between": [{PUBLISHED_NAMES[kind]: value} for kind, value in event.between],
         "primary": event.primary_id,
         "source": event.source,
         "request": event.request,
