@@ -90,12 +90,10 @@ def text_parameter(query: bytes, name: str) -> str | None:
 
 def number(query: bytes, name: str, default: int) -> int:
     """The whole number that a query gives to a name. Raises `InvalidInput` for anything else."""
-    pairs = (pair.partition(b"=") for pair in query.split(b"&"))
-    values = [value for found, _, value in pairs if found == name.encode()]
-    if not values:
+    text = text_parameter(query, name)
+    if text is None:
         return default
-    (text,) = values[:1] if len(set(values)) == 1 else [b""]
-    if not text.isdigit() or len(text) > _MAX_DIGITS:
+    if not (text.isascii() and text.isdigit()) or len(text) > _MAX_DIGITS:
         raise InvalidInput(f"{name} must be a whole number")
     return int(text)
 
