@@ -11,6 +11,7 @@ from bitespeed.rules.erase import Subject
 from bitespeed.stores.options import Options
 from bitespeed.stores.postgres.bulk.adopt import AdoptOptions, adopt
 from support.adoption import LIVELY, ORDERS, adopted, nothing, on_service, on_store
+from support.database_url import database_of
 from support.published_table import fill, query, run, state
 
 TRIGGER = """
@@ -113,6 +114,7 @@ def test_foreign_keys_are_dropped_with_the_flag(database: str) -> None:
 
 
 def test_dependent_views_read_the_new_view(database: str) -> None:
+    reader = f"{database_of(database)}_reader"
     fill(database, LIVELY)
     run(
         database,
@@ -120,8 +122,8 @@ def test_dependent_views_read_the_new_view(database: str) -> None:
         "create view reports.live with (security_barrier = true) as"
         " select *, email like '%x' as x from contact where deletedat is null",
         "create view reports.count as select count(*) as n, max(id) as last from reports.live",
-        "create role adopt_reader",
-        "grant select on reports.count to adopt_reader",
+        f"create role {reader}",
+        f"grant select on reports.count to {reader}",
     )
     try:
         result, _ = adopted(database)
@@ -131,7 +133,7 @@ def test_dependent_views_read_the_new_view(database: str) -> None:
         assert query(database, "select linkedid from reports.live where id = 3") == [(1,)]
         options = "select reloptions from pg_class where oid = 'reports.live'::regclass"
         assert query(database, options) == [(["security_barrier=true"],)]
-        may = "select has_table_privilege('adopt_reader', 'reports.count', 'select')"
+        may = f"select has_table_privilege('{reader}', 'reports.count', 'select')"
         assert query(database, may) == [(True,)]
     finally:
-        run(database, "drop owned by adopt_reader", "drop role adopt_reader")
+        run(database, f"drop owned by {reader}", f"drop role {reader}")

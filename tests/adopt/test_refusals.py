@@ -10,6 +10,7 @@ from bitespeed.model.identifiers import observe
 from bitespeed.stores.options import Options
 from bitespeed.stores.postgres.bulk.adopt import AdoptOptions, adopt
 from support.adoption import LIVELY, adopted, nothing, on_service, on_store
+from support.database_url import database_of
 from support.published_table import PUBLISHED_TABLE, UNCHECKED, fill, run, state
 
 THIRD = "; insert into contact (linkprecedence) values ('third')"
@@ -76,23 +77,24 @@ def test_unsuitable_table_is_refused_in_one_sentence(
 
 
 def test_adopting_a_table_of_another_owner_is_refused(database: str) -> None:
+    stranger = f"{database_of(database)}_stranger"
     fill(database, LIVELY)
     on_store(database, check)
     run(
         database,
-        "create role adopt_stranger login",
-        "grant select on contact to adopt_stranger",
-        "grant usage on schema bitespeed to adopt_stranger",
-        "grant select on all tables in schema bitespeed to adopt_stranger",
+        f"create role {stranger} login",
+        f"grant select on contact to {stranger}",
+        f"grant usage on schema bitespeed to {stranger}",
+        f"grant select on all tables in schema bitespeed to {stranger}",
     )
-    url = database.replace("postgres@", "adopt_stranger@", 1)
+    url = database.replace("postgres@", f"{stranger}@", 1)
     try:
         before = state(database)
         with pytest.raises(StoreUnavailable, match="user may not do this"):
             adopt(url, Options(), AdoptOptions(), nothing, nothing)
         assert state(database) == before
     finally:
-        run(database, "drop owned by adopt_stranger", "drop role adopt_stranger")
+        run(database, f"drop owned by {stranger}", f"drop role {stranger}")
 
 
 def test_adoption_into_a_used_database_is_refused(database: str) -> None:

@@ -4,6 +4,7 @@ import asyncio
 from time import monotonic
 
 import pytest
+from msgspec.structs import replace
 
 from bitespeed.caches import CacheOptions
 from bitespeed.model.identifiers import observe
@@ -37,13 +38,25 @@ def test_commit_in_an_ended_epoch_writes_nothing(database: str, shared_redis: Re
         changes = await decide(one.store, ("a@x", "1"))
         suspended = await one.store.cache_suspend(epoch, 5.0)
         assert suspended.is_suspended
-        for named in (epoch, "another", suspended.epoch):
+        for named in (epoch, "another", suspended.epoch, None):
             with pytest.raises(EpochOver) as over:
-                await one.store.commit(DEFAULT_TENANT, changes, named)
+                await one.store.commit(DEFAULT_TENANT, changes, replace(suspended, epoch=named))
             assert over.value.state.wait > 1.0  # until all licences of the old epoch have ended
         await asyncio.sleep(over.value.state.wait)
-        assert suspended.epoch is not None
-        await one.store.commit(DEFAULT_TENANT, changes, suspended.epoch)
+        await one.store.commit(DEFAULT_TENANT, changes, suspended)
+
+    on(database, CacheOptions(shared_redis.url), test)
+
+
+def test_commit_from_before_the_first_epoch_does_not_suspend_it(
+    database: str, shared_redis: RedisServer
+) -> None:
+    async def test(one: Process) -> None:
+        epoch = one.epoch()
+        changes = await decide(one.store, ("a@x", "1"))
+        one.cache._epoch.state = replace(await one.store.cache_state(), epoch=None)
+        await one.cache.commit(DEFAULT_TENANT, changes, NOBODY, ())
+        assert (await one.store.cache_state()).in_use == epoch
 
     on(database, CacheOptions(shared_redis.url), test)
 
@@ -180,7 +193,7 @@ def test_epoch_from_before_a_restart_admits_and_resumes_nothing(
         state = await one.store.cache_state()
         assert (state.epoch, state.is_over, state.in_use) == (epoch, True, None)
         with pytest.raises(EpochOver) as over:
-            await one.store.commit(DEFAULT_TENANT, changes, epoch)
+            await one.store.commit(DEFAULT_TENANT, changes, state)
         assert over.value.state.is_over
         assert await one.store.cache_resume(epoch, "another") == state
         begun = monotonic()

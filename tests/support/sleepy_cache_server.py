@@ -25,6 +25,7 @@ from bitespeed.model.identity import KeptAnswer
 from bitespeed.server.app import Application
 from bitespeed.server.process import OPTIONS, SHUTDOWN_TIMEOUT
 from bitespeed.settings import load_settings
+from bitespeed.stores.epochs import CacheState
 from bitespeed.stores.postgres.store import PostgresStore
 
 MAX_DELAY = 0.010  # seconds before and after each call
@@ -69,10 +70,15 @@ def is_fill(command: Sequence[Word]) -> bool:
 
 
 async def delete_after_commit(
-    self: AnswerCache, epoch: str, tenant: str, changes: Changes, values: Collection[str]
+    self: AnswerCache,
+    state: CacheState,
+    epoch: str,
+    tenant: str,
+    changes: Changes,
+    values: Collection[str],
 ) -> Committed:
     """Mistake: no fences. Old answers are deleted after the commit, before callers are answered."""
-    committed = await self._store.commit(tenant, changes, epoch)
+    committed = await self._store.commit(tenant, changes, state)
     await asyncio.sleep(random.uniform(0, MAX_LATE_DELAY))
     await run(self.engine, RELEASE, self._keys(epoch, tenant, values), ["nobody's"])
     return committed

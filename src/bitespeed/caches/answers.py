@@ -223,8 +223,8 @@ class AnswerCache:
             state = await self._epoch.state_for_writing()
             try:
                 if state.in_use is None:
-                    return await self._store.commit(tenant, changes, state.epoch)
-                return await self._commit_fenced(state.in_use, tenant, changes, values)
+                    return await self._store.commit(tenant, changes, state)
+                return await self._commit_fenced(state, state.in_use, tenant, changes, values)
             except EpochOver as over:
                 await self._epoch.on_epoch_over(over.state)
         raise Contention(
@@ -232,14 +232,19 @@ class AnswerCache:
         )
 
     async def _commit_fenced(
-        self, epoch: str, tenant: str, changes: Changes, values: Collection[str]
+        self,
+        state: CacheState,
+        epoch: str,
+        tenant: str,
+        changes: Changes,
+        values: Collection[str],
     ) -> Committed:
         token = os.urandom(TOKEN_BYTES).hex()
         keys = self._keys(epoch, tenant, values)
         if not await self._fence(epoch, keys, token):
             raise EpochOver(await self._epoch.end(epoch))
         try:
-            committed = await self._store.commit(tenant, changes, epoch)
+            committed = await self._store.commit(tenant, changes, state)
         except (Conflict, EpochOver):
             self._release_soon(keys, token)
             raise

@@ -179,9 +179,11 @@ class BulkStore(AnyStore, Protocol):
 class CacheableStore(Store, Protocol):
     """A store whose answers may be cached elsewhere, by the epochs of `bitespeed.stores.epochs`."""
 
-    async def commit(self, tenant: str, changes: Changes, epoch: str | None = None) -> Committed:
-        """See `Store.commit`. Raises `EpochOver` when the database is in another epoch than
-        ``epoch``. Without one, an epoch in which other processes use a cache is ended first.
+    async def commit(
+        self, tenant: str, changes: Changes, state: CacheState | None = None
+    ) -> Committed:
+        """See `Store.commit`. Raises `EpochOver` when the database is in another epoch than that of
+        ``state``. Without a state, an epoch in which other processes use a cache is ended first.
         """
         ...
 

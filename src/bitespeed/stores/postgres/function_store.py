@@ -155,10 +155,12 @@ class FunctionStore(ABC):
             identities, _holders(emails, roots_now), _holders(phones, roots_now[len(emails) :])
         )
 
-    async def commit(self, tenant: str, changes: Changes, epoch: str | None = None) -> Committed:
+    async def commit(
+        self, tenant: str, changes: Changes, state: CacheState | None = None
+    ) -> Committed:
         """See `CacheableStore.commit`. One call, unless a cache has to be suspended first."""
-        if epoch is not None:
-            return await self._commit(tenant, changes, epoch)
+        if state is not None:
+            return await self._commit(tenant, changes, state.epoch)
         for _ in range(MAX_EPOCHS):
             try:
                 return await self._commit(tenant, changes, self._epoch)
