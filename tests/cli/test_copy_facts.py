@@ -6,7 +6,8 @@ from pathlib import Path
 from bitespeed.jobs.copy import Comparison, Difference, compare, copy
 from bitespeed.model.identifiers import observe
 from bitespeed.model.sources import Source
-from bitespeed.service.explanations import MAX_NUMBER, End
+from bitespeed.service.explanations import End
+from bitespeed.service.merges import WantedMerges
 from bitespeed.service.service import Service
 from bitespeed.stores.protocols import AnyStore
 from bitespeed.wire.answers import encode_answer
@@ -42,7 +43,7 @@ async def explained(store: AnyStore, at: int) -> list[bytes]:
     return [
         *map(encode_why, whys),
         *(encode_history(history, PAGE) for history in histories),
-        encode_merges(await service.merges(MAX_NUMBER, 0, PAGE), PAGE),
+        encode_merges(await service.merges(WantedMerges())),
         *[encode_answer(await service.contact_as_of(contact, at)) for contact in (1, 2, 4)],
     ]
 

@@ -66,6 +66,7 @@ def test_why_before_a_merge_says_no(couple: Path) -> None:
         (("history", "77"), 1, "There is no contact with this id"),
         (("history", "1", "--limit", "0"), 2, "limit must be from 1 to 1,000"),
         (("merges", "--limit", "1001"), 2, "limit must be from 1 to 1,000"),
+        (("merges", "--partners", "101"), 2, "partners must be from 0 to 100"),
     ],
 )
 def test_refusals_are_one_sentence(
@@ -73,6 +74,20 @@ def test_refusals_are_one_sentence(
 ) -> None:
     done = bitespeed(*arguments, cwd=couple)
     assert (done.returncode, sentence in done.stderr) == (status, True)
+
+
+@pytest.mark.parametrize(
+    ("options", "found"),
+    [
+        (("--minimum", "1"), 1),
+        (("--minimum", "2"), 0),
+        (("--partners", "2"), 1),
+        (("--partners", "3"), 0),
+    ],
+)
+def test_merges_are_filtered(couple: Path, options: tuple[str, ...], found: int) -> None:
+    page = json.loads(succeed("merges", *options, "--json", cwd=couple))
+    assert (len(page["merges"]), page["next"]) == (found, None)
 
 
 def test_history_comes_in_pages(couple: Path) -> None:

@@ -27,6 +27,13 @@ FUNCTIONS = "stores/postgres/functions"
 
 MUTANTS = [
     Mutant(
+        "a value that was given up is a partner",
+        f"{FUNCTIONS}/partners.sql",
+        "where p.until is null and p.other_until is null",
+        "where p.until is null or p.other_until is null",
+        Suite("store/test_merges.py", "postgres"),
+    ),
+    Mutant(
         "links of deleted contacts never end",
         "stores/postgres/bulk/sql/adopt.sql",
         "set value_until = one.seq, other_until = other.seq",

@@ -3,11 +3,19 @@
 from support.mutants import Mutant, Suite
 
 SERVICE = Suite("service")
+MERGES = Suite("store/test_merges.py", "sqlite")
 REFUSALS = Suite("telemetry/test_refusals.py")
 QUEUE = Suite("aws/test_queue_worker.py", "logged")
 COUNTS = Suite("telemetry/test_metrics.py", "changes_are_counted")
 
 MUTANTS = [
+    Mutant(
+        "a page without a merge that is wanted has no next one",
+        "service/merges.py",
+        "read[-1].number if len(read) == size else None",
+        "read[-1].number if len(found) == limit else None",
+        MERGES,
+    ),
     Mutant(
         "replies are given before they are durable",
         "service/pipeline.py",

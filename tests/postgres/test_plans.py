@@ -187,6 +187,7 @@ CALLS = [
     ("facts", {"values": [["email", "101@x"], ["phone", "105"]], "contacts": [107], "limit": 2000}),
     ("history", {"contact": 107, "after": 0, "limit": 100}),
     ("merges", {"before": 2**60, "since": 0, "limit": 100}),
+    ("partners", {"values": [["email", "101@x"], ["phone", "105"]], "limit": 100}),
     ("events", {"after": [0, 100], "limit": 100}),
 ]
 

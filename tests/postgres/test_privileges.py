@@ -10,7 +10,8 @@ from bitespeed.errors import StoreUnavailable
 from bitespeed.model.identifiers import Phone, observe
 from bitespeed.model.identity import Answer
 from bitespeed.rules.erase import Subject
-from bitespeed.service.explanations import MAX_NUMBER, End
+from bitespeed.service.explanations import End
+from bitespeed.service.merges import WantedMerges
 from bitespeed.stores.options import Options
 from support.backends import (
     connected,
@@ -62,7 +63,7 @@ def test_login_limited_to_functions_serves_without_seeing_rows(own_url, role):
             why = await service.why(End(("email", "a@x")), End(contact=2))
             assert why.chain is not None
             assert len(why.chain) == len(await service.history(2, 0, 10)) == 2
-            assert await service.merges(MAX_NUMBER, 0, 10) == []
+            assert await service.merges(WantedMerges(partners=1)) == ([], None)
             await service.delete(1)
             await service.erase(Subject(phone=Phone("1")))
         assert await store.secret()

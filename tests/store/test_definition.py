@@ -20,6 +20,7 @@ from bitespeed.rules.record_parts import facts_of
 from bitespeed.service.explanations import End
 from bitespeed.service.service import Service
 from bitespeed.stores.protocols import AnyStore
+from bitespeed.tenant import DEFAULT_TENANT
 from support.backends import SqliteBackend, cleared
 from support.invariants import assert_clean
 from support.slow_model import SlowModel
@@ -88,6 +89,7 @@ async def compare(service: Service, store: AnyStore, steps: list[Any]) -> None:
             else:
                 with pytest.raises(NotFound):
                     await service.contact_as_of(contact.id, at)
+    await compare_partners(store, model)
     held = sorted(node.value for node in model.held())
     for one, other in product(held, held):
         await compare_chain(service, model, one, other)
@@ -107,6 +109,13 @@ async def compare_parts(store: AnyStore, model: SlowModel) -> None:
     stored = [frozenset(c.id for c in identity.contacts) for identity in identities]
     assert set(stored) == {frozenset(part) for part in replayed.values()}
     assert set(stored) == model.parts()
+
+
+async def compare_partners(store: AnyStore, model: SlowModel) -> None:
+    everything = [("email", email) for email in EMAILS] + [("phone", phone) for phone in PHONES]
+    for limit in (1, 2, 9):
+        counts = [min(model.partners(value), limit) for _, value in everything]
+        assert await store.partners(DEFAULT_TENANT, everything, limit=limit) == counts
 
 
 async def compare_chain(service: Service, model: SlowModel, one: str, other: str) -> None:

@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 from support.bad_values import (
     BAD_EMAILS,
+    BAD_PAGES,
     BAD_PHONES,
     BAD_QUERIES,
     NEITHER,
@@ -60,6 +61,10 @@ BAD_INPUTS = [
     *(
         _post(f"no batch: {name}", 400, body, "/identify/batch")
         for name, body in NOT_A_BATCH.items()
+    ),
+    *(
+        BadInput(f"merges: {name}", 400, "GET", f"/merges{query}")
+        for name, query in BAD_PAGES.items()
     ),
     *(
         BadInput(f"query: {name}", 400, "GET", f"/contacts{query}")

@@ -313,6 +313,15 @@ NOT_A_BATCH = {
     "deep objects": b"[" + b'{"a":' * 100_000 + b"1" + b"}" * 100_000 + b"]",
 }
 
+BAD_PAGES = {
+    "minimum in words": "?minimum=two",
+    "negative minimum": "?minimum=-1",
+    "too many partners": "?partners=101",
+    "partners twice": "?partners=1&partners=2",
+    "a limit of nothing": "?limit=0",
+    "misspelt": "?minimun=2",
+}
+
 BAD_QUERIES = {
     "no query": "",
     "an empty query": "?",

@@ -101,6 +101,12 @@ class SlowModel:
                             queue.append(next_)
         return None
 
+    def partners(self, value: str) -> int:
+        """With how many others it was seen together, of what somebody has now."""
+        own = {fact.nodes for fact in self.facts if self._node(value) in fact.nodes}
+        nodes = {n for pair in own if not any(map(self._is_over, pair)) for n in pair}
+        return len(nodes - {self._node(value)})
+
     def _node(self, value: str) -> Node:
         return Node(value, self.generations.get(value, 0))
 

@@ -1,5 +1,7 @@
 """``bitespeed why``, ``history`` and ``merges``."""
 
+from collections.abc import Sequence
+
 import click
 from rich.console import Console
 from rich.table import Table
@@ -15,7 +17,9 @@ from bitespeed.cli.common import (
 )
 from bitespeed.errors import InvalidInput
 from bitespeed.model.facts import Fact, Happening, Value
-from bitespeed.service.explanations import MAX_NUMBER, PAGE, End, Why
+from bitespeed.service.explanations import End, Why
+from bitespeed.service.merges import WantedMerges
+from bitespeed.service.pages import MAX_NUMBER, PAGE
 from bitespeed.wire.explanations import encode_history, encode_merges, encode_why, end_of
 from bitespeed.wire.instants import parse_instant, rfc3339
 
@@ -93,12 +97,22 @@ async def history(
         click.echo(encode_history(events, limit))
     else:
         _print_events(events)
-        _say_next(events, limit, "--after")
+        _say_next(events[-1].number if len(events) == limit else None, "--after")
 
 
 @click.command(short_help="List merges, newest first.")
 @click.option("--since", metavar="TIME", help="Not older than this, such as 2026-11-22.")
 @click.option("--before", type=int, default=MAX_NUMBER, metavar="NUMBER", help="Before this event.")
+@click.option(
+    "--minimum", type=int, default=0, metavar="N", help="Both had at least N contacts before."
+)
+@click.option(
+    "--partners",
+    type=int,
+    default=0,
+    metavar="N",
+    help="By a value that goes with at least N others by now.",
+)
 @limit
 @as_json
 @tenant
@@ -107,6 +121,8 @@ async def history(
 async def merges(
     since: str | None,
     before: int,
+    minimum: int,
+    partners: int,
     limit: int,
     as_json: bool,
     tenant: str,
@@ -114,15 +130,21 @@ async def merges(
 ) -> None:
     """List merges, newest first: which two primary contacts, of how many contacts each, by which
     pair of values, and where that came from.
-    """
+
+    With --minimum or --partners only those that may have joined strangers, among 1,000 merges.
+
+    \b
+    Example:
+      bitespeed merges --minimum 2 --partners 10
+    """  # noqa: D301 - as above
     begin = 0 if since is None else parse_instant(since)
     async with opened_to_read(database, None, tenant) as (service, _):
-        found = await service.merges(before, begin, limit)
+        page = await service.merges(WantedMerges(before, begin, limit, minimum, partners))
     if as_json:
-        click.echo(encode_merges(found, limit))
+        click.echo(encode_merges(page))
     else:
-        _print_merges(found)
-        _say_next(found, limit, "--before")
+        _print_merges(page.merges)
+        _say_next(page.next, "--before")
 
 
 def _end(text: str, region: str | None) -> End:
@@ -171,7 +193,7 @@ def _print_events(events: list[Happening]) -> None:
     _print(table)
 
 
-def _print_merges(merges: list[Happening]) -> None:
+def _print_merges(merges: Sequence[Happening]) -> None:
     table = _table()
     for merge in merges:
         two = f"{merge.merged_primary} into {merge.primary}"
@@ -189,9 +211,9 @@ def _whence(source: str | None, label: str | None) -> str:
     return " ".join(part for part in (source, label and f"({label})") if part)
 
 
-def _say_next(events: list[Happening], limit: int, option: str) -> None:
-    if len(events) == limit:
-        click.echo(f"There may be more: {option} {events[-1].number}", err=True)
+def _say_next(following: int | None, option: str) -> None:
+    if following is not None:
+        click.echo(f"There may be more: {option} {following}", err=True)
 
 
 def _table() -> Table:

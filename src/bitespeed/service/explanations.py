@@ -1,4 +1,4 @@
-"""Why two are one person, what happened to an identity, which identities were merged.
+"""Why two are one person, and what happened to an identity.
 
 Nothing is written, and nothing is read whole: a chain is searched step by step, events come in
 pages.
@@ -7,7 +7,7 @@ pages.
 from collections.abc import Generator, Sequence
 from typing import NamedTuple, TypeVar
 
-from bitespeed.errors import AnswerTooLarge, InvalidInput, NotFound
+from bitespeed.errors import AnswerTooLarge, NotFound
 from bitespeed.model.facts import PUBLISHED_NAMES, Fact, Happening, Node, Value
 from bitespeed.model.identifiers import Email, Phone
 from bitespeed.model.identity import Answer, Contact, Identity
@@ -15,13 +15,10 @@ from bitespeed.rules.answer import consolidate
 from bitespeed.rules.look_up import contact_not_found
 from bitespeed.rules.near import MAX_COMPARED, Near, near_misses
 from bitespeed.rules.why import MAX_FACTS, TooManyFacts, contacts_in, gather, search
+from bitespeed.service.pages import limited
 from bitespeed.stores.protocols import Store
 
 T = TypeVar("T")
-
-MAX_PAGE = 1_000  # events or merges in an answer; about 300 KB
-PAGE = 100
-MAX_NUMBER = 2**63 - 1  # of an event, as databases count
 
 
 class End(NamedTuple):
@@ -101,20 +98,12 @@ class Explanations:
         """The events of the contact's identity above a number, in order. Raises `NotFound` when
         there is no such contact, live or deleted.
         """
-        events = await self._store.history(
-            self._tenant, contact, after=after, limit=_limited(limit)
-        )
+        events = await self._store.history(self._tenant, contact, after=after, limit=limited(limit))
         if not events and not await self._store.facts(
             self._tenant, [], contacts=[contact], limit=1
         ):
             raise contact_not_found()
         return events
-
-    async def merges(self, before: int, since: int, limit: int) -> list[Happening]:
-        """The merges below a number and not before an instant, newest first."""
-        return await self._store.merges(
-            self._tenant, before=before, since=since, limit=_limited(limit)
-        )
 
     async def _node(self, end: End) -> Node:
         if end.contact is not None:
@@ -152,9 +141,3 @@ class Explanations:
             members=members,
         )
         return list(snapshot.identities.values())
-
-
-def _limited(limit: int) -> int:
-    if not 1 <= limit <= MAX_PAGE:
-        raise InvalidInput(f"limit must be from 1 to {MAX_PAGE:,}")
-    return limit

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from bitespeed.model.facts import Happening
     from bitespeed.rules.erase import Subject, SubjectRecords
     from bitespeed.service.explanations import End, Explanations, Why
+    from bitespeed.service.merges import MergesPage, WantedMerges
 
 
 class Service:
@@ -200,9 +201,11 @@ class Service:
         """See `Explanations.history`."""
         return await self._batching.bounded(self._explanations().history(contact, after, limit))
 
-    async def merges(self, before: int, since: int, limit: int) -> "list[Happening]":
-        """See `Explanations.merges`."""
-        return await self._batching.bounded(self._explanations().merges(before, since, limit))
+    async def merges(self, wanted: "WantedMerges") -> "MergesPage":
+        """See `service.merges.read_merges`."""
+        from bitespeed.service.merges import read_merges  # as above
+
+        return await self._batching.bounded(read_merges(self._store, self._tenant, wanted))
 
     def _explanations(self) -> "Explanations":
         from bitespeed.service.explanations import Explanations  # as above

@@ -10,7 +10,7 @@
 Every method may raise `StoreUnavailable`.
 """
 
-from collections.abc import AsyncGenerator, AsyncIterable, Collection
+from collections.abc import AsyncGenerator, AsyncIterable, Collection, Sequence
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from bitespeed.model.api_keys import ApiKey
@@ -99,6 +99,12 @@ class Store(Protocol):
     async def merges(self, tenant: str, *, before: int, since: int, limit: int) -> list[Happening]:
         """The merges with numbers below ``before`` that were not before the instant ``since``,
         newest first.
+        """
+        ...
+
+    async def partners(self, tenant: str, values: Sequence[Value], *, limit: int) -> list[int]:
+        """With how many others each of the values was seen together, in their order, each counted
+        up to ``limit``. A value that somebody had and nobody has any more does not count.
         """
         ...
 

@@ -9,6 +9,7 @@ from bitespeed.errors import InvalidInput
 from bitespeed.model.facts import PUBLISHED_NAMES, Fact, Happening, Value
 from bitespeed.model.identifiers import observe
 from bitespeed.service.explanations import End, Why
+from bitespeed.service.merges import MergesPage
 from bitespeed.wire.instants import parse_instant, rfc3339
 from bitespeed.wire.observations import decode_json
 from bitespeed.wire.subjects import parse_contact_id
@@ -72,22 +73,14 @@ def encode_why(why: Why) -> bytes:
 
 
 def encode_history(events: Sequence[Happening], limit: int) -> bytes:
-    """A page of the events of one identity."""
-    return _encoder.encode(
-        {"events": [_event(event) for event in events], "next": _next(events, limit)}
-    )
+    """A page of the events of one identity; there is no next one where it is not full."""
+    following = events[-1].number if len(events) == limit else None
+    return _encoder.encode({"events": [_event(event) for event in events], "next": following})
 
 
-def encode_merges(merges: Sequence[Happening], limit: int) -> bytes:
+def encode_merges(page: MergesPage) -> bytes:
     """A page of merges."""
-    return _encoder.encode(
-        {"merges": [_merge(merge) for merge in merges], "next": _next(merges, limit)}
-    )
-
-
-def _next(page: Sequence[Happening], limit: int) -> int | None:
-    """From where to go on; None where a page is not full."""
-    return page[-1].number if len(page) == limit else None
+    return _encoder.encode({"merges": [_merge(merge) for merge in page.merges], "next": page.next})
 
 
 def _step(fact: Fact) -> dict[str, Any]:

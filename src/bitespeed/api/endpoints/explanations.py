@@ -4,7 +4,8 @@ from bitespeed.api.calls import Backend, Call, number, refuse_parameters_but
 from bitespeed.api.endpoints.contacts import contact_id
 from bitespeed.api.http import NDJSON, NO_STORE, HttpReply, content_type, reply
 from bitespeed.errors import UnsupportedMediaType
-from bitespeed.service.explanations import MAX_NUMBER, PAGE
+from bitespeed.service.merges import WantedMerges
+from bitespeed.service.pages import MAX_NUMBER, PAGE
 from bitespeed.wire.explanations import (
     decode_question,
     encode_history,
@@ -31,8 +32,12 @@ async def history(backend: Backend, call: Call) -> HttpReply:
 
 
 async def merges(backend: Backend, call: Call) -> HttpReply:
-    """GET /merges?before=&limit="""
-    refuse_parameters_but(call.query, "before", "limit")
-    before, limit = number(call.query, "before", MAX_NUMBER), number(call.query, "limit", PAGE)
-    found = await call.service(backend).merges(before, 0, limit)
-    return reply(encode_merges(found, limit), NO_STORE)
+    """GET /merges?before=&limit=&minimum=&partners="""
+    refuse_parameters_but(call.query, "before", "limit", "minimum", "partners")
+    wanted = WantedMerges(
+        before=number(call.query, "before", MAX_NUMBER),
+        limit=number(call.query, "limit", PAGE),
+        minimum=number(call.query, "minimum", 0),
+        partners=number(call.query, "partners", 0),
+    )
+    return reply(encode_merges(await call.service(backend).merges(wanted)), NO_STORE)

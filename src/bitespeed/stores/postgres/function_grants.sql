@@ -12,7 +12,7 @@ begin
             bitespeed.tombstones, bitespeed.keys, bitespeed.put_key, bitespeed.cache_state,
             bitespeed.cache_resume, bitespeed.cache_suspend, bitespeed.cache_feed, bitespeed.sequences,
             bitespeed.inventory, bitespeed.awaits_adoption, bitespeed.facts, bitespeed.history,
-            bitespeed.merges, bitespeed.events
+            bitespeed.merges, bitespeed.partners, bitespeed.events
             to service_role;
     end if;
 end

@@ -49,6 +49,7 @@ Function = Literal[
     "facts",
     "history",
     "merges",
+    "partners",
     "events",
     "awaits_adoption",
 ]
@@ -64,6 +65,7 @@ READS: set[Function] = {
     "facts",
     "history",
     "merges",
+    "partners",
     "events",
     "awaits_adoption",
 }
@@ -275,6 +277,11 @@ class FunctionStore(ABC):
         """See `Store.merges`. One call."""
         wanted = {"before": before, "since": since, "limit": limit}
         return await self._happenings("merges", tenant, wanted)
+
+    async def partners(self, tenant: str, values: "Sequence[Value]", *, limit: int) -> list[int]:
+        """See `Store.partners`. One call."""
+        document = await self._wanted("partners", tenant, {"values": values, "limit": limit})
+        return msgspec.json.decode(document, type=list[int])
 
     async def events(self, after: "Position", limit: int) -> "EventPage":
         """See `Store.events`. One call."""

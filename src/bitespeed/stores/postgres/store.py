@@ -43,6 +43,7 @@ _STATEMENTS: dict[Function, bytes] = {
     "facts": b"select bitespeed.facts($1, $2)",
     "history": b"select bitespeed.history($1, $2)",
     "merges": b"select bitespeed.merges($1, $2)",
+    "partners": b"select bitespeed.partners($1, $2)",
     "events": b"select bitespeed.events($1)",
     "awaits_adoption": b"select bitespeed.awaits_adoption()",
 }

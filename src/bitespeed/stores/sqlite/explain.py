@@ -1,7 +1,7 @@
 """Read facts and events, to explain identities."""
 
 import sqlite3
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
 import msgspec
 
@@ -47,3 +47,12 @@ def merges(
     """See `Store.merges`."""
     parameters = {"tenant": tenant, "before": before, "since": since, "limit": limit}
     return _happenings.decode(connection.execute(_SQL["merges"], parameters).fetchone()[0])
+
+
+def partners(
+    connection: sqlite3.Connection, tenant: str, values: Sequence[Value], limit: int
+) -> list[int]:
+    """See `Store.partners`."""
+    wanted = msgspec.json.encode(values).decode()
+    parameters = {"tenant": tenant, "values": wanted, "limit": limit}
+    return [count for (count,) in connection.execute(_SQL["partners"], parameters)]

@@ -7,7 +7,7 @@ thread.
 
 import asyncio
 import sqlite3
-from collections.abc import AsyncGenerator, AsyncIterable, Collection
+from collections.abc import AsyncGenerator, AsyncIterable, Collection, Sequence
 from contextlib import ExitStack, closing, suppress
 from functools import partial
 from pathlib import Path
@@ -33,7 +33,7 @@ from bitespeed.stores.sqlite.database import (
     translated,
 )
 from bitespeed.stores.sqlite.erased_log import ErasedLog
-from bitespeed.stores.sqlite.explain import facts, history, merges
+from bitespeed.stores.sqlite.explain import facts, history, merges, partners
 from bitespeed.stores.sqlite.faults import faults
 from bitespeed.stores.sqlite.feed import events
 from bitespeed.stores.sqlite.keys import keys, put_key
@@ -186,6 +186,13 @@ class SqliteStore:
     async def merges(self, tenant: str, *, before: int, since: int, limit: int) -> list[Happening]:
         """See `Store.merges`."""
         work = partial(merges, self._connections[1], tenant, before, since, limit)
+        with self._availability.reads, translated():
+            self._file.require()
+            return await self._reading.run(work)
+
+    async def partners(self, tenant: str, values: Sequence[Value], *, limit: int) -> list[int]:
+        """See `Store.partners`."""
+        work = partial(partners, self._connections[1], tenant, values, limit)
         with self._availability.reads, translated():
             self._file.require()
             return await self._reading.run(work)

@@ -88,3 +88,49 @@ from (select h.fields
       where h.tenant = :tenant and h.kind = 'identities.merged' and h.seq < :before and h.at >= :since
       order by h.seq desc
       limit :limit);
+
+-- name: partners
+-- With how many others each value was seen together, counted up to a limit; of what somebody has now. The
+-- plus keeps the planner from an index on the other value.
+select (select count(*)
+        from (select distinct partner.kind, partner.value
+              from (select 'phone' as kind, c.phone as value
+                    from contact_record c
+                    where c.tenant = :tenant and c.email = w.value ->> 1 and w.value ->> 0 = 'email'
+                      and c.id <> c.identity_id and c.email_until is null and c.phone_until is null
+                    union all
+                    select 'email', c.email
+                    from contact_record c
+                    where c.tenant = :tenant and c.phone = w.value ->> 1 and w.value ->> 0 = 'phone'
+                      and c.id <> c.identity_id and c.email_until is null and c.phone_until is null
+                    union all
+                    select iif(i.kind = 'email', 'phone', 'email'), iif(i.kind = 'email', c.phone, c.email)
+                    from identifier i
+                    cross join contact_record c on c.id = i.identity_id
+                    where i.tenant = :tenant and i.kind = w.value ->> 0 and i.value = w.value ->> 1
+                      and iif(i.kind = 'email', c.email, c.phone) = i.value
+                      and c.email_until is null and c.phone_until is null
+                    union all
+                    select 'phone', c.phone
+                    from contact_record c
+                    where c.tenant = :tenant and c.email = w.value ->> 1 and w.value ->> 0 = 'email'
+                      and c.deleted_at is not null and c.email_until is null and c.phone_until is null
+                    union all
+                    select 'email', c.email
+                    from contact_record c
+                    where c.tenant = :tenant and c.phone = w.value ->> 1 and w.value ->> 0 = 'phone'
+                      and c.deleted_at is not null and c.email_until is null and c.phone_until is null
+                    union all
+                    select e.kind_of_other, e.other
+                    from event e
+                    where e.value = w.value ->> 1 and e.kind_of_value = w.value ->> 0 and e.tenant = :tenant
+                      and e.value_until is null and e.other_until is null
+                    union all
+                    select e.kind_of_value, e.value
+                    from event e
+                    where e.other = w.value ->> 1 and e.kind_of_other = w.value ->> 0 and e.tenant = :tenant
+                      and e.value_until is null and e.other_until is null) partner
+              where +partner.value is not null
+              limit :limit))
+from json_each(:values) w
+order by w.key;
