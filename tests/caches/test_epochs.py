@@ -48,7 +48,7 @@ def test_commit_in_an_ended_epoch_writes_nothing(database: str, shared_redis: Re
     on(database, CacheOptions(shared_redis.url), test)
 
 
-def test_commit_from_before_the_first_epoch_does_not_suspend_it(
+def test_commit_before_the_first_epoch_does_not_suspend_it(
     database: str, shared_redis: RedisServer
 ) -> None:
     async def test(one: Process) -> None:
