@@ -20,7 +20,7 @@ begin
     perform set_config('bitespeed.tenant', partners.tenant, true);
     for hub in select w.v ->> 0 as kind, w.v ->> 1 as value from jsonb_array_elements(wanted -> 'values') as w (v) loop
         found := '{}';
-        -- Row by row, so that no more are read than are counted. A contact of one value has no partner: null.
+        -- Row by row, so that no more are read than are counted. A contact of one value has no partner.
         for partner in
             select p.kind || p.value
             from (select 'phone' as kind, c.phone as value, c.email_until as until, c.phone_until as other_until from bitespeed.contact_record c
@@ -50,7 +50,7 @@ begin
                   where e.other = hub.value and e.kind_of_other = hub.kind and e.tenant = partners.tenant offset 0) as p
             where p.until is null and p.other_until is null
         loop
-            if partner <> all (found) then found := found || partner; end if;
+            if partner is not null and partner <> all (found) then found := found || partner; end if;
             exit when cardinality(found) >= most;
         end loop;
         counts := counts || cardinality(found);
