@@ -4,6 +4,7 @@ from support.mutants import Mutant, Suite
 
 RULES = Suite("rules/test_identify.py")
 WHY = Suite("store/test_why.py", "sqlite")
+CHAINS = Suite("rules/test_why.py")
 AGES = Suite("rules/test_ages.py")
 
 MUTANTS = [
@@ -141,10 +142,24 @@ MUTANTS = [
         WHY,
     ),
     Mutant(
+        "a search ends at the first crowd",
+        "rules/why.py",
+        "            moving.remove(end)\n            continue\n",
+        "            raise TooManyFacts\n",
+        CHAINS,
+    ),
+    Mutant(
+        "a chain leads through one of the values where two ends meet, whichever",
+        "rules/why.py",
+        "ways = [end.facts_to(meeting) for end in ends]",
+        "ways = [end.facts_to([min(meeting)]) for end in ends]",
+        CHAINS,
+    ),
+    Mutant(
         "a value that was given up links nothing any more",
         "rules/why.py",
-        "    for fact in links(set(facts)):\n",
-        "    for fact in links(f for f in facts if not any(n.until for n in f.nodes)):\n",
+        "        for fact in links(facts):\n",
+        "        for fact in links(f for f in facts if not any(n.until for n in f.nodes)):\n",
         WHY,
     ),
     Mutant(

@@ -253,8 +253,8 @@ MUTANTS = [
     Mutant(
         "as of a time all that is known now was known on SQLite",
         "stores/sqlite/sql/explain.sql",
-        "where :as_of is null or at <= :as_of limit",
-        "where :as_of is null or at > 0 limit",
+        "where :as_of is null or at <= :as_of)",
+        "where :as_of is null or at > 0)",
         WHY,
     ),
     Mutant(

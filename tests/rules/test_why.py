@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bitespeed.model.facts import Fact, Node, Value
+from bitespeed.model.facts import Fact, Node
 from bitespeed.rules.why import TooManyFacts, search, shortest_chain
 
 EMAILS = [Node("email", f"{letter}@x") for letter in "abcdefgh"]
@@ -19,7 +19,7 @@ NODES = st.sampled_from(EMAILS + PHONES)
 
 
 def fact(number: int, one: Node, other: Node) -> Fact:
-    return Fact(number, number, 1, None, *one, *other)
+    return Fact(number, number, 1, None, one, other)
 
 
 def facts_of(pairs: list[tuple[Node, Node]]) -> list[Fact]:
@@ -44,10 +44,10 @@ def found(facts: list[Fact], start: Node, goal: Node, limit: int = 2000) -> list
     """What `search` finds, with a store that has these facts."""
     searching = search(start, goal, limit)
     try:
-        wanted: set[Value] = next(searching)
+        wanted, most = next(searching)
         while True:
             told = [f for f in facts if any((n.kind, n.value) in wanted for n in f.nodes)]
-            wanted = searching.send(told[: limit + 1])
+            wanted, most = searching.send(told if len(told) <= most else None)
     except StopIteration as end:
         return end.value
 
@@ -87,6 +87,17 @@ def test_crowd_that_shares_a_value_is_not_read():
     crowd = [fact(n, Node("email", f"{n}@y"), shared) for n in range(10, 5000)]
     two = [fact(1, EMAILS[0], shared), fact(2, EMAILS[1], shared)]
     assert found(two + crowd, EMAILS[0], EMAILS[1]) == two
+
+
+@pytest.mark.parametrize("is_turned", [False, True])
+def test_crowd_is_reached_and_not_read(is_turned):
+    crowd = [fact(n, Node("email", f"{n}@y"), PHONES[0]) for n in range(10, 5000)]
+    way = facts_of(list(zip(EMAILS[:4], PHONES[:4], strict=True)))
+    way += [fact(5 + n, EMAILS[n], PHONES[n + 1]) for n in range(3)]
+    ends = [Node("email", "10@y"), PHONES[3]]
+    chain = found(way + crowd, *(reversed(ends) if is_turned else ends))
+    assert chain is not None
+    assert len(chain) == 7
 
 
 def test_a_search_ends_at_its_limit():

@@ -1,7 +1,6 @@
 """Facts as a store finds them: what was seen together, when, and by whose word."""
 
 from collections.abc import Sequence
-from functools import cached_property
 from typing import NamedTuple
 
 import msgspec
@@ -32,12 +31,12 @@ def anchor_among(nodes: Sequence[Node], kind: str | None) -> Node:
     return others[0] if others and others[0].kind == kind else first
 
 
-class Fact(msgspec.Struct, frozen=True, array_like=True, dict=True):
+class Fact(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """One observation that was new, by the number of its event.
 
-    It is about two values, or one: that of a contact that shows no other. ``identity`` is the one
-    it was filed under, ``contact`` the contact that was created by it; a pair of known values has
-    none. ``at`` is in microseconds since 1970, UTC. Untils are as in `Node`, the anchor as in
+    It is about two values, ``one`` and ``other``, or either: that of a contact that shows no more.
+    ``identity`` is the one it was filed under, ``contact`` the contact that was created by it; a
+    pair of known values has none. ``at`` is in microseconds since 1970, UTC. The anchor is as in
     `anchor_node`.
     """
 
@@ -45,12 +44,8 @@ class Fact(msgspec.Struct, frozen=True, array_like=True, dict=True):
     at: int
     identity: int
     contact: int | None
-    kind: str | None
-    value: str | None
-    until: int | None
-    other_kind: str | None
-    other_value: str | None
-    other_until: int | None
+    one: Node | None
+    other: Node | None
     source: str | None = None
     label: str | None = None
     anchor: str | None = None
@@ -61,17 +56,7 @@ class Fact(msgspec.Struct, frozen=True, array_like=True, dict=True):
     @property
     def nodes(self) -> tuple[Node, ...]:
         """Its two values, or the one."""
-        return self._nodes
-
-    @cached_property
-    def _nodes(self) -> tuple[Node, ...]:
-        pairs = (
-            (self.kind, self.value, self.until),
-            (self.other_kind, self.other_value, self.other_until),
-        )
-        return tuple(
-            Node(kind, value, until) for kind, value, until in pairs if kind and value is not None
-        )
+        return tuple(filter(None, (self.one, self.other)))
 
     @property
     def anchor_node(self) -> Node:

@@ -1,14 +1,22 @@
 """Why two values are one person's: the shortest chain of facts from the one to the other."""
 
 from collections import defaultdict, deque
-from collections.abc import Generator, Iterable
+from collections.abc import Collection, Generator, Iterable
+from itertools import chain
+from typing import TypeVar
 
 from bitespeed.model.facts import Fact, Node, Value
 from bitespeed.model.identifiers import Email, Phone
 from bitespeed.model.identity import Contact
 from bitespeed.rules.partition import links
 
+T = TypeVar("T")
+
 MAX_FACTS = 2_000  # read for one chain: a tenth of a second; a person's chain takes a few dozen
+
+Reading = Generator[tuple[set[Value], int], list[Fact] | None, T]
+"""Reads facts as they are needed: yields values with a limit, and is sent all facts about them, or
+None where there are more than that."""
 
 
 class TooManyFacts(Exception):
@@ -19,10 +27,10 @@ def shortest_chain(facts: Iterable[Fact], start: Node, goal: Node) -> list[Fact]
     """The shortest chain, in its order from the start; None if there is none.
 
     Among equally long ones that whose facts are oldest, from the start on: breadth first, each
-    value's facts by their numbers.
+    value's facts by their numbers. None may come twice.
     """
     ties: defaultdict[Node, list[tuple[Fact, Node]]] = defaultdict(list)
-    for fact in links(set(facts)):
+    for fact in links(facts):
         one, other = fact.nodes
         ties[one].append((fact, other))
         ties[other].append((fact, one))
@@ -47,41 +55,46 @@ def _walked(came: dict[Node, tuple[Fact, Node] | None], node: Node) -> list[Fact
     return chain[::-1]
 
 
-def search(
-    start: Node, goal: Node, limit: int = MAX_FACTS
-) -> Generator[set[Value], list[Fact], list[Fact] | None]:
-    """`shortest_chain` among facts that are read as they are needed: yields values, and is sent all
-    facts about them, up to ``limit`` and one more.
+def search(start: Node, goal: Node, limit: int = MAX_FACTS) -> Reading[list[Fact] | None]:
+    """`shortest_chain` among facts that are read as they are needed, ``limit`` at most.
 
-    From both ends at once, a step further from the end that has fewer values next. So a phone
-    number that a hundred thousand share is not looked at beyond the two who are asked about. Raises
-    `TooManyFacts`.
+    From both ends at once, a step further from the end that has fewer values next. An end stays
+    where it is once its next step takes too many facts. So a phone number that a hundred thousand
+    share is reached, and not looked at beyond. Raises `TooManyFacts`.
     """
     ends = _End(start), _End(goal)
-    facts: set[Fact] = set()
-    while not ends[0].seen & ends[1].seen:
-        end = min(ends, key=lambda end: (len(end.frontier), end.steps))
+    moving = list(ends)
+    read: set[int] = set()
+    meeting = {start} & {goal}
+    while not meeting:
+        if not moving:
+            raise TooManyFacts
+        end = min(moving, key=lambda end: (len(end.frontier), end.steps))
         if not end.frontier:
             return None
-        found = yield {(node.kind, node.value) for node in end.frontier}
-        if len(found) + len(facts) > limit:
-            raise TooManyFacts
-        facts.update(found)
+        found = yield end.values(), limit - len(read)
+        if found is None:
+            moving.remove(end)
+            continue
+        read.update(fact.number for fact in found)
         end.advance(found)
-    return shortest_chain(facts, start, goal)
+        meeting = ends[0].frontier & ends[1].ties.keys()
+    # Every shortest chain leads through one of these, and all of its facts are ties of the ends.
+    ways = [end.facts_to(meeting) for end in ends]
+    return shortest_chain(chain.from_iterable(ways), start, goal)
 
 
-def gather(start: Node, limit: int = MAX_FACTS) -> Generator[set[Value], list[Fact], set[Fact]]:
+def gather(start: Node, limit: int = MAX_FACTS) -> Reading[list[Fact]]:
     """All facts that hang together with a value, read as in `search`. Raises `TooManyFacts`."""
     end = _End(start)
-    facts: set[Fact] = set()
+    facts: dict[int, Fact] = {}
     while end.frontier:
-        found = yield {(node.kind, node.value) for node in end.frontier}
-        if len(found) + len(facts) > limit:
+        found = yield end.values(), limit - len(facts)
+        if found is None:
             raise TooManyFacts
-        facts.update(fact for fact in found if not end.seen.isdisjoint(fact.nodes))
+        facts |= {f.number: f for f in found if not end.ties.keys().isdisjoint(f.nodes)}
         end.advance(found)
-    return facts
+    return list(facts.values())
 
 
 def contacts_in(facts: Iterable[Fact], as_of: int) -> list[Contact]:
@@ -97,21 +110,38 @@ def contacts_in(facts: Iterable[Fact], as_of: int) -> list[Contact]:
 
 
 class _End:
-    """All values up to some number of facts away from one of the two."""
+    """All values up to some number of facts away from one of the two.
+
+    ``ties`` has each of them, with the facts that lead to it from one step before.
+    """
 
     def __init__(self, node: Node) -> None:
-        self.seen = {node}
+        self.ties: dict[Node, list[tuple[Fact, Node]]] = {node: []}
         self.frontier = {node}
         self.steps = 0
 
+    def values(self) -> set[Value]:
+        """What is next."""
+        return {(node.kind, node.value) for node in self.frontier}
+
     def advance(self, facts: Iterable[Fact]) -> None:
         """Go one fact further."""
-        reached = {
-            other
-            for fact in facts
-            if not self.frontier.isdisjoint(fact.nodes)
-            for other in fact.nodes
-        }
-        self.frontier = reached - self.seen
-        self.seen |= reached
+        reached: defaultdict[Node, list[tuple[Fact, Node]]] = defaultdict(list)
+        for fact in links(facts):
+            one, other = fact.nodes
+            if one in self.frontier and other not in self.ties:
+                reached[other].append((fact, one))
+            elif other in self.frontier and one not in self.ties:
+                reached[one].append((fact, other))
+        self.ties |= reached
+        self.frontier = set(reached)
         self.steps += 1
+
+    def facts_to(self, nodes: Collection[Node]) -> list[Fact]:
+        """The facts of the shortest chains to some of the values."""
+        facts: dict[int, Fact] = {}
+        while nodes:
+            steps = [step for node in nodes for step in self.ties[node]]
+            facts |= {fact.number: fact for fact, _ in steps}
+            nodes = {node for _, node in steps}
+        return list(facts.values())

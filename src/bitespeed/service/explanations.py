@@ -4,7 +4,7 @@ Nothing is written, and nothing is read whole: a chain is searched step by step,
 pages.
 """
 
-from collections.abc import Generator, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple, TypeVar
 
 from bitespeed.errors import AnswerTooLarge, NotFound
@@ -14,7 +14,7 @@ from bitespeed.model.identity import Answer, Contact, Identity
 from bitespeed.rules.answer import consolidate
 from bitespeed.rules.look_up import contact_not_found
 from bitespeed.rules.near import MAX_COMPARED, Near, near_misses
-from bitespeed.rules.why import MAX_FACTS, TooManyFacts, contacts_in, gather, search
+from bitespeed.rules.why import MAX_FACTS, Reading, TooManyFacts, contacts_in, gather, search
 from bitespeed.service.pages import limited
 from bitespeed.stores.protocols import Store
 
@@ -83,14 +83,13 @@ class Explanations:
             raise contact_not_found()
         return consolidate(members)
 
-    async def _read(self, reading: Generator[set[Value], list[Fact], T], as_of: int | None) -> T:
+    async def _read(self, reading: Reading[T], as_of: int | None) -> T:
         """What comes of reading the facts that it wants. Raises `TooManyFacts`."""
         try:
-            wanted = next(reading)
+            values, limit = next(reading)
             while True:
-                wanted = reading.send(
-                    await self._store.facts(self._tenant, wanted, as_of=as_of, limit=MAX_FACTS + 1)
-                )
+                found = await self._store.facts(self._tenant, values, as_of=as_of, limit=limit)
+                values, limit = reading.send(found)
         except StopIteration as end:
             return end.value
 

@@ -80,8 +80,9 @@ class Store(Protocol):
         contacts: Collection[int] = (),
         as_of: int | None = None,
         limit: int,
-    ) -> list[Fact]:
-        """The facts about the values and of the contacts, at most ``limit``, in no order.
+    ) -> list[Fact] | None:
+        """The facts about the values and of the contacts, in no order; None, and nothing is read,
+        where there are more than ``limit`` by now.
 
         With ``as_of``, in microseconds since 1970, those committed by that instant, with values
         that were given up later as somebody's.

@@ -252,7 +252,7 @@ class FunctionStore(ABC):
         contacts: Collection[int] = (),
         as_of: int | None = None,
         limit: int,
-    ) -> "list[Fact]":
+    ) -> "list[Fact] | None":
         """See `Store.facts`. One call."""
         from bitespeed.model.facts import Fact  # as above
 
@@ -262,7 +262,9 @@ class FunctionStore(ABC):
             "as_of": as_of,
             "limit": limit,
         }
-        return msgspec.json.decode(await self._wanted("facts", tenant, wanted), type=list[Fact])
+        arguments = {"tenant": tenant, "wanted": msgspec.Raw(_encode(wanted))}
+        document = await self._call("facts", arguments)
+        return None if document is None else msgspec.json.decode(document, type=list[Fact])
 
     async def history(
         self, tenant: str, contact: int, *, after: int, limit: int

@@ -21,16 +21,18 @@ def facts(
     contacts: Collection[int],
     as_of: int | None,
     limit: int,
-) -> list[Fact]:
+) -> list[Fact] | None:
     """See `Store.facts`."""
     parameters = {
         "tenant": tenant,
-        "values": msgspec.json.encode(list(values)).decode(),
+        "emails": msgspec.json.encode([v for kind, v in values if kind == "email"]).decode(),
+        "phones": msgspec.json.encode([v for kind, v in values if kind == "phone"]).decode(),
         "contacts": msgspec.json.encode(list(contacts)).decode(),
         "as_of": as_of,
         "limit": limit,
     }
-    return _facts.decode(connection.execute(_SQL["facts"], parameters).fetchone()[0])
+    (document,) = connection.execute(_SQL["facts"], parameters).fetchone()
+    return None if document is None else _facts.decode(document)
 
 
 def history(

@@ -167,7 +167,7 @@ class SqliteStore:
         contacts: Collection[int] = (),
         as_of: int | None = None,
         limit: int,
-    ) -> list[Fact]:
+    ) -> list[Fact] | None:
         """See `Store.facts`."""
         work = partial(facts, self._connections[1], tenant, values, contacts, as_of, limit)
         with self._availability.reads, translated():

@@ -1,69 +1,88 @@
 -- Facts and events, to explain identities. `cross join` makes the planner use the keys.
 
 -- name: facts
--- Of the wanted values and contacts, as arrays of the fields of `Fact`; as of an instant, unless that is
--- null: then nobody had given up a value that was given up later.
-with wanted as (
-    select json_extract(w.value, '$[0]') as kind, json_extract(w.value, '$[1]') as value
-    from json_each(:values) w
+-- Of the wanted values and contacts, as arrays of the fields of `Fact`; null where there are more than the
+-- limit. As of an instant, unless that is null: then nobody had given up a value that was given up later.
+with wanted as materialized (
+    select 'email' as kind, e.value from json_each(:emails) e
+    union all
+    select 'phone', p.value from json_each(:phones) p
 ),
-named as (
-    select c.id
-    from wanted w
-    cross join contact_record c on c.tenant = :tenant and c.email = w.value and c.id <> c.identity_id
-    where w.kind = 'email'
+named (contact, event) as materialized (
+    select * from (
+        select c.id, null
+        from wanted w
+        cross join contact_record c on c.tenant = :tenant and c.email = w.value and c.id <> c.identity_id
+        where w.kind = 'email'
+        limit :limit + 1)
     union
-    select c.id
-    from wanted w
-    cross join contact_record c on c.tenant = :tenant and c.phone = w.value and c.id <> c.identity_id
-    where w.kind = 'phone'
+    select * from (
+        select c.id, null
+        from wanted w
+        cross join contact_record c on c.tenant = :tenant and c.phone = w.value and c.id <> c.identity_id
+        where w.kind = 'phone'
+        limit :limit + 1)
     union
-    select c.id
+    select c.id, null
     from wanted w
     cross join identifier i on i.tenant = :tenant and i.kind = w.kind and i.value = w.value
     cross join contact_record c on c.id = i.identity_id
     where w.value in (c.email, c.phone)
     union
-    select c.id
-    from wanted w
-    cross join contact_record c on c.tenant = :tenant and c.email = w.value and c.deleted_at is not null
-    where w.kind = 'email'
+    select * from (
+        select c.id, null
+        from wanted w
+        cross join contact_record c on c.tenant = :tenant and c.email = w.value and c.deleted_at is not null
+        where w.kind = 'email'
+        limit :limit + 1)
     union
-    select c.id
-    from wanted w
-    cross join contact_record c on c.tenant = :tenant and c.phone = w.value and c.deleted_at is not null
-    where w.kind = 'phone'
+    select * from (
+        select c.id, null
+        from wanted w
+        cross join contact_record c on c.tenant = :tenant and c.phone = w.value and c.deleted_at is not null
+        where w.kind = 'phone'
+        limit :limit + 1)
     union
-    select c.id
+    select c.id, null
     from json_each(:contacts) w
     cross join contact_record c on c.id = w.value and c.tenant = :tenant
+    union
+    select * from (
+        select null, e.seq
+        from wanted w
+        cross join event e on e.value = w.value and e.kind_of_value = w.kind and e.tenant = :tenant
+        limit :limit + 1)
+    union
+    select * from (
+        select null, e.seq
+        from wanted w
+        cross join event e on e.other = w.value and e.kind_of_other = w.kind and e.tenant = :tenant
+        limit :limit + 1)
 ),
 fact (number, at, identity, contact, kind, value, until, other_kind, other, other_until, source, label, anchor,
       created_at, deleted_at) as (
     select e.seq, e.at, e.identity_id, c.id, 'email', c.email, c.email_until, 'phone', c.phone, c.phone_until,
            e.source, e.label, c.anchor, c.created_at, c.deleted_at
     from named
-    cross join contact_record c on c.id = named.id
+    cross join contact_record c on c.id = named.contact
     cross join event e on e.identity_id = c.identity_id and e.contact_id = c.id
                       and e.kind in ('contact.created', 'contact.adopted')
     union all
     select e.seq, e.at, e.identity_id, null, e.kind_of_value, e.value, e.value_until, e.kind_of_other, e.other,
            e.other_until, e.source, e.label, null, 0, null
-    from wanted w
-    cross join event e on e.value = w.value and e.kind_of_value = w.kind and e.tenant = :tenant
-    union all
-    select e.seq, e.at, e.identity_id, null, e.kind_of_value, e.value, e.value_until, e.kind_of_other, e.other,
-           e.other_until, e.source, e.label, null, 0, null
-    from wanted w
-    cross join event e on e.other = w.value and e.kind_of_other = w.kind and e.tenant = :tenant
+    from named
+    cross join event e on e.seq = named.event
 )
-select json_group_array(json_array(
-           number, at, identity, contact, kind, value,
-           iif(:as_of is null or (select e.at from event e where e.seq = f.until) <= :as_of, f.until, null),
-           other_kind, other,
-           iif(:as_of is null or (select e.at from event e where e.seq = f.other_until) <= :as_of, f.other_until, null),
-           source, label, anchor, created_at, deleted_at))
-from (select * from fact where :as_of is null or at <= :as_of limit :limit) f;
+select case when (select count(*) from named) <= :limit then (
+    select json_group_array(json_array(
+               number, at, identity, contact,
+               case when value is not null then json_array(kind, value, case
+                   when :as_of is null or (select e.at from event e where e.seq = f.until) <= :as_of then f.until end) end,
+               case when other is not null then json_array(other_kind, other, case
+                   when :as_of is null or (select e.at from event e where e.seq = f.other_until) <= :as_of then f.other_until end) end,
+               source, label, anchor, created_at, deleted_at))
+    from fact f
+    where :as_of is null or at <= :as_of) end;
 
 -- name: history
 -- The events of a contact's identity behind a number, in order.
