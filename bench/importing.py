@@ -27,7 +27,7 @@ from bitespeed.stores.sqlite.database import connect
 from bitespeed.stores.sqlite.migrate import migrate
 
 _SQL = named(text("bench", "rows.sql"))
-TABLES = ("identity", "contact_record", "identifier", "event")
+TABLES = ("identity", "contact_record", "identifier", "event_record")
 
 Rows = list[tuple[object, ...]]
 
@@ -96,6 +96,8 @@ class Written:
             for chunk in self._chunks(commits):
                 cost = _insert(connection, chunk)
                 total = Cost(total.elapsed + cost.elapsed, total.cpu + cost.cpu)
+            connection.execute(_SQL["forget_number"])
+            connection.execute(_SQL["last_number"])
         return total
 
     def _chunks(self, commits: int) -> Iterator[dict[str, Rows]]:

@@ -13,6 +13,15 @@ from contact_record c
 cross join identifier i on i.tenant = c.tenant and i.kind = 'phone' and i.value = c.phone
 group by i.tenant, i.value;
 
+-- name: forget_number
+delete from sqlite_sequence
+where name = 'event_record';
+
+-- name: last_number
+insert into sqlite_sequence (name, seq)
+select 'event_record', coalesce(max(seq), 0)
+from event;
+
 -- name: identity
 select *
 from identity
@@ -28,7 +37,7 @@ select tenant, kind, value, identity_id
 from birth
 order by contact;
 
--- name: event
+-- name: event_record
 select *
-from event
+from event_record
 order by seq;

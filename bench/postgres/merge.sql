@@ -8,9 +8,12 @@ values (%(elder)s, %(tenant)s, %(elder)s, %(elder)s, %(began)s + %(elder)s, 1, 1
         %(began)s + %(elder)s + 1::bigint, %(contacts)s, %(contacts)s);
 
 -- name: contacts
-insert into bitespeed.contact_record (id, tenant, identity_id, email, phone, created_at, updated_at)
+insert into bitespeed.contact_record (
+    id, tenant, identity_id, email, phone, created_at, updated_at, is_published, number, at, version, primary_id)
 select n, %(tenant)s, least(n, %(elder)s + 1::bigint), 'c' || (%(first)s + n) || '@example.com',
-       %(first)s + least(n, %(elder)s + 1::bigint), %(began)s + n, %(began)s + n
+       %(first)s + least(n, %(elder)s + 1::bigint), %(began)s + n, %(began)s + n,
+       true, nextval('bitespeed.event_seq_seq'), %(began)s + n, greatest(1, n - %(elder)s),
+       case when n > %(elder)s + 1::bigint then %(elder)s + 1::bigint end
 from generate_series(%(elder)s, %(elder)s + %(contacts)s::bigint) as n;
 
 -- name: emails
@@ -22,13 +25,6 @@ from generate_series(%(elder)s, %(elder)s + %(contacts)s::bigint) as n;
 insert into bitespeed.identifier (tenant, kind, value, identity_id)
 select %(tenant)s, 'phone', %(first)s + n, n
 from generate_series(%(elder)s, %(elder)s + 1::bigint) as n;
-
--- name: events
-insert into bitespeed.event (is_published, tenant, at, kind, identity_id, version, contact_id, primary_id)
-select true, %(tenant)s, %(began)s + n, 'contact.created', least(n, %(elder)s + 1::bigint),
-       greatest(1, n - %(elder)s), n, case when n > %(elder)s + 1::bigint then %(elder)s + 1::bigint end
-from generate_series(%(elder)s, %(elder)s + %(contacts)s::bigint) as n
-order by n;
 
 -- name: next_contact
 select setval('bitespeed.contact_id', %(elder)s + %(contacts)s::bigint);

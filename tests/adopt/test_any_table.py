@@ -77,7 +77,7 @@ def test_random_tables_match_a_naive_partition(database: str) -> None:
                 "drop view if exists contact",
                 "drop table if exists bitespeed.adopted_contact",
                 "truncate bitespeed.contact_record, bitespeed.identity, bitespeed.identifier,"
-                " bitespeed.event",
+                " bitespeed.event_record",
                 "create table if not exists contact()",
             )
 

@@ -153,8 +153,13 @@ def _takes(connection: psycopg.Connection[tuple[object, ...]]) -> bool:
     return True
 
 
+CONTACT = """
+insert into bitespeed.contact_record (id, tenant, identity_id, created_at, updated_at)
+values (1, 't', 1, 1, 1)
+"""
 EVENT = """
-insert into bitespeed.event (tenant, at, kind, identity_id, version) values ('t', 1, 'k', 1, 1)
+insert into bitespeed.event_record (tenant, at, kind, identity_id, version)
+values ('t', 1, 'k', 1, 1)
 """
 
 
@@ -162,7 +167,7 @@ insert into bitespeed.event (tenant, at, kind, identity_id, version) values ('t'
     "statement",
     [
         "select 1",
-        "insert into bitespeed.contact_record values (1, 't', 1, null, null, null, null, 1, 1)",
+        CONTACT,
         "insert into bitespeed.identity values (1, 't', 1, 1, 1, 1, 1)",
         "insert into bitespeed.identifier values ('t', 'email', 'a@x', 1)",
         EVENT,

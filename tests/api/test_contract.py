@@ -194,8 +194,8 @@ class TestNothingNew:
         assert server.identify(e2, p2) == answer
         after = server.tables()
         changed = {name for name in after if after[name] != before[name]}
-        assert changed - {"sqlite_sequence"} == {"event", "identity"}
-        assert len(after["event"]) == len(before["event"]) + 1
+        assert changed - {"sqlite_sequence"} == {"event_record", "identity"}
+        assert len(after["event_record"]) == len(before["event_record"]) + 1
         assert server.identify(e2, p2) == answer
         assert server.tables() == after
 

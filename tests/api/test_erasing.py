@@ -224,6 +224,6 @@ def test_an_adopted_table_forgets_too_and_tables_are_vacuumed(database: str) -> 
     assert query(database, "select id from bitespeed.adopted_contact") == [(3,)]
     assert query(database, "select email from public.contact") == [(BOB[0],)]
     assert query(database, VACUUMED) == [
-        (table,) for table in ("contact_record", "event", "identifier", "identity")
+        (table,) for table in ("contact_record", "event_record", "identifier", "identity")
     ]
     succeed("check", database=database)

@@ -122,7 +122,7 @@ def _rows_on_server(url: str, query: str) -> list[tuple[object, ...]]:
            primary_id, value, other, merged_primary_id, size, merged_size
            from bitespeed.event order by seq""",
         "select last_value, is_called from bitespeed.contact_id",
-        "select nextval(pg_get_serial_sequence('bitespeed.event', 'seq'))",
+        "select nextval('bitespeed.event_seq_seq')",
     ],
 )
 def test_filled_database_equals_one_written_by_the_service(

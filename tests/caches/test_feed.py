@@ -37,7 +37,7 @@ def test_rows_changed_in_the_tables_leave_the_cache(
                 "update bitespeed.contact_record set email = 'm@x' where id = 1",
                 "update bitespeed.identifier set value = 'm@x' where kind = 'email'",
                 "update bitespeed.identity set version = version + 1, stamp = default where id = 1",
-                "insert into bitespeed.event (tenant, at, kind, identity_id, version)"
+                "insert into bitespeed.event_record (tenant, at, kind, identity_id, version)"
                 " values ('default', 1, 'contact.erased', 1, 2)",
                 "commit",
             )
@@ -66,12 +66,13 @@ def test_only_identities_changed_by_others_leave_the_cache(
             await sql(
                 database,
                 "begin",
-                "insert into bitespeed.contact_record values"
-                " (9, 'default', 1, 'm@x', '111', null, null, 9000000000000000, 9000000000000000)",
+                "insert into bitespeed.contact_record"
+                " (id, tenant, identity_id, email, phone, created_at, updated_at)"
+                " values (9, 'default', 1, 'm@x', '111', 9000000000000000, 9000000000000000)",
                 "insert into bitespeed.identifier values ('default', 'email', 'm@x', 1)",
                 "update bitespeed.identity set version = 2, stamp = default, contacts = 2"
                 " where id = 1",
-                "insert into bitespeed.event (tenant, at, kind, identity_id, version)"
+                "insert into bitespeed.event_record (tenant, at, kind, identity_id, version)"
                 f" values ('default', 1, '{kind}', 1, 2)",
                 "commit",
             )
@@ -98,7 +99,7 @@ def test_changes_reach_the_cache_while_a_transaction_is_running(database: str) -
                 other.execute("select pg_current_xact_id()")
                 await sql(
                     database,
-                    "insert into bitespeed.event (tenant, at, kind, identity_id, version)"
+                    "insert into bitespeed.event_record (tenant, at, kind, identity_id, version)"
                     " values ('default', 1, 'contact.adopted', 1, 1)",
                 )
                 feed = await store.cache_feed(None, 9)
@@ -120,7 +121,8 @@ def test_events_from_before_a_restore_are_ignored(database: str) -> None:
             for number, values in (("'9000000000000'", []), ("default", None)):
                 await sql(
                     database,
-                    "insert into bitespeed.event (xact, tenant, at, kind, identity_id, version)"
+                    "insert into bitespeed.event_record"
+                    " (xact, tenant, at, kind, identity_id, version)"
                     f" values ({number}, 'default', 1, 'contact.adopted', 1, 1)",
                 )
                 assert (await store.cache_feed(None, 0)).values == values

@@ -97,7 +97,7 @@ def test_command_exits_with_1_when_the_copy_differs(
     target = f"sqlite:///{tmp_path}/target.db"
 
     async def compare_tampered(*arguments: Any) -> Comparison:
-        query(target, "delete from event where seq = 1")
+        query(target, "update contact_record set number = null where number = 1")
         return await compare(*arguments)
 
     monkeypatch.setattr("bitespeed.cli.copy.compare", compare_tampered)
@@ -140,7 +140,7 @@ def test_ctrl_c_leaves_the_target_empty(people: str, postgres: Postgres, held: s
         asyncio.run(twin(people, source))
         assert bitespeed("migrate", "--database", target).returncode == 0
         urls = {"source": source, "target": target}
-        with locked(urls[held], "event"):
+        with locked(urls[held], "event_record"):
             process = subprocess.Popen(
                 [sys.executable, "-m", "bitespeed", "copy", "--from", source, "--to", target],
                 env=environment(),

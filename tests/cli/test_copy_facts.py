@@ -68,7 +68,7 @@ def test_pair_that_is_missing_in_a_copy_is_reported(tmp_path: Path) -> None:
         async with opened(*urls) as (file, other):
             await fill(file)
             copied = await copy(file, other)
-            query(urls[1], "delete from event where kind = 'pair.seen'")
+            query(urls[1], "delete from event_record where kind = 'pair.seen'")
             return await compare(file, other, copied)
 
     assert asyncio.run(test()) == Comparison(differences=[Difference(1, "events 4")])

@@ -99,8 +99,8 @@ MUTANTS = [
     Mutant(
         "a dated contact was changed last at its date on PostgreSQL",
         f"{FUNCTIONS}/add_contacts.sql",
-        "greatest(ages[place], add_contacts.at)",
-        "ages[place]",
+        "greatest(ages[n.place], add_contacts.at)",
+        "ages[n.place]",
         POSTGRES,
     ),
     Mutant(

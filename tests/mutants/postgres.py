@@ -119,7 +119,7 @@ MUTANTS = [
     ),
     Mutant(
         "values are inserted as they come",
-        f"{FUNCTIONS}/add_contacts.sql",
+        f"{FUNCTIONS}/add_identifiers.sql",
         """        order by v.value collate "C", v.kind collate "C";\n""",
         ";",
         RACES,
@@ -140,21 +140,21 @@ MUTANTS = [
     ),
     Mutant(
         "a value that is taken stays silently where it is on PostgreSQL",
-        f"{FUNCTIONS}/add_contacts.sql",
+        f"{FUNCTIONS}/add_identifiers.sql",
         """v.kind collate "C";""",
         """v.kind collate "C" on conflict do nothing;""",
         POSTGRES,
     ),
     Mutant(
         "all but the identifiers is written when a value is taken",
-        f"{FUNCTIONS}/add_contacts.sql",
+        f"{FUNCTIONS}/add_identifiers.sql",
         "raise unique_violation using message = 'a new value has been taken since it was read';",
         "null;",
         POSTGRES,
     ),
     Mutant(
         "the database's own error quotes the value",
-        f"{FUNCTIONS}/add_contacts.sql",
+        f"{FUNCTIONS}/add_identifiers.sql",
         "raise unique_violation using message = 'a new value has been taken since it was read';",
         "raise;",
         RACES,

@@ -15,8 +15,8 @@ MUTANTS = [
     Mutant(
         "a page of events begins with the last one of the page before",
         "stores/sqlite/sql/events.sql",
-        "where e.seq > :after",
-        "where e.seq >= :after",
+        "from creation where seq > :after",
+        "from creation where seq >= :after",
         Suite("store/test_feed.py", "sqlite"),
     ),
     Mutant(
@@ -260,8 +260,9 @@ MUTANTS = [
     Mutant(
         "a value that was given up is the one that came again on SQLite",
         "stores/sqlite/sql/explain.sql",
-        "c.email, c.email_until, 'phone', c.phone, c.phone_until",
-        "c.email, null, 'phone', c.phone, null",
+        "c.number, c.at, c.identity_id, c.id, 'email', c.email, c.email_until, 'phone', c.phone,"
+        " c.phone_until",
+        "c.number, c.at, c.identity_id, c.id, 'email', c.email, null, 'phone', c.phone, null",
         WHY,
     ),
     Mutant(

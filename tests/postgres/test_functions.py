@@ -16,7 +16,7 @@ FOLDER = Path(bitespeed.__file__).parent / "stores/postgres/functions"
 FILES = sorted(FOLDER.glob("*.sql"))
 MAX_LINES = 60
 
-TABLES = ("identity", "contact_record", "identifier", "event", "tombstone")
+TABLES = ("identity", "contact_record", "identifier", "event", "event_record", "tombstone")
 ALL_TENANTS = {
     "awaits_adoption": "sees whether there is a row of any tenant",
     "scan": "reads all that is stored",

@@ -14,7 +14,7 @@ from support.backends import (
 )
 
 CONTACTS = 50_000
-TABLES = ("identity", "contact_record", "identifier", "event")
+TABLES = ("identity", "contact_record", "identifier", "event_record")
 
 FEW = 400
 SETS_OF_STATISTICS = 6
@@ -27,14 +27,13 @@ def fill(first, last):
     from generate_series({first}, {last}) as n;
     insert into identity
     select n, 'default', root, root, root, 10, 1, 1 from n where n = born;
-    insert into contact_record (id, tenant, identity_id, email, phone, created_at, updated_at)
-    select n, 'default', born, n || '@x', n::text, n, n from n;
+    insert into contact_record (
+        id, tenant, identity_id, email, phone, created_at, updated_at, number, at, version)
+    select n, 'default', born, n || '@x', n::text, n, n, nextval('event_seq_seq'), n, 1 from n;
     insert into identifier
     select 'default', 'email', n || '@x', born from n
     union all select 'default', 'phone', n::text, born from n;
-    insert into event (tenant, at, kind, identity_id, version)
-    select 'default', n, 'contact.created', born, 1 from n;
-    insert into event (
+    insert into event_record (
         tenant, at, kind, identity_id, version, kind_of_value, value, kind_of_other, other)
     select 'default', n, 'pair.seen', born, 2, 'email', n || '@x', 'phone', n::text from n;
     select setval('contact_id', {last});

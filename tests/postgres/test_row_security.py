@@ -22,7 +22,7 @@ from support.published_table import PUBLISHED_TABLE
 from support.stores import decide
 
 ASKED = {"contact": None, "members": True, "remembered": []}
-TABLES = ("identity", "contact_record", "identifier", "event")
+TABLES = ("identity", "contact_record", "identifier", "event_record")
 
 
 @pytest.fixture

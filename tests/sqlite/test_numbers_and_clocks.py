@@ -21,7 +21,7 @@ def change(path: Path, statement: str) -> None:
         connection.execute(statement)
 
 
-@pytest.mark.parametrize("table", ["contact_record", "event"])
+@pytest.mark.parametrize("table", ["contact_record", "event_record"])
 def test_missing_row_of_a_sequence_is_found(tmp_path: Path, table: str) -> None:
     async def main() -> None:
         path = tmp_path / "identities.db"
@@ -45,7 +45,9 @@ def test_instants_never_go_back_behind_the_newest_event(tmp_path: Path) -> None:
         path = tmp_path / "identities.db"
         async with store_at(path) as store, service_on(store) as service:
             await write(store, ("a@x", "1"))
-            change(path, f"update event set at = {FAR}")  # by a clock that was set back since
+            change(
+                path, f"update contact_record set at = {FAR}"
+            )  # by a clock that was set back since
             assert (await write(store, ("b@x", "2"))).created_at == [FAR]
             await delete_contact(store, 1)
             receipt = await service.erase(Subject(contact=2))

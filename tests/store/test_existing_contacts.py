@@ -41,7 +41,7 @@ def _clear(backend: PostgresBackend) -> None:
         "drop table if exists bitespeed.adopted_contact, replaced",
         "drop function if exists trap",
         "drop schema if exists other cascade",
-        f"{EMPTY_TABLES}, bitespeed.event",
+        f"{EMPTY_TABLES}, bitespeed.event_record",
     )
 
 
@@ -122,7 +122,7 @@ def test_empty_published_table_is_not_refused(backend: PostgresBackend, emptied:
 def test_own_view_is_never_refused(backend: PostgresBackend) -> None:
     execute(backend, *EXISTING)
     take_over(backend)
-    execute(backend, f"{EMPTY_TABLES}, bitespeed.event")
+    execute(backend, f"{EMPTY_TABLES}, bitespeed.event_record")
     opens(backend)
     execute(backend, "drop view contact", "drop table bitespeed.adopted_contact")
     execute(backend, "create view contact as select * from bitespeed.contact")

@@ -20,7 +20,7 @@ from support.backends import (
 from support.stores import decide, delete_contact, write
 
 BY_HAND = """
-insert into event (tenant, at, kind, identity_id, version)
+insert into event_record (tenant, at, kind, identity_id, version)
 values ('default', 1, 'contact.corrected', 1, 2)
 returning seq
 """

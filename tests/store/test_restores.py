@@ -11,7 +11,7 @@ from bitespeed.tenant import DEFAULT_TENANT
 from support.backends import TABLES, Backend, on_two_stores
 from support.stores import decide, who, write
 
-KEYS = {"contact_record": "id", "identifier": "value", "event": "seq"}
+KEYS = {"contact_record": "id", "identifier": "value", "event_record": "seq"}
 
 
 @contextmanager

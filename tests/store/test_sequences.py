@@ -22,7 +22,7 @@ CONTACTS_BACK = {
     "postgres": "select setval('contact_id', {})",
 }
 EVENTS_BACK = {
-    "sqlite": "update sqlite_sequence set seq = {} where name = 'event'",
+    "sqlite": "update sqlite_sequence set seq = {} where name = 'event_record'",
     "postgres": "select setval('event_seq_seq', {})",
 }
 

@@ -92,7 +92,7 @@ def refuses(url, error, words, **options):
 
 # Who gets in
 
-TABLES = ("identity", "contact_record", "identifier", "event", "contact", "migration")
+TABLES = ("identity", "contact_record", "identifier", "event_record", "contact", "migration")
 DOCUMENTS = {
     "read": {
         "tenant": "default",

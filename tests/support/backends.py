@@ -26,7 +26,7 @@ from support.postgrest import DataApi
 
 Row = tuple[Any, ...]
 
-TABLES = ("identity", "contact_record", "identifier", "event")
+TABLES = ("identity", "contact_record", "identifier", "event_record")
 
 TIMEOUT = 10.0  # seconds until what must come has come, on a busy machine
 START = 3.0  # seconds more for each command that may have to start first, all at once
@@ -39,7 +39,7 @@ OWNER = sql.Identifier("bitespeed_test_owner")
 CLEAR = """
 delete from bitespeed.tombstone;
 delete from bitespeed.erasure_secret;
-delete from bitespeed.event;
+delete from bitespeed.event_record;
 delete from bitespeed.identifier;
 delete from bitespeed.contact_record;
 delete from bitespeed.identity;

@@ -8,6 +8,7 @@ import psycopg
 
 from bitespeed.model.records import ContactRecord
 
+_FIELDS = ", ".join(ContactRecord._fields)
 _SQLITE = """
 create table recorded as select * from contact_record where false;
 create trigger recording before delete on contact_record
@@ -30,9 +31,10 @@ def erasures_recorded(url: str) -> Iterator[list[ContactRecord]]:
         with closing(sqlite3.connect(url.removeprefix("sqlite:///"), timeout=10)) as connection:
             connection.executescript(_SQLITE)
             yield found
-            found += map(ContactRecord._make, connection.execute("select * from recorded"))
+            found += map(ContactRecord._make, connection.execute(f"select {_FIELDS} from recorded"))
     else:
         with closing(psycopg.connect(url, autocommit=True)) as connection:
             connection.execute(_POSTGRES.encode())
             yield found
-            found += map(ContactRecord._make, connection.execute("select * from public.recorded"))
+            rows = connection.execute(f"select {_FIELDS} from public.recorded".encode())
+            found += map(ContactRecord._make, rows)

@@ -79,7 +79,7 @@ MISTAKES = {
         ((f"order by {_ID})", f"order by {_ID} * {_DIRECTION})"),),
     ),
     "keys as they come": Mistake(
-        "add_contacts",
+        "add_identifiers",
         (('order by v.value collate "C", v.kind collate "C"', ""),),
     ),
     "reads as of several instants": Mistake(
@@ -89,7 +89,7 @@ MISTAKES = {
 
 WITH_STOPS = (
     *("read", "live_identities", "commit", "admit_commit", "lock_identities"),
-    *("add_contacts", "change_identities", "remove", "erase", "add_events"),
+    *("add_identifiers", "add_contacts", "change_identities", "remove", "erase", "add_events"),
 )
 """The functions that are given stops: all of a read and of a commit."""
 

@@ -39,7 +39,12 @@ _MEANING: tuple[tuple[str, type[BitespeedError], str], ...] = (
 """By SQLSTATE or its beginning; the first that fits."""
 
 
-KEYS_OF_SEQUENCES = {"contact_record_pkey", "identity_pkey", "event_pkey"}
+KEYS_OF_SEQUENCES = {
+    "contact_record_pkey",
+    "identity_pkey",
+    "event_record_pkey",
+    "contact_record_number",
+}
 """What is violated when a sequence gives out a number in use."""
 
 

@@ -2,11 +2,11 @@
 
 import sqlite3
 from itertools import chain
-from operator import attrgetter
 
 from bitespeed.errors import InvalidInput
 from bitespeed.model.records import PARTS, IdentityRecords
 from bitespeed.resources import named, text
+from bitespeed.stores.rows import ROWS
 
 _SQL = named(text("bitespeed.stores.sqlite", "sql/load.sql"))
 
@@ -26,11 +26,13 @@ class Loading:
     def add(self, page: list[IdentityRecords]) -> None:
         """Write a page."""
         for part in PARTS:
-            rows = chain.from_iterable(map(attrgetter(part), page))
+            rows = chain.from_iterable(map(ROWS[part], page))
             self._connection.executemany(_SQL[part], rows)
 
     def commit(self) -> None:
         """Commit durably."""
+        self._connection.execute(_SQL["forget_number"])
+        self._connection.execute(_SQL["last_number"])
         self._connection.execute("commit")
 
 

@@ -3,7 +3,7 @@
 import sqlite3
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from itertools import chain, groupby
+from itertools import chain
 
 import msgspec
 
@@ -39,10 +39,12 @@ class _Writing:
         self._tenant = tenant
         self._changes = changes
         numbers = connection.execute(_SQL["last_numbers"]).fetchone()
-        self._last_id, self._highest_id, newest = numbers
+        self._last_id, self._highest_id, self._last_number, newest = numbers
         # Under the lock, and never before the newest event, where the clock was set back: so that
         # ages and erasures follow the order of commits.
         self._now = max(time.time_ns() // 1000, newest)
+        # Facts are numbered in their order, those that contacts say among the others.
+        self._events = list(enumerate(changes.events, self._last_number + 1))
 
     def write(self) -> Committed:
         self._advance_identities()
@@ -63,8 +65,11 @@ class _Writing:
         if self._changes.erasure is not None:
             self._erase(self._changes.erasure)
         self._insert_events()
+        number = self._last_number + len(self._events)
+        if not self._run("continue_numbers", [(number,)]):
+            self._run("begin_numbers", [(number,)])
         if self._changes.freed_emails or self._changes.freed_phones:
-            self._end_values()
+            self._end_values(number)
         return Committed(ids, ages, self._now)
 
     def _id(self, ref: Ref) -> int:
@@ -104,6 +109,8 @@ class _Writing:
             raise Conflict("An identity has changed since it was read")
 
     def _insert_contacts(self, ids: list[int], ages: list[int]) -> None:
+        """Each with the event of its creation: the n-th of these created the n-th contact."""
+        events = [event for event in self._events if event[1].kind == "contact.created"]
         self._insert(
             "insert_contact",
             [
@@ -119,8 +126,17 @@ class _Writing:
                     max(self._now, at),
                     c.country or "",
                     "phone" if c.new_phone and c.email and not c.new_email else "",
+                    number,
+                    self._now,
+                    event.version,
+                    0 if event.primary is None else self._id(event.primary),
+                    event.source or "",
+                    event.request or "",
+                    event.label or "",
                 )
-                for id_, at, c in zip(ids, ages, self._changes.contacts, strict=True)
+                for id_, at, c, (number, event) in zip(
+                    ids, ages, self._changes.contacts, events, strict=True
+                )
             ],
         )
 
@@ -190,18 +206,17 @@ class _Writing:
         self._run("insert_erasure_in_log", [(erasure.id,)])
 
     def _insert_events(self) -> None:
-        """Insert in order: facts are numbered by it."""
-        for has_pair, events in groupby(self._changes.events, lambda e: e.pair is not None):
-            if has_pair:
-                self._run(
-                    "insert_event_with_pair",
-                    [(*self._event(e), *self._pair(e, e.pair)) for e in events if e.pair],
-                )
-            else:
-                self._insert("insert_event", [self._event(e) for e in events])
+        """Insert those that no contact says."""
+        events = [event for event in self._events if event[1].kind != "contact.created"]
+        self._run(
+            "insert_event_with_pair",
+            [(*self._event(n, e), *self._pair(e, e.pair)) for n, e in events if e.pair],
+        )
+        self._run("insert_event", [self._event(n, e) for n, e in events if not e.pair])
 
-    def _event(self, event: Event) -> tuple[object, ...]:
+    def _event(self, number: int, event: Event) -> tuple[object, ...]:
         return (
+            number,
             self._tenant,
             self._now,
             event.kind,
@@ -220,11 +235,16 @@ class _Writing:
         size, merged_size = event.sizes or (None, None)
         return (merged_primary, size, merged_size, *msgspec.structs.astuple(pair))
 
-    def _end_values(self) -> None:
-        """Facts about a value that nobody has any more are not about whoever brings it again."""
+    def _end_values(self, number: int) -> None:
+        """Facts about a value that nobody has any more are not about whoever brings it again: they
+        end with the event of that number.
+        """
         emails, phones = self._changes.freed_emails, self._changes.freed_phones
         freed = [("email", v) for v in emails] + [("phone", v) for v in phones]
-        rows = [{"tenant": self._tenant, "kind": kind, "value": value} for kind, value in freed]
+        rows = [
+            {"tenant": self._tenant, "kind": kind, "value": value, "number": number}
+            for kind, value in freed
+        ]
         self._run("end_email_of_contacts", [row for row in rows if row["kind"] == "email"])
         self._run("end_phone_of_contacts", [row for row in rows if row["kind"] == "phone"])
         self._run("end_value_of_pairs", rows)

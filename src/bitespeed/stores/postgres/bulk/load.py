@@ -2,7 +2,6 @@
 
 from collections.abc import AsyncIterable
 from itertools import chain
-from operator import attrgetter
 from typing import Any, LiteralString, cast
 
 import psycopg
@@ -12,6 +11,7 @@ from bitespeed.errors import InvalidInput
 from bitespeed.model.records import PARTS, IdentityRecords
 from bitespeed.resources import named, text
 from bitespeed.stores.postgres.errors import translated
+from bitespeed.stores.rows import ROWS
 
 BATCH_CONTACTS = 10_000  # sent at once: few round trips to a distant server, tens of megabytes
 
@@ -19,7 +19,7 @@ _STATEMENTS = named(text("bitespeed.stores.postgres.bulk", "sql/load.sql"))
 _SQL = {name: statement.encode() for name, statement in _STATEMENTS.items()}
 SIZE = _SQL["size"]
 
-_WITH_ROW_SECURITY = ("identity", "contact_record", "identifier", "event", "tombstone")
+_WITH_ROW_SECURITY = ("identity", "contact_record", "identifier", "event_record", "tombstone")
 
 Connection = psycopg.AsyncConnection[Any]
 
@@ -56,5 +56,5 @@ async def _send(connection: Connection, batch: list[IdentityRecords]) -> None:
     async with connection.cursor() as cursor:
         for part in PARTS:
             async with cursor.copy(_SQL[part]) as copy:
-                for row in chain.from_iterable(map(attrgetter(part), batch)):
+                for row in chain.from_iterable(map(ROWS[part], batch)):
                     await copy.write_row(row)

@@ -1,16 +1,16 @@
--- Append events [kind, identity, version, contact, merged, primary, pair, source, request, label,
--- merged primary, sizes] in their order, by which facts are numbered; `ids` are those of the new
--- contacts. A pair is [kind, value, other kind, other value, raw value, raw other, country] or null. A
--- part of `commit`, whose writer publishes them to the cache itself.
-create or replace function bitespeed.add_events(tenant text, events jsonb, ids bigint[], at bigint)
+-- Append events [kind, identity, version, contact, merged, primary, pair, source, request, label, merged
+-- primary, sizes] with their numbers, but for those of new contacts, see `add_contacts`; `ids` are the ids of
+-- these. A pair is [kind, value, other kind, other value, raw value, raw other, country] or null. A part of
+-- `commit`, whose writer publishes them to the cache itself.
+create or replace function bitespeed.add_events(tenant text, events jsonb, numbers bigint[], ids bigint[], at bigint)
 returns void
 language plpgsql volatile
 as $$
 begin
-    insert into bitespeed.event (
-        is_published, tenant, at, kind, identity_id, version, contact_id, merged_id, primary_id, source, request, label,
+    insert into bitespeed.event_record (
+        seq, is_published, tenant, at, kind, identity_id, version, contact_id, merged_id, primary_id, source, request, label,
         kind_of_value, value, kind_of_other, other, raw_value, raw_other, country, merged_primary_id, size, merged_size)
-    select true, add_events.tenant, add_events.at, n.kind, case when n.identity < 0 then ids[-n.identity] else n.identity end,
+    select numbers[n.place], true, add_events.tenant, add_events.at, n.kind, case when n.identity < 0 then ids[-n.identity] else n.identity end,
            n.version, case when n.contact < 0 then ids[-n.contact] else n.contact end,
            case when n.merged < 0 then ids[-n.merged] else n.merged end,
            case when n.primary_ < 0 then ids[-n.primary_] else n.primary_ end, n.source, n.request, n.label,
@@ -22,6 +22,7 @@ begin
                  e ->> 7 as source, e ->> 8 as request, e ->> 9 as label, (e ->> 10)::bigint as merged_primary,
                  nullif(e -> 11, 'null') as sizes, place
           from jsonb_array_elements(events) with ordinality as a (e, place)
+          where e ->> 0 <> 'contact.created'
           offset 0) as n
     order by n.place;
 end

@@ -5,8 +5,7 @@
 --
 -- Each list in the changes holds arrays, in the order of the fields of the Python structs: identities
 -- [id, root, primary, primary_at, contacts, stamp], contacts [identity, email, phone, raw_email, raw_phone,
--- new_email, new_phone, not_before, country, created_at]; see also `add_events` and `erase`. A reference
--- -n means the n-th new contact.
+-- new_email, new_phone, not_before, country, created_at]; see `add_events`, `erase`. -n is the n-th new contact.
 create or replace function bitespeed.commit(tenant text, changes jsonb, epoch text default null)
 returns json
 language plpgsql volatile
@@ -20,11 +19,11 @@ set lock_timeout = '4s'
 as $$
 declare
     stored jsonb := (select jsonb_agg(c order by (c ->> 0)::bigint)
-                     from jsonb_array_elements(changes -> 'identities') as i (c)
-                     where (c ->> 0)::bigint > 0);
-    ids    bigint[];
-    ages   bigint[];
-    now_   bigint;
+                     from jsonb_array_elements(changes -> 'identities') as i (c) where (c ->> 0)::bigint > 0);
+    numbers bigint[];  -- of the events
+    ids     bigint[];
+    ages    bigint[];
+    now_    bigint;
 begin
     perform set_config('bitespeed.tenant', commit.tenant, true);
     if not bitespeed.admit_commit(commit.epoch) then
@@ -39,15 +38,16 @@ begin
         select array_agg(nextval('bitespeed.contact_id')), array_agg(coalesce((c ->> 9)::bigint, greatest(now_, (c ->> 7)::bigint)))
         into ids, ages
         from jsonb_array_elements(changes -> 'contacts') as n (c);
-        perform bitespeed.add_contacts(commit.tenant, changes, ids, ages, now_);
+        perform bitespeed.add_identifiers(commit.tenant, changes -> 'contacts', ids);
     end if;
-    if stored is not null then
-        perform bitespeed.change_identities(commit.tenant, stored, ids, now_);
-    end if;
+    -- After the wait for whoever takes or frees a value, so that the numbers of its facts follow the order of commits.
+    numbers := array(select nextval('bitespeed.event_seq_seq') from jsonb_array_elements(changes -> 'events'));
+    perform bitespeed.add_contacts(commit.tenant, changes, numbers, ids, ages, now_);
+    perform bitespeed.change_identities(commit.tenant, stored, ids, now_);
     if changes -> 'deleted' <> '[]' or changes -> 'erasure' <> 'null' then
         perform bitespeed.remove(commit.tenant, changes, now_);
     end if;
-    perform bitespeed.add_events(commit.tenant, changes -> 'events', ids, now_);
+    perform bitespeed.add_events(commit.tenant, changes -> 'events', numbers, ids, now_);
     if changes -> 'freed_emails' <> '[]' or changes -> 'freed_phones' <> '[]' then
         perform bitespeed.end_values(commit.tenant, changes);
     end if;

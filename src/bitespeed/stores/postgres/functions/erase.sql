@@ -22,8 +22,8 @@ begin
 
     contacts := contacts || array(select c.id from bitespeed.contact_record c where c.identity_id = any (family) and c.tenant = erase.tenant);
     delete from bitespeed.contact_record c where c.id = any (contacts) and c.tenant = erase.tenant;
-    delete from bitespeed.event e where e.identity_id = any (family) and e.tenant = erase.tenant;
-    update bitespeed.event e
+    delete from bitespeed.event_record e where e.identity_id = any (family) and e.tenant = erase.tenant;
+    update bitespeed.event_record e
     set kind_of_value = null, value = null, kind_of_other = null, other = null,
         raw_value = null, raw_other = null, country = null, request = null, label = null
     where e.seq = any (events) and e.tenant = erase.tenant;

@@ -23,7 +23,7 @@ begin
     last := page[cardinality(page)];
     return json_build_object(
         'events', (
-            select coalesce(json_agg(bitespeed.event_record(0, e) order by e.xact, e.seq), '[]')
+            select coalesce(json_agg(bitespeed.event_array(0, e) order by e.xact, e.seq), '[]')
             from unnest(page) as e),
         'next', case when last is null then (wanted -> 'after')::json else json_build_array(last.xact::text::bigint, last.seq) end);
 end

@@ -14,8 +14,8 @@ begin
     perform set_config('bitespeed.tenant', merges.tenant, true);
     return (
         select coalesce(json_agg(bitespeed.happening(m.e, null) order by (m.e).seq desc), '[]')
-        from (select e
-              from bitespeed.event e
+        from (select row(e.*)::bitespeed.event as e
+              from bitespeed.event_record e
               where e.tenant = merges.tenant and e.kind = 'identities.merged'
                 and e.seq < (wanted ->> 'before')::bigint and e.at >= (wanted ->> 'since')::bigint
               order by e.seq desc

@@ -12,7 +12,7 @@ begin
               where i.root_id = root and i.tenant = pairs_beside.tenant
               offset 0) as born,
              lateral (select e.kind_of_value, e.value, e.kind_of_other, e.other
-                      from bitespeed.event e
+                      from bitespeed.event_record e
                       where e.identity_id = born.id and e.value is not null and e.value_until is null
                         and e.other_until is null and e.tenant = pairs_beside.tenant
                       union all

@@ -36,7 +36,7 @@ begin
                   where c.identity_id = any (ids) and c.deleted_at is null and c.tenant = records_below.tenant) as v
             join bitespeed.identity i on i.id = v.identity_id and i.tenant = v.tenant),
         'events', (
-            select coalesce(json_agg(bitespeed.event_record(i.root_id, e)
+            select coalesce(json_agg(bitespeed.event_array(i.root_id, e)
                        order by i.root_id, e.seq), '[]')
             from bitespeed.event e
             join bitespeed.identity i on i.id = e.identity_id and i.tenant = e.tenant

@@ -36,7 +36,7 @@ begin
             from bitespeed.identifier i
             left join bitespeed.identity born on born.id = i.identity_id),
         'events', (
-            select coalesce(json_agg(bitespeed.event_record(coalesce(named.root_id, 0), e)
+            select coalesce(json_agg(bitespeed.event_array(coalesce(named.root_id, 0), e)
                        order by coalesce(named.root_id, 0), e.seq), '[]')
             from bitespeed.event e
             left join bitespeed.identity named on named.id = e.identity_id),

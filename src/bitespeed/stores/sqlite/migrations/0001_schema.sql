@@ -16,7 +16,8 @@ create table identity (
 
 create index identity_root on identity (root_id);
 
--- A fact: its values, as they were first seen. The row does not change when identities merge.
+-- A fact: its values, as they were first seen, and the event of that. The row does not change when
+-- identities merge.
 create table contact_record (
     id          integer primary key autoincrement,
     tenant      text    not null,
@@ -31,8 +32,18 @@ create table contact_record (
     country     text,              -- of a phone number that was sent without a country code
     email_until integer,           -- the event after which nobody had the value any more: who brings
     phone_until integer,           -- it again is somebody else
-    anchor      text               -- the kind of the value it goes with, if that is not its email
+    anchor      text,              -- the kind of the value it goes with, if that is not its email
+    -- The event that created it, as in event_record. Null for an adopted contact, which has one there.
+    number      integer,
+    at          integer,
+    version     integer,
+    primary_id  integer,
+    source      text,
+    request     text,
+    label       text
 ) strict;
+
+create index contact_record_number on contact_record (number) where number is not null;
 
 create index contact_record_identity on contact_record (identity_id);
 
@@ -45,8 +56,9 @@ create table identifier (
     primary key (tenant, kind, value)
 ) strict, without rowid;
 
-create table event (
-    seq         integer primary key autoincrement,
+-- What happens, but for the creation of a contact, which its row says.
+create table event_record (
+    seq         integer primary key autoincrement,  -- of contacts too: facts are numbered as they commit
     tenant      text    not null,
     at          integer not null,
     kind        text    not null,
@@ -75,14 +87,39 @@ create table event (
     merged_size       integer
 ) strict;
 
-create index event_merge on event (tenant, seq) where kind = 'identities.merged';
+create index event_merge on event_record (tenant, seq) where kind = 'identities.merged';
 
-create index event_pair on event (identity_id) where value is not null;
-create index event_value on event (value, kind_of_value, tenant) where value is not null;
-create index event_other on event (other, kind_of_other, tenant) where other is not null;
+create index event_pair on event_record (identity_id) where value is not null;
+create index event_value on event_record (value, kind_of_value, tenant) where value is not null;
+create index event_other on event_record (other, kind_of_other, tenant) where other is not null;
 
--- Events as arrays of the fields of the Python struct `Happening`, one that created a contact with the
--- values of that.
+-- The creations of contacts, with the columns of event_record. The planner puts this view in the place of its
+-- name, and not the one below it, which would be made whole wherever it is joined.
+create view creation as
+select number as seq, tenant, at, 'contact.created' as kind, identity_id, version, id as contact_id,
+       null as merged_id, primary_id, null as kind_of_value, null as value, null as kind_of_other, null as other,
+       null as raw_value, null as raw_other, null as country, null as value_until, null as other_until,
+       source, request, label, null as merged_primary_id, null as size, null as merged_size
+from contact_record
+where number is not null;
+
+-- All that happens.
+create view event as
+select * from creation
+union all
+select * from event_record;
+
+-- The creations of contacts as arrays of the fields of the Python struct `Happening`, with their values.
+create view creation_happening as
+select id as contact_id,
+       json_array(
+           number, at, 'contact.created', identity_id, id, null, primary_id,
+           iif(email is null, null, 'email'), email, iif(phone is null, null, 'phone'), phone,
+           source, label, null, null, null) as fields
+from contact_record
+where number is not null;
+
+-- The same of other events, one that adopted a contact with the values of that.
 create view happening as
 select e.seq, e.tenant, e.at, e.kind,
        json_array(
@@ -90,8 +127,8 @@ select e.seq, e.tenant, e.at, e.kind,
            coalesce(e.kind_of_value, iif(c.email is null, null, 'email')), coalesce(e.value, c.email),
            coalesce(e.kind_of_other, iif(c.phone is null, null, 'phone')), coalesce(e.other, c.phone),
            e.source, e.label, e.merged_primary_id, e.size, e.merged_size) as fields
-from event e
-left join contact_record c on c.id = e.contact_id and e.kind in ('contact.created', 'contact.adopted');
+from event_record e
+left join contact_record c on c.id = e.contact_id and e.kind = 'contact.adopted';
 
 -- The published shape.
 create view contact as
@@ -128,7 +165,7 @@ create table erasure_in_log (
 ) strict, without rowid;
 
 -- The rows of one person are read without a walk through everybody's.
-create index event_identity on event (identity_id, contact_id);
+create index event_identity on event_record (identity_id, contact_id);
 -- The first contact of an identity is found by its id.
 create index contact_record_email on contact_record (tenant, email) where id <> identity_id;
 create index contact_record_phone on contact_record (tenant, phone) where id <> identity_id;

@@ -61,42 +61,56 @@ named (contact, event) as materialized (
 ),
 fact (number, at, identity, contact, kind, value, until, other_kind, other, other_until, source, label, anchor,
       created_at, deleted_at) as (
+    select c.number, c.at, c.identity_id, c.id, 'email', c.email, c.email_until, 'phone', c.phone, c.phone_until,
+           c.source, c.label, c.anchor, c.created_at, c.deleted_at
+    from named
+    cross join contact_record c on c.id = named.id and c.number is not null
+    union all
     select e.seq, e.at, e.identity_id, c.id, 'email', c.email, c.email_until, 'phone', c.phone, c.phone_until,
            e.source, e.label, c.anchor, c.created_at, c.deleted_at
     from named
-    cross join contact_record c on c.id = named.contact
-    cross join event e on e.identity_id = c.identity_id and e.contact_id = c.id
-                      and e.kind in ('contact.created', 'contact.adopted')
+    cross join contact_record c on c.id = named.id and c.number is null
+    cross join event_record e on e.identity_id = c.identity_id and e.contact_id = c.id and e.kind = 'contact.adopted'
     union all
     select e.seq, e.at, e.identity_id, null, e.kind_of_value, e.value, e.value_until, e.kind_of_other, e.other,
            e.other_until, e.source, e.label, null, 0, null
-    from named
-    cross join event e on e.seq = named.event
+    from wanted w
+    cross join event_record e on e.value = w.value and e.kind_of_value = w.kind and e.tenant = :tenant
+    union all
+    select e.seq, e.at, e.identity_id, null, e.kind_of_value, e.value, e.value_until, e.kind_of_other, e.other,
+           e.other_until, e.source, e.label, null, 0, null
+    from wanted w
+    cross join event_record e on e.other = w.value and e.kind_of_other = w.kind and e.tenant = :tenant
 )
-select case when (select count(*) from named) <= :limit then (
-    select json_group_array(json_array(
-               number, at, identity, contact,
-               case when value is not null then json_array(kind, value, case
-                   when :as_of is null or (select e.at from event e where e.seq = f.until) <= :as_of then f.until end) end,
-               case when other is not null then json_array(other_kind, other, case
-                   when :as_of is null or (select e.at from event e where e.seq = f.other_until) <= :as_of then f.other_until end) end,
-               source, label, anchor, created_at, deleted_at))
-    from fact f
-    where :as_of is null or at <= :as_of) end;
+select json_group_array(json_array(
+           number, at, identity, contact, kind, value,
+           iif(:as_of is null or (select e.at from event_record e where e.seq = f.until) <= :as_of, f.until, null),
+           other_kind, other,
+           iif(:as_of is null or (select e.at from event_record e where e.seq = f.other_until) <= :as_of, f.other_until, null),
+           source, label, anchor, created_at, deleted_at))
+from (select * from fact where :as_of is null or at <= :as_of limit :limit) f;
 
 -- name: history
 -- The events of a contact's identity behind a number, in order.
+with family as (
+    select f.id
+    from contact_record c
+    cross join identity born on born.id = c.identity_id
+    cross join identity f on f.root_id = born.root_id
+    where c.id = :contact and c.tenant = :tenant
+),
+page (seq, created) as (
+    select e.seq, e.contact_id from family cross join creation e on e.identity_id = family.id where e.seq > :after
+    union all
+    select e.seq, null from family cross join event_record e on e.identity_id = family.id where e.seq > :after
+    order by 1
+    limit :limit
+)
 select json_group_array(json(fields))
-from (select h.fields
-      from (select e.seq
-            from contact_record c
-            cross join identity born on born.id = c.identity_id
-            cross join identity family on family.root_id = born.root_id
-            cross join event e on e.identity_id = family.id
-            where c.id = :contact and c.tenant = :tenant and e.seq > :after
-            order by e.seq
-            limit :limit) page
-      cross join happening h on h.seq = page.seq
+from (select iif(page.created is null,
+                 (select h.fields from happening h where h.seq = page.seq),
+                 (select h.fields from creation_happening h where h.contact_id = page.created)) as fields
+      from page
       order by page.seq);
 
 -- name: merges

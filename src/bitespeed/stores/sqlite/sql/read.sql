@@ -39,7 +39,7 @@ select json_group_array(json_array(
                select json_group_array(json_array(p.kind_of_value, p.value, p.kind_of_other, p.other))
                from (select e.kind_of_value, e.value, e.kind_of_other, e.other
                      from identity born
-                     cross join event e on e.identity_id = born.id and e.value is not null
+                     cross join event_record e on e.identity_id = born.id and e.value is not null
                      where born.root_id = r.id and e.value_until is null and e.other_until is null
                      union all
                      select 'email', c.email, 'phone', c.phone

@@ -57,8 +57,13 @@ order by root;
 select born.root_id as root, e.*
 from json_each(:roots) wanted
 cross join identity born on born.root_id = wanted.value
-cross join event e on e.identity_id = born.id
-order by root, e.seq;
+cross join creation e on e.identity_id = born.id
+union all
+select born.root_id, e.*
+from json_each(:roots) wanted
+cross join identity born on born.root_id = wanted.value
+cross join event_record e on e.identity_id = born.id
+order by root, seq;
 
 -- name: secret
 select secret

@@ -18,7 +18,7 @@ lock table {table} in access exclusive mode
 -- name: lock_own_tables
 -- In the order in which a commit that creates an identity locks them, so that neither waits for the
 -- other for ever.
-lock table bitespeed.identifier, bitespeed.contact_record, bitespeed.identity, bitespeed.event
+lock table bitespeed.identifier, bitespeed.contact_record, bitespeed.identity, bitespeed.event_record
 in share row exclusive mode
 
 -- name: all_rows
@@ -33,7 +33,7 @@ set local row_security = on
 select not exists (select 1 from bitespeed.contact_record)
    and not exists (select 1 from bitespeed.identity)
    and not exists (select 1 from bitespeed.identifier)
-   and not exists (select 1 from bitespeed.event)
+   and not exists (select 1 from bitespeed.event_record)
 
 -- name: extent
 select count(*),
@@ -192,9 +192,8 @@ with member as (
     union all
     select 3, 'contact.deleted', identity_id, id, id, null, null from member where deleted_at is not null
 )
-insert into bitespeed.event (
+insert into bitespeed.event_record (
     seq, tenant, at, kind, identity_id, version, contact_id, kind_of_value, value, kind_of_other, other)
-overriding system value
 select %(next)s + %(step)s * (row_number() over (order by step, id) - 1), %(tenant)s,
        (extract(epoch from now()) * 1000000)::bigint, kind, identity_id, 1, contact_id,
        kinds[1], pair[1], kinds[2], pair[2]
@@ -206,7 +205,7 @@ from written
 with deleted as materialized (
     select c.id, c.identity_id, v.kind, v.value, e.seq
     from bitespeed.contact_record c
-    join bitespeed.event e on e.contact_id = c.id and e.kind = 'contact.deleted'
+    join bitespeed.event_record e on e.contact_id = c.id and e.kind = 'contact.deleted'
     cross join lateral (values ('email', c.email), ('phone', c.phone)) as v (kind, value)
     where c.deleted_at is not null and v.value is not null
 ), freed as materialized (
@@ -216,9 +215,9 @@ with deleted as materialized (
         select 1 from bitespeed.identifier i
         where i.kind = d.kind and i.value = d.value and i.identity_id = d.identity_id)
 ), pairs as (
-    update bitespeed.event e
+    update bitespeed.event_record e
     set value_until = one.seq, other_until = other.seq
-    from bitespeed.event p
+    from bitespeed.event_record p
     left join (select distinct identity_id, kind, value, seq from freed) as one
         on one.identity_id = p.identity_id and one.kind = p.kind_of_value and one.value = p.value
     left join (select distinct identity_id, kind, value, seq from freed) as other
@@ -247,7 +246,7 @@ where s.seqrelid = 'bitespeed.contact_id'::regclass
 alter sequence {sequence} restart with {next}
 
 -- name: written
-analyze bitespeed.identity, bitespeed.contact_record, bitespeed.identifier, bitespeed.event
+analyze bitespeed.identity, bitespeed.contact_record, bitespeed.identifier, bitespeed.event_record
 
 -- name: rename
 alter table {table} rename to adopted_contact

@@ -5,7 +5,7 @@ set local lock_timeout = '4s'
 
 -- name: lock
 -- In the order in which a commit locks the tables. Other transactions wait, then see what was loaded.
-lock table bitespeed.identifier, bitespeed.contact_record, bitespeed.identity, bitespeed.event
+lock table bitespeed.identifier, bitespeed.contact_record, bitespeed.identity, bitespeed.event_record
 in access exclusive mode
 
 -- name: unforce
@@ -20,7 +20,7 @@ alter table {table} force row level security
 select not exists (select 1 from bitespeed.identity)
    and not exists (select 1 from bitespeed.contact_record)
    and not exists (select 1 from bitespeed.identifier)
-   and not exists (select 1 from bitespeed.event)
+   and not exists (select 1 from bitespeed.event_record)
    and not exists (select 1 from bitespeed.erasure_secret)
 
 -- name: heads
@@ -30,7 +30,7 @@ from stdin
 -- name: contacts
 copy bitespeed.contact_record (
     id, tenant, identity_id, email, phone, raw_email, raw_phone, created_at, updated_at, deleted_at,
-    country, email_until, phone_until, anchor)
+    country, email_until, phone_until, anchor, number, at, version, primary_id, source, request, label)
 from stdin
 
 -- name: identifiers
@@ -38,7 +38,7 @@ copy bitespeed.identifier (tenant, kind, value, identity_id)
 from stdin
 
 -- name: events
-copy bitespeed.event (
+copy bitespeed.event_record (
     seq, tenant, at, kind, identity_id, version, contact_id, merged_id, primary_id,
     kind_of_value, value, kind_of_other, other, raw_value, raw_other, country, value_until, other_until,
     source, request, label,

@@ -1,1 +1,1 @@
-vacuum bitespeed.contact_record, bitespeed.identifier, bitespeed.identity, bitespeed.event
+vacuum bitespeed.contact_record, bitespeed.identifier, bitespeed.identity, bitespeed.event_record

@@ -1,6 +1,6 @@
 -- An event as an array of the fields of the Python struct `EventRecord`, behind the root that it leads to.
 -- The planner puts it in the place of its call.
-create or replace function bitespeed.event_record(root bigint, e bitespeed.event)
+create or replace function bitespeed.event_array(root bigint, e bitespeed.event)
 returns json
 language sql stable
 as $$
