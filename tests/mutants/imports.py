@@ -99,8 +99,8 @@ MUTANTS = [
     Mutant(
         "a dated contact was changed last at its date on PostgreSQL",
         f"{FUNCTIONS}/add_contacts.sql",
-        "greatest(ages[n.place], add_contacts.at)",
-        "ages[n.place]",
+        "greatest(ages[n.contact], add_contacts.at)",
+        "ages[n.contact]",
         POSTGRES,
     ),
     Mutant(

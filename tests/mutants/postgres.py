@@ -112,9 +112,9 @@ MUTANTS = [
     ),
     Mutant(
         "identities are locked as they come",
-        f"{FUNCTIONS}/commit.sql",
-        "jsonb_agg(c order by (c ->> 0)::bigint)",
-        "jsonb_agg(c)",
+        f"{FUNCTIONS}/lock_identities.sql",
+        " order by (c ->> 0)::bigint loop",
+        " loop",
         RACES,
     ),
     Mutant(
@@ -169,8 +169,8 @@ MUTANTS = [
     Mutant(
         "what was merged earlier is left behind on PostgreSQL",
         f"{FUNCTIONS}/change_identities.sql",
-        "where i.root_id = (change ->> 0)::bigint",
-        "where i.id = (change ->> 0)::bigint",
+        "where i.id = f.id and",
+        "where i.id = (change ->> 0)::bigint and",
         POSTGRES,
     ),
     Mutant(

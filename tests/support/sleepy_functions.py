@@ -75,8 +75,8 @@ MISTAKES = {
     ),
     "locks nothing": Mistake("lock_identities", (("\n        for no key update;", ";"),)),
     "half lock downwards": Mistake(
-        "commit",
-        ((f"order by {_ID})", f"order by {_ID} * {_DIRECTION})"),),
+        "lock_identities",
+        ((f"order by {_ID} loop", f"order by {_ID} * {_DIRECTION} loop"),),
     ),
     "keys as they come": Mistake(
         "add_identifiers",

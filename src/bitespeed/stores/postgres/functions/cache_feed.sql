@@ -32,12 +32,9 @@ begin
         from (select distinct c.tenant, x.value
               from unnest(changed) as e (id),
                    lateral (select i.root_id, i.tenant from bitespeed.identity i where i.id = e.id offset 0) as named,
-                   lateral (select b.id, b.tenant from bitespeed.identity b
-                            where b.root_id = named.root_id and b.tenant = named.tenant offset 0) as born,
+                   lateral (select f.id from bitespeed.family(named.tenant, named.root_id) as f (id) offset 0) as born,
                    lateral (select m.tenant, m.email, m.phone
-                            from bitespeed.contact_record m
-                            where m.identity_id = born.id and m.tenant = born.tenant
-                            offset 0) as c,
+                            from bitespeed.born_in(named.tenant, born.id) as m offset 0) as c,
                    lateral (values (c.email), (c.phone)) as x (value)
               where x.value is not null) as v
         having is_known));

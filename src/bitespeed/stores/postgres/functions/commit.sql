@@ -1,11 +1,8 @@
--- Write all of the changes, or nothing. Returns what was given out: {"ids": [id], "created_at":
--- [instant], "at": instant}, for the new contacts in their order. Returns null when an identity is no
--- longer as it was read; {"cache": ...}, see `cache_state`, when the cache is in another epoch than the
--- writer took it to be. Raises SQLSTATE 23505 when a new value has been taken meanwhile.
---
--- Each list in the changes holds arrays, in the order of the fields of the Python structs: identities
--- [id, root, primary, primary_at, contacts, stamp], contacts [identity, email, phone, raw_email, raw_phone,
--- new_email, new_phone, not_before, country, created_at]; see `add_events`, `erase`. -n is the n-th new contact.
+-- Write all of the changes, or nothing. Returns what was given out: {"ids": [id], "created_at": [instant],
+-- "at": instant}, for the new contacts in their order. Returns null when an identity is no longer as it was
+-- read; {"cache": ...}, see `cache_state`, when the cache is in another epoch than the writer took it to be.
+-- Raises SQLSTATE 23505 when a new value has been taken meanwhile. Each list in the changes holds arrays, in the
+-- order of the fields of the Python structs, see `add_contacts`, `add_events`, `erase`. -n is the n-th new contact.
 create or replace function bitespeed.commit(tenant text, changes jsonb, epoch text default null)
 returns json
 language plpgsql volatile
@@ -18,36 +15,38 @@ set jit = off
 set lock_timeout = '4s'
 as $$
 declare
-    stored jsonb := (select jsonb_agg(c order by (c ->> 0)::bigint)
-                     from jsonb_array_elements(changes -> 'identities') as i (c) where (c ->> 0)::bigint > 0);
-    numbers bigint[];  -- of the events
-    ids     bigint[];
+    stored  jsonb := jsonb_path_query_array(changes, 'strict $.identities[*] ? (@[0] > 0)');  -- those that were read
+    ids     bigint[];  -- of the new contacts
     ages    bigint[];
+    numbers bigint[];  -- of the events
     now_    bigint;
 begin
     perform set_config('bitespeed.tenant', commit.tenant, true);
     if not bitespeed.admit_commit(commit.epoch) then
         return json_build_object('cache', bitespeed.cache_state());
     end if;
-    if stored is not null and not bitespeed.lock_identities(commit.tenant, stored) then
+    if stored <> '[]' and not bitespeed.lock_identities(commit.tenant, stored) then
         return null;  -- nothing has been written before this, so nothing has to be undone
     end if;
     -- After the locks, so that ids and ages of one identity follow the order of its commits.
     now_ := (extract(epoch from clock_timestamp()) * 1000000)::bigint;
     if jsonb_array_length(changes -> 'contacts') > 0 then
         select array_agg(nextval('bitespeed.contact_id')), array_agg(coalesce((c ->> 9)::bigint, greatest(now_, (c ->> 7)::bigint)))
-        into ids, ages
-        from jsonb_array_elements(changes -> 'contacts') as n (c);
+        into ids, ages from jsonb_array_elements(changes -> 'contacts') as n (c);
         perform bitespeed.add_identifiers(commit.tenant, changes -> 'contacts', ids);
     end if;
     -- After the wait for whoever takes or frees a value, so that the numbers of its facts follow the order of commits.
-    numbers := array(select nextval('bitespeed.event_seq_seq') from jsonb_array_elements(changes -> 'events'));
-    perform bitespeed.add_contacts(commit.tenant, changes, numbers, ids, ages, now_);
-    perform bitespeed.change_identities(commit.tenant, stored, ids, now_);
+    numbers := array(select nextval('bitespeed.event_seq_seq') from generate_series(1, jsonb_array_length(changes -> 'events')));
+    perform bitespeed.add_contacts(commit.tenant, changes, numbers, ids, ages, now_) where ids is not null;
+    if stored <> '[]' then
+        perform bitespeed.change_identities(commit.tenant, stored, ids, now_);
+    end if;
     if changes -> 'deleted' <> '[]' or changes -> 'erasure' <> 'null' then
         perform bitespeed.remove(commit.tenant, changes, now_);
     end if;
-    perform bitespeed.add_events(commit.tenant, changes -> 'events', numbers, ids, now_);
+    if cardinality(numbers) > jsonb_array_length(changes -> 'contacts') then
+        perform bitespeed.add_events(commit.tenant, changes -> 'events', numbers, ids, now_);
+    end if;
     if changes -> 'freed_emails' <> '[]' or changes -> 'freed_phones' <> '[]' then
         perform bitespeed.end_values(commit.tenant, changes);
     end if;

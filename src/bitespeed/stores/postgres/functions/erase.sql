@@ -9,7 +9,7 @@ language plpgsql volatile
 as $$
 declare
     roots    bigint[] := array(select jsonb_array_elements_text(erasure -> 'identities')::bigint);
-    family   bigint[] := array(select i.id from bitespeed.identity i where i.root_id = any (roots) and i.tenant = erase.tenant);
+    family   bigint[] := array(select f.id from unnest(roots) as r (id), lateral bitespeed.family(erase.tenant, r.id) as f (id));
     contacts bigint[] := array(select jsonb_array_elements_text(erasure -> 'contacts')::bigint);
     events   bigint[] := array(select jsonb_array_elements_text(erasure -> 'events')::bigint);
     adopted  text;
@@ -20,7 +20,7 @@ begin
         raise unique_violation using message = 'another erasure was the first one';
     end if;
 
-    contacts := contacts || array(select c.id from bitespeed.contact_record c where c.identity_id = any (family) and c.tenant = erase.tenant);
+    contacts := contacts || array(select c.id from unnest(family) as f (id), lateral bitespeed.born_in(erase.tenant, f.id) as c);
     delete from bitespeed.contact_record c where c.id = any (contacts) and c.tenant = erase.tenant;
     delete from bitespeed.event_record e where e.identity_id = any (family) and e.tenant = erase.tenant;
     update bitespeed.event_record e

@@ -18,10 +18,9 @@ begin
               from bitespeed.contact_record c,
                    lateral (select i.root_id from bitespeed.identity i
                             where i.id = c.identity_id and i.tenant = c.tenant offset 0) as born,
-                   lateral (select i.id from bitespeed.identity i
-                            where i.root_id = born.root_id and i.tenant = c.tenant offset 0) as family,
-                   lateral (select e from bitespeed.event e
-                            where e.identity_id = family.id and e.tenant = c.tenant offset 0) as of_family
+                   lateral (select f.id from bitespeed.family(history.tenant, born.root_id) as f (id) offset 0) as family,
+                   lateral (select e::bitespeed.event as e
+                            from bitespeed.events_in(history.tenant, family.id) as e offset 0) as of_family
               where c.id = (wanted ->> 'contact')::bigint and c.tenant = history.tenant
                 and (of_family.e).seq > (wanted ->> 'after')::bigint
               order by (of_family.e).seq

@@ -17,14 +17,10 @@ begin
                        where c.id = r.primary_id and c.tenant = live_identities.tenant)
                    else (
                        select json_agg(json_build_array(c.id, c.created_at, c.email, c.phone))
-                       from (select i.id
-                             from bitespeed.identity i
-                             where i.root_id = r.id and i.tenant = live_identities.tenant
-                             offset 0) as born,
+                       from (select f.id from bitespeed.family(live_identities.tenant, r.id) as f (id) offset 0) as born,
                             lateral (select m.id, m.created_at, m.email, m.phone
-                                     from bitespeed.contact_record m
-                                     where m.identity_id = born.id and m.deleted_at is null
-                                       and m.tenant = live_identities.tenant
+                                     from bitespeed.born_in(live_identities.tenant, born.id) as m
+                                     where m.deleted_at is null
                                      offset 0) as c)
                    end,
                    case when not live_identities.members or r.contacts = 1 then '[]'

@@ -1,4 +1,4 @@
--- Lock the identities of some changes, [id, root, primary, primary_at, contacts, stamp] in the order
+-- Lock the identities of some changes, [id, root, primary, primary_at, contacts, stamp], in the order
 -- of ids. Returns false at the first one that is no longer live at that stamp; a part of `commit`.
 --
 -- The order keeps commits from waiting for each other in a ring. Each identity is compared as soon as
@@ -11,7 +11,7 @@ as $$
 declare
     change jsonb;
 begin
-    for change in select * from jsonb_array_elements(stored) loop
+    for change in select c from jsonb_array_elements(stored) as i (c) order by (c ->> 0)::bigint loop
         perform 1
         from bitespeed.identity i
         where i.id = (change ->> 0)::bigint and i.tenant = lock_identities.tenant

@@ -7,20 +7,16 @@ as $$
 begin
     return (
         select coalesce(json_agg(json_build_array(p.kind, p.value, p.kind_of_other, p.other)), '[]')
-        from (select i.id
-              from bitespeed.identity i
-              where i.root_id = root and i.tenant = pairs_beside.tenant
-              offset 0) as born,
+        from (select f.id from bitespeed.family(pairs_beside.tenant, root) as f (id) offset 0) as born,
              lateral (select e.kind_of_value, e.value, e.kind_of_other, e.other
                       from bitespeed.event_record e
                       where e.identity_id = born.id and e.value is not null and e.value_until is null
                         and e.other_until is null and e.tenant = pairs_beside.tenant
                       union all
                       select 'email', c.email, 'phone', c.phone
-                      from bitespeed.contact_record c
-                      where c.identity_id = born.id and c.deleted_at is not null
-                        and c.email is not null and c.phone is not null
-                        and c.email_until is null and c.phone_until is null and c.tenant = pairs_beside.tenant
+                      from bitespeed.born_in(pairs_beside.tenant, born.id) as c
+                      where c.deleted_at is not null and c.email is not null and c.phone is not null
+                        and c.email_until is null and c.phone_until is null
                       offset 0) as p (kind, value, kind_of_other, other));
 end
 $$;

@@ -34,6 +34,6 @@ begin
     roots := array(
         select distinct i.root_id from bitespeed.identity i where i.id = any (born) and i.tenant = records.tenant);
     return bitespeed.records_below(records.tenant, array(
-        select i.id from bitespeed.identity i where i.root_id = any (roots) and i.tenant = records.tenant));
+        select f.id from unnest(roots) as r (id), lateral bitespeed.family(records.tenant, r.id) as f (id)));
 end
 $$;

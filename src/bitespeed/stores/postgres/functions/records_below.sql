@@ -19,27 +19,25 @@ begin
                        c.raw_email, c.raw_phone, c.created_at, c.updated_at, c.deleted_at,
                        c.country, c.email_until, c.phone_until, c.anchor)
                        order by i.root_id, c.created_at, c.id), '[]')
-            from bitespeed.contact_record c
-            join bitespeed.identity i on i.id = c.identity_id and i.tenant = c.tenant
-            where c.identity_id = any (ids) and c.tenant = records_below.tenant),
+            from unnest(ids) as b (id), lateral bitespeed.born_in(records_below.tenant, b.id) as c
+            join bitespeed.identity i on i.id = c.identity_id and i.tenant = c.tenant),
         'identifiers', (
             select coalesce(json_agg(json_build_array(i.root_id, v.tenant, v.kind, v.value, v.identity_id)
                        order by i.root_id), '[]')
             from (select h.tenant, h.kind, h.value, h.identity_id
-                  from bitespeed.contact_record c
+                  from unnest(ids) as b (id), lateral bitespeed.born_in(records_below.tenant, b.id) as c
                   join bitespeed.identifier h on h.tenant = c.tenant and h.kind = 'email' and h.value = c.email
-                  where c.identity_id = any (ids) and c.deleted_at is null and c.tenant = records_below.tenant
+                  where c.deleted_at is null
                   union
                   select h.tenant, h.kind, h.value, h.identity_id
-                  from bitespeed.contact_record c
+                  from unnest(ids) as b (id), lateral bitespeed.born_in(records_below.tenant, b.id) as c
                   join bitespeed.identifier h on h.tenant = c.tenant and h.kind = 'phone' and h.value = c.phone
-                  where c.identity_id = any (ids) and c.deleted_at is null and c.tenant = records_below.tenant) as v
+                  where c.deleted_at is null) as v
             join bitespeed.identity i on i.id = v.identity_id and i.tenant = v.tenant),
         'events', (
             select coalesce(json_agg(bitespeed.event_array(i.root_id, e)
                        order by i.root_id, e.seq), '[]')
-            from bitespeed.event e
-            join bitespeed.identity i on i.id = e.identity_id and i.tenant = e.tenant
-            where e.identity_id = any (ids) and e.tenant = records_below.tenant));
+            from unnest(ids) as b (id), lateral bitespeed.events_in(records_below.tenant, b.id) as e
+            join bitespeed.identity i on i.id = e.identity_id and i.tenant = e.tenant));
 end
 $$;

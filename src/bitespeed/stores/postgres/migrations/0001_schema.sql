@@ -15,7 +15,8 @@ create table bitespeed.identity (
     relabelled_at bigint          -- when its root or primary last changed; null: never
 );
 
-create index identity_root on bitespeed.identity (root_id);
+-- A root is found by its id, see the function `family`.
+create index identity_root on bitespeed.identity (root_id) where id <> root_id;
 
 -- A fact: its values, as they were first seen, and the event of that. The row does not change when
 -- identities merge. Narrow columns first, so that a row of a new customer has no gaps.
@@ -46,7 +47,8 @@ create table bitespeed.contact_record (
     label       text   collate "C"
 );
 
-create index contact_record_identity on bitespeed.contact_record (identity_id);
+-- The first contact of an identity is found by its id, see the function `born_in`.
+create index contact_record_identity on bitespeed.contact_record (identity_id) where id is distinct from identity_id;
 create unique index contact_record_number on bitespeed.contact_record (number);
 -- See the function `events_after`.
 create index contact_record_transaction on bitespeed.contact_record (xact, number);
