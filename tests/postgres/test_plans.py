@@ -163,7 +163,10 @@ CALLS = [
                 [-1, "new@x", "new1", None, None, True, True, 0],
                 [101, "new@y", "101", None, None, True, False, 101],
             ],
-            [event("contact.created", -1, contact=-1)],
+            [
+                event("contact.created", -1, contact=-1),
+                event("contact.created", 101, contact=-2),
+            ],
         ),
     ),
     (

@@ -10,6 +10,7 @@ language plpgsql volatile
 as $$
 declare
     contacts jsonb := changes -> 'contacts';
+    written  bigint;
 begin
     insert into bitespeed.contact_record (
         id, tenant, identity_id, email, phone, raw_email, raw_phone, created_at, updated_at, country, anchor,
@@ -24,6 +25,8 @@ begin
           from jsonb_array_elements(changes -> 'events') with ordinality as a (e, place)
           where e ->> 0 = 'contact.created'
           offset 0) as n;
+    get diagnostics written = row_count;
+    assert written = cardinality(ids), 'a new contact comes with the event that created it';
 
     insert into bitespeed.identity (id, tenant, root_id, primary_id, primary_at, contacts, version)
     select ids[-(c ->> 0)::bigint], add_contacts.tenant,
