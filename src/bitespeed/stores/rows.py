@@ -19,8 +19,8 @@ def _contacts(identity: IdentityRecords) -> Iterable[Row]:
 
 
 def _events(identity: IdentityRecords) -> Iterable[Row]:
-    said = {event.seq for event in _creations(identity).values()}
-    return (event for event in identity.events if event.seq not in said)
+    in_contacts = {event.seq for event in _creations(identity).values()}
+    return (event for event in identity.events if event.seq not in in_contacts)
 
 
 def _creations(identity: IdentityRecords) -> dict[int, EventRecord]:
