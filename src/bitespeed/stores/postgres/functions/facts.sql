@@ -26,22 +26,21 @@ begin
         return null;
     end if;
     return (
-        select coalesce(json_agg(json_build_array(
-                   f.seq, f.at, f.identity_id, f.contact, f.kind, f.value,
-                   case when as_of is null or (select e.at from bitespeed.event_record e where e.seq = f.until and e.tenant = facts.tenant) <= as_of
-                        then f.until end,
-                   f.other_kind, f.other,
-                   case when as_of is null or (select e.at from bitespeed.event_record e where e.seq = f.other_until and e.tenant = facts.tenant) <= as_of
-                        then f.other_until end,
-                   f.source, f.label, f.anchor, f.created_at, f.deleted_at)), '[]')
+        select case when count(*) <= most then coalesce(json_agg(json_build_array(
+                   f.seq, f.at, f.identity_id, f.contact,
+                   case when f.value is not null then json_build_array(f.kind, f.value, case when as_of is null or as_of >=
+                       (select e.at from bitespeed.event_record e where e.seq = f.until and e.tenant = facts.tenant) then f.until end) end,
+                   case when f.other is not null then json_build_array(f.other_kind, f.other, case when as_of is null or as_of >=
+                       (select e.at from bitespeed.event_record e where e.seq = f.other_until and e.tenant = facts.tenant) then f.other_until end) end,
+                   f.source, f.label, f.anchor, f.created_at, f.deleted_at))
+                   filter (where as_of is null or f.at <= as_of), '[]') end
         from (select e.seq, e.at, c.identity_id, c.id as contact, 'email' as kind, c.email as value, c.email_until as until,
                      'phone' as other_kind, c.phone as other, c.phone_until as other_until, e.source, e.label, c.anchor,
                      c.created_at, c.deleted_at
               from unnest(contacts) as named (id),
                    lateral (select r.* from bitespeed.contact_record r
                             where r.id = named.id and r.tenant = facts.tenant offset 0) as c,
-                   lateral (select c.number as seq, c.at, c.source, c.label
-                            where c.number is not null
+                   lateral (select c.number as seq, c.at, c.source, c.label where c.number is not null
                             union all
                             select b.seq, b.at, b.source, b.label from bitespeed.event_record b
                             where c.number is null and b.identity_id = c.identity_id and b.contact_id = c.id

@@ -43,10 +43,10 @@ begin
                   select 'email', c.email, c.email_until, c.phone_until from bitespeed.contact_record c
                   where c.phone = hub.value and hub.kind = 'phone' and c.deleted_at is not null and c.tenant = partners.tenant
                   union all
-                  select e.kind_of_other, e.other, e.value_until, e.other_until from bitespeed.event e
+                  select e.kind_of_other, e.other, e.value_until, e.other_until from bitespeed.event_record e
                   where e.value = hub.value and e.kind_of_value = hub.kind and e.tenant = partners.tenant
                   union all
-                  select e.kind_of_value, e.value, e.value_until, e.other_until from bitespeed.event e
+                  select e.kind_of_value, e.value, e.value_until, e.other_until from bitespeed.event_record e
                   where e.other = hub.value and e.kind_of_other = hub.kind and e.tenant = partners.tenant offset 0) as p
             where p.until is null and p.other_until is null
         loop

@@ -50,13 +50,13 @@ named (contact, event) as materialized (
     select * from (
         select null, e.seq
         from wanted w
-        cross join event e on e.value = w.value and e.kind_of_value = w.kind and e.tenant = :tenant
+        cross join event_record e on e.value = w.value and e.kind_of_value = w.kind and e.tenant = :tenant
         limit :limit + 1)
     union
     select * from (
         select null, e.seq
         from wanted w
-        cross join event e on e.other = w.value and e.kind_of_other = w.kind and e.tenant = :tenant
+        cross join event_record e on e.other = w.value and e.kind_of_other = w.kind and e.tenant = :tenant
         limit :limit + 1)
 ),
 fact (number, at, identity, contact, kind, value, until, other_kind, other, other_until, source, label, anchor,
@@ -64,31 +64,29 @@ fact (number, at, identity, contact, kind, value, until, other_kind, other, othe
     select c.number, c.at, c.identity_id, c.id, 'email', c.email, c.email_until, 'phone', c.phone, c.phone_until,
            c.source, c.label, c.anchor, c.created_at, c.deleted_at
     from named
-    cross join contact_record c on c.id = named.id and c.number is not null
+    cross join contact_record c on c.id = named.contact and c.number is not null
     union all
     select e.seq, e.at, e.identity_id, c.id, 'email', c.email, c.email_until, 'phone', c.phone, c.phone_until,
            e.source, e.label, c.anchor, c.created_at, c.deleted_at
     from named
-    cross join contact_record c on c.id = named.id and c.number is null
+    cross join contact_record c on c.id = named.contact and c.number is null
     cross join event_record e on e.identity_id = c.identity_id and e.contact_id = c.id and e.kind = 'contact.adopted'
     union all
     select e.seq, e.at, e.identity_id, null, e.kind_of_value, e.value, e.value_until, e.kind_of_other, e.other,
            e.other_until, e.source, e.label, null, 0, null
-    from wanted w
-    cross join event_record e on e.value = w.value and e.kind_of_value = w.kind and e.tenant = :tenant
-    union all
-    select e.seq, e.at, e.identity_id, null, e.kind_of_value, e.value, e.value_until, e.kind_of_other, e.other,
-           e.other_until, e.source, e.label, null, 0, null
-    from wanted w
-    cross join event_record e on e.other = w.value and e.kind_of_other = w.kind and e.tenant = :tenant
+    from named
+    cross join event_record e on e.seq = named.event
 )
-select json_group_array(json_array(
-           number, at, identity, contact, kind, value,
-           iif(:as_of is null or (select e.at from event_record e where e.seq = f.until) <= :as_of, f.until, null),
-           other_kind, other,
-           iif(:as_of is null or (select e.at from event_record e where e.seq = f.other_until) <= :as_of, f.other_until, null),
-           source, label, anchor, created_at, deleted_at))
-from (select * from fact where :as_of is null or at <= :as_of limit :limit) f;
+select case when (select count(*) from named) <= :limit then (
+    select json_group_array(json_array(
+               number, at, identity, contact,
+               case when value is not null then json_array(kind, value, case
+                   when :as_of is null or (select e.at from event_record e where e.seq = f.until) <= :as_of then f.until end) end,
+               case when other is not null then json_array(other_kind, other, case
+                   when :as_of is null or (select e.at from event_record e where e.seq = f.other_until) <= :as_of then f.other_until end) end,
+               source, label, anchor, created_at, deleted_at))
+    from fact f
+    where :as_of is null or at <= :as_of) end;
 
 -- name: history
 -- The events of a contact's identity behind a number, in order.
@@ -155,12 +153,12 @@ select (select count(*)
                       and c.deleted_at is not null and c.email_until is null and c.phone_until is null
                     union all
                     select e.kind_of_other, e.other
-                    from event e
+                    from event_record e
                     where e.value = w.value ->> 1 and e.kind_of_value = w.value ->> 0 and e.tenant = :tenant
                       and e.value_until is null and e.other_until is null
                     union all
                     select e.kind_of_value, e.value
-                    from event e
+                    from event_record e
                     where e.other = w.value ->> 1 and e.kind_of_other = w.value ->> 0 and e.tenant = :tenant
                       and e.value_until is null and e.other_until is null) partner
               where +partner.value is not null
