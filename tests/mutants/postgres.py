@@ -211,8 +211,8 @@ MUTANTS = [
     Mutant(
         "deleted contacts are answered on PostgreSQL",
         f"{FUNCTIONS}/live_identities.sql",
-        " and m.deleted_at is null",
-        "",
+        "where m.deleted_at is null",
+        "where true",
         POSTGRES,
     ),
     Mutant(
@@ -233,8 +233,8 @@ MUTANTS = [
     Mutant(
         "what was merged into an identity is not answered",
         f"{FUNCTIONS}/live_identities.sql",
-        "where i.root_id = r.id and",
-        "where i.id = r.id and",
+        "bitespeed.family(live_identities.tenant, r.id) as f (id)",
+        "(values (r.id)) as f (id)",
         POSTGRES,
     ),
     Mutant(
