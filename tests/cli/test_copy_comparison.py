@@ -43,7 +43,7 @@ TAMPERED = {
         "delete from identifier where value = '100100' and tenant = 'default'",
         "identifiers (phone)",
     ),
-    "an event": ("update contact_record set number = null where number = 1", "events 1"),
+    "an event": ("update contact_record set number = null, at = null where number = 1", "events 1"),
     "an instant": ("update contact_record set at = 1 where number = 1", "events 1"),
     "a source": ("update contact_record set source = 'x' where number = 1", "events 1"),
     "a label": ("update contact_record set label = 'x' where number = 1", "events 1"),

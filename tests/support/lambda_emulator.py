@@ -98,7 +98,7 @@ class Function(Server):
 
     def tables(self) -> dict[str, list[tuple[Any, ...]]]:
         """See `Server.tables`."""
-        names = ("contact_record", "event", "identifier", "identity")
+        names = ("contact_record", "event_record", "identifier", "identity")
         return {name: sorted(self.query(f"select * from {name}"), key=str) for name in names}
 
 

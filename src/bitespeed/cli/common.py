@@ -3,8 +3,9 @@
 import asyncio
 import errno
 import functools
-from collections.abc import AsyncGenerator, Callable, Coroutine
-from contextlib import asynccontextmanager
+import signal
+from collections.abc import AsyncGenerator, Callable, Coroutine, Generator
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any, ParamSpec
 
 import click
@@ -89,9 +90,22 @@ def awaiting(work: Callable[P, Coroutine[None, None, None]]) -> Callable[P, None
 
     @functools.wraps(work)
     def run(*args: P.args, **kwargs: P.kwargs) -> None:
-        asyncio.run(work(*args, **kwargs))
+        with asyncio.Runner() as runner:
+            with _uninterrupted():
+                runner.get_loop()  # one that is made by half complains when it is collected
+            runner.run(work(*args, **kwargs))
 
     return reporting_errors(run)
+
+
+@contextmanager
+def _uninterrupted() -> Generator[None]:
+    """Let Ctrl-C wait."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def load(**flags: Any) -> Settings:
