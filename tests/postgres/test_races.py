@@ -210,13 +210,14 @@ def test_commit_that_waited_for_another_epoch_is_refused(postgres, isolation):
                 "update bitespeed.cache set epoch = 'was', is_suspended = true, since = 'epoch',"
                 " incarnation = bitespeed.incarnation()",
             )
+            state = await store.cache_state()
             with connected(url) as connection, connection.transaction():
                 connection.execute("select bitespeed.cache_resume('was', 'is')")
-                waiting = asyncio.create_task(store.commit(DEFAULT_TENANT, changes, "was"))
+                waiting = asyncio.create_task(store.commit(DEFAULT_TENANT, changes, state))
                 await waits_for_a_lock(url)
             with pytest.raises((Conflict, EpochOver)):
                 await waiting
-            await store.commit(DEFAULT_TENANT, changes, "is")
+            await store.commit(DEFAULT_TENANT, changes, await store.cache_state())
 
     setting = isolation.replace(" ", "%5C%20")
     with postgres.fresh_database() as url:
