@@ -17,7 +17,7 @@ CONTACTS = 50_000
 TABLES = ("identity", "contact_record", "identifier", "event_record")
 
 FEW = 400
-SETS_OF_STATISTICS = 6
+SETS_OF_STATISTICS = 20
 
 
 def fill(first, last):

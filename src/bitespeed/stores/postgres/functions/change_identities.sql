@@ -22,8 +22,8 @@ begin
     for change in select c from jsonb_array_elements(stored) as i (c) where c -> 0 <> c -> 1 loop
         update bitespeed.identity i
         set root_id = (change ->> 1)::bigint, relabelled_at = change_identities.at
-        from bitespeed.family(change_identities.tenant, (change ->> 0)::bigint) as f (id)
-        where i.id = f.id and i.tenant = change_identities.tenant;
+        where i.id = any (array(select f.id from bitespeed.family(change_identities.tenant, (change ->> 0)::bigint) as f (id)))
+          and i.tenant = change_identities.tenant;
     end loop;
 end
 $$;
