@@ -169,8 +169,8 @@ MUTANTS = [
     Mutant(
         "what was merged earlier is left behind on PostgreSQL",
         f"{FUNCTIONS}/change_identities.sql",
-        "where i.id = f.id and",
-        "where i.id = (change ->> 0)::bigint and",
+        "where i.id = any (array(select f.id",
+        "where i.id = any (array(select (change ->> 0)::bigint",
         POSTGRES,
     ),
     Mutant(
