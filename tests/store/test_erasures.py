@@ -10,6 +10,7 @@ from bitespeed.model.changes import Changes
 from bitespeed.model.identifiers import observe
 from bitespeed.model.identity import Answer
 from bitespeed.model.sources import SameSource, Source
+from bitespeed.rules.delete import delete
 from bitespeed.rules.erase import Subject, erase, erasure_of, subject_records
 from bitespeed.rules.identify import absorb
 from bitespeed.tenant import DEFAULT_TENANT
@@ -111,11 +112,13 @@ def test_erasure_clears_texts_in_events_about_the_subject(backend):
         await say(store, "a@x", "1", "of-a")
         await say(store, "b@x", "2", "of-b-again")
         await say(store, " A@x", "2", "of-a-again")
-        await delete_contact(store, 2)
+        snapshot = await store.read(DEFAULT_TENANT, contact=2)
+        deletion = delete(snapshot, 2, Source("key", "request-of-deletion", "of-deletion"))
+        await store.commit(DEFAULT_TENANT, deletion)
         receipt = await erased(store, "a@x")
         assert (receipt.contacts, receipt.pairs, receipt.events) == (1, 2, 1)
         of_a = ("a@x", " A@x", "of-a", "of-a-again", "request-of-a", "request-of-a-again")
-        assert told(backend, *of_a) == set()
+        assert told(backend, *of_a, "of-deletion", "request-of-deletion") == set()
         of_b = ("b@x", "of-b", "of-b-again", "request-of-b")
         assert told(backend, *of_b) == {*of_b}
         await assert_clean(store)
